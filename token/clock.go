@@ -1,0 +1,7 @@
+package token
+
+import "time"
+
+type clock struct{}
+
+func (*clock) milli() int64 { return time.Now().UnixMilli() }

@@ -1,0 +1,199 @@
+package issuer
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// The file of a ring: a private JWK set (RFC 7517), the key that signs first.
+
+type fileSet struct {
+	Keys []fileKey `json:"keys"`
+}
+
+type fileKey struct {
+	Kty string `json:"kty"`
+	Crv string `json:"crv,omitempty"`
+	Alg string `json:"alg"`
+	Kid string `json:"kid"`
+	Use string `json:"use"`
+	X   string `json:"x,omitempty"`
+	Y   string `json:"y,omitempty"`
+	D   string `json:"d,omitempty"`
+	K   string `json:"k,omitempty"`
+}
+
+// LoadRing reads a ring from its file. It refuses a file that others than its owner may read or write.
+func LoadRing(path string) (*Ring, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&^0o600 != 0 {
+		return nil, fmt.Errorf("issuer: %s: must be a regular file of mode 0600 or narrower, is %v", path, info.Mode())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, token.MaxKeySetLen+1))
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	if len(data) > token.MaxKeySetLen {
+		return nil, fmt.Errorf("issuer: %s: over %d bytes", path, token.MaxKeySetLen)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	var set fileSet
+	if dec.Decode(&set) != nil { // the decoder's errors may quote what they stumbled over
+		return nil, fmt.Errorf("issuer: %s: not a private key set", path)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("issuer: %s: more after the key set", path)
+	}
+	var keys []*Key
+	for i, fk := range set.Keys {
+		k, err := fk.key()
+		if err != nil {
+			return nil, fmt.Errorf("issuer: %s: key %d: %w", path, i, err)
+		}
+		if k.ID() != fk.Kid || k.public.Algorithm() != fk.Alg || fk.Use != "sig" {
+			return nil, fmt.Errorf("issuer: %s: key %d: kid, alg or use is not that of the key", path, i)
+		}
+		keys = append(keys, k)
+	}
+	r, err := NewRing(keys...)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%s)", err, path)
+	}
+	return r, nil
+}
+
+func (fk fileKey) key() (*Key, error) {
+	enc := base64.RawURLEncoding.Strict()
+	bad := errors.New("bad key material")
+	field := func(s string, n int) []byte {
+		b, err := enc.DecodeString(s)
+		if err != nil || n >= 0 && len(b) != n {
+			return nil
+		}
+		return b
+	}
+	switch {
+	case fk.Kty == "OKP" && fk.Crv == "Ed25519" && fk.K == "" && fk.Y == "":
+		d, x := field(fk.D, ed25519.SeedSize), field(fk.X, ed25519.PublicKeySize)
+		if d == nil || x == nil {
+			return nil, bad
+		}
+		private := ed25519.NewKeyFromSeed(d)
+		if !bytes.Equal(private[ed25519.SeedSize:], x) {
+			return nil, bad
+		}
+		return NewKey(private)
+	case fk.Kty == "EC" && fk.Crv == "P-256" && fk.K == "":
+		d, x, y := field(fk.D, 32), field(fk.X, 32), field(fk.Y, 32)
+		if d == nil || x == nil || y == nil {
+			return nil, bad
+		}
+		private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d)
+		if err != nil {
+			return nil, bad
+		}
+		point, err := private.PublicKey.Bytes()
+		if err != nil || !bytes.Equal(point[1:33], x) || !bytes.Equal(point[33:], y) {
+			return nil, bad
+		}
+		return NewKey(private)
+	case fk.Kty == "oct" && fk.Crv == "" && fk.D == "" && fk.X == "" && fk.Y == "":
+		secret := field(fk.K, -1)
+		if secret == nil {
+			return nil, bad
+		}
+		return NewHMACKey(secret)
+	}
+	return nil, errors.New("key type not supported")
+}
+
+// Save writes the ring to its file, mode 0600, in one step: whoever reads it sees the old ring or the new one. A ring with a key that lives elsewhere
+// (see [NewKey]) cannot be saved.
+func (r *Ring) Save(path string) (err error) {
+	r.mu.RLock()
+	keys := append([]*Key(nil), r.keys...)
+	r.mu.RUnlock()
+	var set fileSet
+	for _, k := range keys {
+		fk, err := k.file()
+		if err != nil {
+			return err
+		}
+		set.Keys = append(set.Keys, fk)
+	}
+	data, err := json.MarshalIndent(set, "", "  ")
+	if err != nil {
+		return errors.New("issuer: the ring cannot be written as JSON")
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("issuer: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+			err = fmt.Errorf("issuer: %w", err)
+		}
+	}()
+	if err := f.Chmod(0o600); err != nil {
+		return err
+	}
+	if _, err := f.Write(append(data, '\n')); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func (k *Key) file() (fileKey, error) {
+	enc := base64.RawURLEncoding
+	fk := fileKey{Alg: k.public.Algorithm(), Kid: k.ID(), Use: "sig"}
+	switch private := k.m.key.(type) {
+	case ed25519.PrivateKey:
+		fk.Kty, fk.Crv = "OKP", "Ed25519"
+		fk.X, fk.D = enc.EncodeToString(private[ed25519.SeedSize:]), enc.EncodeToString(private.Seed())
+	case *ecdsa.PrivateKey:
+		point, err := private.PublicKey.Bytes()
+		if err != nil {
+			return fk, fmt.Errorf("issuer: key %s: %w", k.ID(), err)
+		}
+		d, err := private.Bytes()
+		if err != nil {
+			return fk, fmt.Errorf("issuer: key %s: %w", k.ID(), err)
+		}
+		fk.Kty, fk.Crv = "EC", "P-256"
+		fk.X, fk.Y, fk.D = enc.EncodeToString(point[1:33]), enc.EncodeToString(point[33:]), enc.EncodeToString(d)
+	case []byte:
+		fk.Kty, fk.K = "oct", enc.EncodeToString(private)
+	default:
+		return fk, fmt.Errorf("issuer: key %s lives elsewhere and cannot be saved", k.ID())
+	}
+	return fk, nil
+}

@@ -1,0 +1,166 @@
+package issuer
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/asn1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// A Key is a private signing key of one algorithm. It is made by [GenerateKey], [NewKey], [NewHMACKey] or [ParsePEM], and safe for concurrent use if its
+// crypto.Signer is. It prints as "[redacted]".
+type Key struct {
+	public token.Key
+	m      *material // behind a pointer: what fmt finds when it is told to bypass String is an address
+}
+
+type material struct {
+	method jwt.SigningMethod
+	key    any           // what the method wants
+	signer crypto.Signer // nil for HS256
+	secret []byte        // HS256
+	remote bool          // the private key is not in this process, so what comes back is checked
+}
+
+// GenerateKey makes a new key for "EdDSA", "ES256" or "HS256".
+func GenerateKey(alg string) (*Key, error) {
+	switch alg {
+	case "EdDSA":
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return NewKey(private)
+	case "ES256":
+		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return NewKey(private)
+	case "HS256":
+		secret := make([]byte, 32)
+		if _, err := rand.Read(secret); err != nil {
+			return nil, err
+		}
+		return NewHMACKey(secret)
+	}
+	return nil, errors.New(`issuer: algorithm must be "EdDSA", "ES256" or "HS256"`)
+}
+
+// NewKey makes a key from a signer whose public key is an ed25519.PublicKey or an *ecdsa.PublicKey on P-256. The signer may keep its private key elsewhere:
+// then each signature is verified before it is given out.
+func NewKey(signer crypto.Signer) (*Key, error) {
+	if signer == nil {
+		return nil, errors.New("issuer: no signer")
+	}
+	m := &material{signer: signer, key: signer}
+	var public token.Key
+	var err error
+	switch pub := signer.Public().(type) {
+	case ed25519.PublicKey:
+		public, err = token.Ed25519Key(pub)
+		m.method = jwt.SigningMethodEdDSA
+		private, local := signer.(ed25519.PrivateKey)
+		m.remote = !local
+		if local && !bytes.Equal(private, ed25519.NewKeyFromSeed(private.Seed())) {
+			return nil, errors.New("issuer: private and public half do not belong together")
+		}
+	case *ecdsa.PublicKey:
+		public, err = token.ES256Key(pub)
+		m.method = jwt.SigningMethodES256
+		_, local := signer.(*ecdsa.PrivateKey)
+		m.remote = !local
+		if !local {
+			m.method = es256Signer{}
+		}
+	default:
+		return nil, errors.New("issuer: the signer's key is neither Ed25519 nor P-256")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	return &Key{public: public, m: m}, nil
+}
+
+// NewHMACKey makes an HS256 key from a random secret of at least 32 bytes, which it copies. Whoever can verify its tokens can mint them: for one
+// trust domain only.
+func NewHMACKey(secret []byte) (*Key, error) {
+	public, err := token.HS256Key(secret)
+	if err != nil {
+		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	secret = bytes.Clone(secret)
+	return &Key{public: public, m: &material{method: jwt.SigningMethodHS256, key: secret, secret: secret}}, nil
+}
+
+// ID returns the key's ID, the "kid" of its tokens.
+func (k *Key) ID() string { return k.public.ID() }
+
+// Public returns the key that verifies this one's tokens. For HS256 it holds the secret.
+func (k *Key) Public() token.Key { return k.public }
+
+const redacted = "[redacted]"
+
+func (k *Key) String() string               { return redacted }
+func (k *Key) GoString() string             { return redacted }
+func (k *Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// sign makes the token of a claim set.
+func (k *Key) sign(payload []byte) (string, error) {
+	enc := base64.RawURLEncoding
+	header := k.public.HeaderSegment()
+	b := make([]byte, 0, len(header)+2+enc.EncodedLen(len(payload))+enc.EncodedLen(64))
+	b = append(b, header...)
+	b = append(b, '.')
+	b = enc.AppendEncode(b, payload)
+	sig, err := k.m.method.Sign(string(b), k.m.key)
+	if err != nil {
+		return "", fmt.Errorf("issuer: signing: %w", err)
+	}
+	if k.m.remote {
+		if err := k.m.method.Verify(string(b), sig, k.m.signer.Public()); err != nil {
+			return "", errors.New("issuer: the signer returned a signature that does not verify")
+		}
+	}
+	b = append(b, '.')
+	return string(enc.AppendEncode(b, sig)), nil
+}
+
+// es256Signer is ES256 for signers that are not an *ecdsa.PrivateKey, which golang-jwt's method insists on.
+type es256Signer struct{}
+
+func (es256Signer) Alg() string { return "ES256" }
+
+func (es256Signer) Verify(signed string, sig []byte, key any) error {
+	return jwt.SigningMethodES256.Verify(signed, sig, key)
+}
+
+// Sign asks the signer for ASN.1 and returns R and S, 32 bytes each (RFC 7518 section 3.4).
+func (es256Signer) Sign(signed string, key any) ([]byte, error) {
+	digest := sha256.Sum256([]byte(signed))
+	der, err := key.(crypto.Signer).Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	var sig struct{ R, S *big.Int }
+	rest, err := asn1.Unmarshal(der, &sig)
+	if err != nil || len(rest) > 0 || sig.R.Sign() < 0 || sig.S.Sign() < 0 || sig.R.BitLen() > 256 || sig.S.BitLen() > 256 {
+		return nil, errors.New("the signer returned no ECDSA signature")
+	}
+	out := make([]byte, 64)
+	sig.R.FillBytes(out[:32])
+	sig.S.FillBytes(out[32:])
+	return out, nil
+}

@@ -1,0 +1,227 @@
+package jwks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// ClientConfig says where a client gets its keys.
+type ClientConfig struct {
+	// URL of the JWK set: https, or http on a loopback address. One client serves one issuer.
+	URL string
+
+	// HTTP is the client to fetch with. Nil means one of its own, without redirects. Each fetch has a deadline of 10 s besides.
+	HTTP *http.Client
+
+	// Refresh is the time between fetches. 0 means 5 min; at least 1 s.
+	Refresh time.Duration
+
+	// Logger is told of failures and of changes of the set. Nil means none.
+	Logger *slog.Logger
+}
+
+const (
+	defaultRefresh = 5 * time.Minute
+	minRefresh     = time.Second
+	retryAfter     = time.Second
+	earlyEvery     = 30 * time.Second
+	fetchTimeout   = 10 * time.Second
+)
+
+func (c ClientConfig) refresh() time.Duration {
+	if c.Refresh == 0 {
+		return defaultRefresh
+	}
+	return c.Refresh
+}
+
+// A Client keeps a key set up to date with a document on the web. Verifiers read the set and never wait for the network. It runs one goroutine until it is closed.
+//
+// The document is fetched again after Refresh, one second after a failure, and early when a token names an unknown key, but that at most once in
+// 30 seconds, however many tokens do. While fetching fails the set stays as it is; [Client.Age] says for how long. A document that token.ParseJWKS refuses, that is empty or that holds
+// a symmetric key, is a failure. A key that the document no longer has is forgotten at once.
+//
+// It is made by [NewClient] and safe for concurrent use.
+type Client struct {
+	config ClientConfig
+	http   *http.Client
+	keys   token.KeySet
+	stop   context.CancelFunc
+	done   chan struct{}
+
+	mu   sync.Mutex
+	asOf time.Time // when the request was sent that returned the present set
+	last []byte    // the document of the present set
+	etag string
+}
+
+// NewClient fetches the set, trying again every second until ctx ends, and then keeps it up to date until Close. ctx is for the start only.
+func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
+	u, err := url.Parse(config.URL)
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return nil, errors.New("jwks: not an absolute URL without user and fragment")
+	}
+	if u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+		return nil, errors.New("jwks: key sets come over https, or over http from this machine")
+	}
+	if config.Refresh != 0 && config.Refresh < minRefresh {
+		return nil, fmt.Errorf("jwks: refresh must be at least %v", minRefresh)
+	}
+	c := &Client{config: config, http: config.HTTP, done: make(chan struct{})}
+	if c.http == nil {
+		c.http = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	for {
+		err := c.fetch(ctx)
+		if err == nil {
+			break
+		}
+		c.failed(err)
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("jwks: no key set: %w", errors.Join(ctx.Err(), err))
+		case <-time.After(retryAfter):
+		}
+	}
+	background, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	go c.run(background)
+	return c, nil
+}
+
+// Keys returns the set that the client keeps up to date, for token.VerifierConfig.
+func (c *Client) Keys() *token.KeySet { return &c.keys }
+
+// Age returns how long ago the request was sent whose answer confirmed the present set.
+func (c *Client) Age() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.asOf)
+}
+
+// Close stops the client and waits for its goroutine. The set stays as it is. Closing again is harmless.
+func (c *Client) Close() error {
+	c.stop()
+	<-c.done
+	return nil
+}
+
+func (c *Client) run(ctx context.Context) {
+	defer close(c.done)
+	missed := c.keys.Missed()
+	timer := time.NewTimer(c.config.refresh())
+	defer timer.Stop()
+	var lastEarly time.Time
+	for {
+		early := missed
+		if !lastEarly.IsZero() {
+			if wait := earlyEvery - time.Since(lastEarly); wait > 0 {
+				early = nil
+			}
+		}
+		var again <-chan time.Time // when early refreshes are allowed again
+		if early == nil {
+			again = time.After(earlyEvery - time.Since(lastEarly))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-again:
+			continue
+		case <-early:
+			lastEarly = time.Now()
+		case <-timer.C:
+		}
+		next := c.config.refresh()
+		if err := c.fetch(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			c.failed(err)
+			next = retryAfter
+		}
+		timer.Reset(next)
+	}
+}
+
+func (c *Client) failed(err error) {
+	if c.config.Logger != nil {
+		c.config.Logger.Warn("jwks: fetching the key set failed; keeping the present one", "err", err)
+	}
+}
+
+// fetch gets the document once and applies it.
+func (c *Client) fetch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.config.URL, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/jwk-set+json, application/json")
+	if c.etag != "" {
+		req.Header.Set("If-None-Match", c.etag)
+	}
+	sent := time.Now()
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusNotModified && c.etag != "":
+		c.confirmed(sent)
+		return nil
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	doc, err := io.ReadAll(io.LimitReader(resp.Body, token.MaxKeySetLen+1))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(doc, c.last) {
+		if err := c.apply(doc); err != nil {
+			return err
+		}
+	}
+	c.etag = resp.Header.Get("ETag")
+	c.confirmed(sent)
+	return nil
+}
+
+func (c *Client) apply(doc []byte) error {
+	keys, err := token.ParseJWKS(doc)
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		return errors.New("empty key set")
+	}
+	if _, err := token.AppendJWKS(nil, keys...); err != nil { // refuses symmetric keys
+		return err
+	}
+	if err := c.keys.Replace(keys...); err != nil {
+		return err
+	}
+	c.last = doc
+	if c.config.Logger != nil {
+		c.config.Logger.Info("jwks: key set changed", "keys", len(keys), "generation", c.keys.Generation())
+	}
+	return nil
+}
+
+func (c *Client) confirmed(sent time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asOf = sent
+}

@@ -1,0 +1,363 @@
+package token
+
+import (
+	"errors"
+	"strings"
+	"time"
+	"unsafe"
+)
+
+// VerifierConfig says what a verifier accepts.
+type VerifierConfig struct {
+	Issuer   string  // required; a token's "iss" must equal it
+	Audience string  // required; a token's "aud" must equal it
+	Keys     *KeySet // required; may be empty at first, and is shared with whoever refreshes it
+
+	// Leeway is how far clocks may differ: a token is taken for that long after its exp and before its iat. 0 means 10 s; at most 60 s.
+	Leeway time.Duration
+
+	// MaxLife bounds exp - iat. 0 means 15 min, which is also the most.
+	MaxLife time.Duration
+
+	// Entries is how many verified tokens the verifier remembers. An entry owns at most 2 KiB of text besides its 250 bytes; longer tokens are verified anew
+	// each time. 0 means 4,096, a negative number none; at most 1 Mi.
+	Entries int
+
+	// Now is the clock of Verify. Nil means the machine's, read at most one second ago.
+	Now func() time.Time
+}
+
+const (
+	defaultLeeway  = 10 * time.Second
+	maxLeeway      = 60 * time.Second
+	maxLife        = 15 * time.Minute
+	defaultEntries = 4096
+	maxEntries     = 1 << 20
+)
+
+func (c VerifierConfig) leeway() time.Duration {
+	if c.Leeway == 0 {
+		return defaultLeeway
+	}
+	return c.Leeway
+}
+
+func (c VerifierConfig) maxLife() time.Duration {
+	if c.MaxLife == 0 {
+		return maxLife
+	}
+	return c.MaxLife
+}
+
+func (c VerifierConfig) entries() int {
+	switch {
+	case c.Entries == 0:
+		return defaultEntries
+	case c.Entries < 0:
+		return 0
+	}
+	return c.Entries
+}
+
+// A Verifier decides about tokens without I/O. [Verifier.Verify] is what most callers need. It is made by [NewVerifier]; the zero value refuses every token.
+// A Verifier is safe for concurrent use, keeps no goroutine and needs no closing.
+type Verifier struct {
+	issuer   string
+	audience string
+	keys     *KeySet
+	leeway   int64 // milliseconds
+	maxLife  int64 // milliseconds
+	now      func() time.Time
+	clock    clock
+	table    *table // nil: none
+	stats    counters
+}
+
+// NewVerifier checks the configuration and makes a verifier.
+func NewVerifier(c VerifierConfig) (*Verifier, error) {
+	switch {
+	case !isText(c.Issuer) || !isText(c.Audience):
+		return nil, errors.New("token: a verifier needs an issuer and an audience, in UTF-8 without control characters")
+	case c.Keys == nil:
+		return nil, errors.New("token: a verifier needs a key set")
+	case c.Leeway < 0 || c.Leeway > maxLeeway:
+		return nil, errors.New("token: leeway must be from 0 to 60 s")
+	case c.MaxLife < 0 || c.MaxLife > maxLife:
+		return nil, errors.New("token: maximum life must be from 0 to 15 min")
+	case c.Entries > maxEntries:
+		return nil, errors.New("token: more than 1 Mi entries")
+	}
+	return &Verifier{
+		issuer:   strings.Clone(c.Issuer),
+		audience: strings.Clone(c.Audience),
+		keys:     c.Keys,
+		leeway:   c.leeway().Milliseconds(),
+		maxLife:  c.maxLife().Milliseconds(),
+		now:      c.Now,
+		table:    newTable(c.entries()),
+	}, nil
+}
+
+// Verify checks a token against the present time. It returns a valid [Verified] or an error, never both: an *[ExpiredError] if only the time is over, else an error that
+// matches [ErrInvalid]. raw may be a view on a buffer that is used again later: whatever is kept is copied.
+func (v *Verifier) Verify(raw string) (Verified, error) {
+	if v.now != nil {
+		return v.verify(raw, v.now().UnixMilli())
+	}
+	return v.verify(raw, v.clock.milli())
+}
+
+// VerifyAt is Verify at a time that the caller knows, as in WebAssembly, where the host passes the time on every call.
+func (v *Verifier) VerifyAt(raw string, now time.Time) (Verified, error) {
+	return v.verify(raw, now.UnixMilli())
+}
+
+func (v *Verifier) verify(raw string, now int64) (Verified, error) {
+	if v.keys == nil {
+		return Verified{}, errUnknownKey
+	}
+	set := v.keys.load()
+	if e := v.table.find(raw, set.generation); e != nil {
+		if e.from <= now && now < e.until {
+			v.stats.hit()
+			return Verified{e}, nil
+		}
+		if now >= e.until {
+			v.stats.refuse()
+			return Verified{}, &ExpiredError{time.UnixMilli(e.exp)}
+		}
+		v.stats.refuse()
+		return Verified{}, errIssuedFuture
+	}
+	e, err := v.cold(raw, set, now)
+	if err != nil {
+		v.stats.refuse()
+		return Verified{}, err
+	}
+	v.stats.miss()
+	return Verified{e}, nil
+}
+
+// cold applies every rule, in the order that the package comment states.
+func (v *Verifier) cold(raw string, set *keySetState, now int64) (*entry, error) {
+	p, err := split(raw)
+	if err != nil {
+		return nil, err
+	}
+	k := set.lookup(p.header())
+	if k == nil {
+		v.keys.miss()
+		return nil, errUnknownKey
+	}
+	if !k.verify(p.signed(), p.signature()) {
+		return nil, errSignature
+	}
+	return v.accept(p, k, set.generation, now)
+}
+
+// accept judges the claims of a token whose signature holds, and remembers it.
+func (v *Verifier) accept(p parts, k *key, generation uint64, now int64) (*entry, error) {
+	// One allocation holds everything that the entry keeps: the token for comparison, if it fits the table, and the decoded claims.
+	keep := 0
+	n := decodedLen(len(p.payload()))
+	if v.table != nil && len(p.raw)+n <= maxEntryLen {
+		keep = len(p.raw)
+	}
+	buf := make([]byte, keep+n)
+	copy(buf, p.raw[:keep])
+	if _, ok := decode(buf[keep:], p.payload()); !ok {
+		return nil, errAlphabet
+	}
+	own := unsafe.String(unsafe.SliceData(buf), len(buf)) // buf is not written again
+	e := &entry{raw: own[:keep], payload: own[keep:], issuer: v.issuer, audience: v.audience, keyID: k.id, generation: generation}
+	if err := e.scan(v); err != nil {
+		return nil, err
+	}
+	e.from, e.until = e.iat-v.leeway, e.exp+v.leeway
+	switch {
+	case e.exp <= e.iat || e.exp-e.iat > v.maxLife:
+		return nil, errLifetime
+	case now < e.from:
+		return nil, errIssuedFuture
+	case now >= e.until:
+		return nil, &ExpiredError{time.UnixMilli(e.exp)}
+	}
+	e.hash = SubjectHash(e.issuer, e.subject)
+	if keep > 0 {
+		v.table.insert(e, now)
+	}
+	return e, nil
+}
+
+// scan reads the claim set into e and compares issuer and audience.
+func (e *entry) scan(v *Verifier) error {
+	s := scanner{data: e.payload}
+	if !s.next('{') {
+		return errPayload
+	}
+	var seen uint // by the index of the registered name
+	var extras [maxMembers]span
+	n := 0
+	for first := true; ; first = false {
+		if first && s.next('}') { // an empty set, refused below
+			break
+		}
+		s.space()
+		start := s.pos + 1
+		name, ok := s.name()
+		if !ok {
+			return errPayload
+		}
+		index, folded := claimIndex(name)
+		if folded {
+			return errName
+		}
+		if index >= knownClaims {
+			return errUnsupported
+		}
+		if index < 0 {
+			if !isName(name) {
+				return errName
+			}
+			for _, earlier := range extras[:n] {
+				if s.data[earlier.from:earlier.to] == name {
+					return errDuplicate
+				}
+			}
+			if n == maxMembers-knownClaims {
+				return errRange
+			}
+			extras[n] = span{int32(start), int32(start + len(name))}
+			n++
+			if !s.value(1) {
+				return errPayload
+			}
+		} else {
+			if seen&(1<<index) != 0 {
+				return errDuplicate
+			}
+			seen |= 1 << index
+			if err := e.claim(&s, index, v); err != nil {
+				return err
+			}
+		}
+		if s.next('}') {
+			break
+		}
+		if !s.next(',') {
+			return errPayload
+		}
+	}
+	if !s.end() {
+		return errPayload
+	}
+	const required = 1<<0 | 1<<1 | 1<<3 | 1<<4 | 1<<5 | 1<<6
+	if seen&required != required {
+		return errMissing
+	}
+	return nil
+}
+
+// claim takes the value of a registered claim.
+func (e *entry) claim(s *scanner, index int, v *Verifier) error {
+	switch registered[index] {
+	case "iss", "aud", "sub", "sid":
+		if s.peek() != '"' {
+			return notOf(s)
+		}
+		text, ok := s.text()
+		if !ok {
+			return errPayload
+		}
+		switch registered[index] {
+		case "iss":
+			if text != v.issuer {
+				return errIssuer
+			}
+		case "aud":
+			if text != v.audience {
+				return errAudience
+			}
+		case "sub":
+			if !isText(text) || len(text) > MaxSubjectLen {
+				return errRange
+			}
+			e.subject = text
+		case "sid":
+			id, err := ParseSessionID(text)
+			if err != nil {
+				return errRange
+			}
+			e.session = id
+		}
+		return nil
+	}
+	if c := s.peek(); c != '-' && (c < '0' || c > '9') {
+		return notOf(s)
+	}
+	number, ok := s.number()
+	if !ok {
+		return errPayload
+	}
+	switch registered[index] {
+	case "gen":
+		e.gen, ok = whole(number)
+	case "iat":
+		e.iat, ok = milliseconds(number)
+	case "exp":
+		e.exp, ok = milliseconds(number)
+	case "auth_time":
+		e.auth, ok = milliseconds(number)
+		e.hasAuth = true
+	}
+	if !ok {
+		return errRange
+	}
+	return nil
+}
+
+// notOf tells a value of another type from what is no JSON.
+func notOf(s *scanner) error {
+	if !s.value(1) {
+		return errPayload
+	}
+	return errType
+}
+
+// parts is a token that has three segments of canonical base64url.
+type parts struct {
+	raw        string
+	dot1, dot2 int
+}
+
+func (p parts) header() string    { return p.raw[:p.dot1] }
+func (p parts) payload() string   { return p.raw[p.dot1+1 : p.dot2] }
+func (p parts) signature() string { return p.raw[p.dot2+1:] }
+func (p parts) signed() string    { return p.raw[:p.dot2] }
+
+// split applies the rules about length, segments, alphabet and spelling. It allocates nothing.
+func split(raw string) (parts, error) {
+	if len(raw) > MaxLen {
+		return parts{}, errTooLong
+	}
+	dot1 := strings.IndexByte(raw, '.')
+	if dot1 < 0 {
+		return parts{}, errSegments
+	}
+	dot2 := strings.IndexByte(raw[dot1+1:], '.')
+	if dot2 < 0 {
+		return parts{}, errSegments
+	}
+	dot2 += dot1 + 1
+	p := parts{raw, dot1, dot2}
+	if strings.IndexByte(p.signature(), '.') >= 0 {
+		return parts{}, errSegments
+	}
+	if !isAlphabet(p.header()) || !isAlphabet(p.payload()) || !isAlphabet(p.signature()) {
+		return parts{}, errAlphabet
+	}
+	if !isCanonical(p.header()) || !isCanonical(p.payload()) || !isCanonical(p.signature()) {
+		return parts{}, errSpelling
+	}
+	return p, nil
+}
