@@ -1,7 +1,5 @@
 package token
 
-import "crypto/sha256"
-
 // The algorithms, by their names in RFC 7518 and RFC 8037. There is no RS*, no PS* and no "none".
 const (
 	algEdDSA = "EdDSA" // with Ed25519 only
@@ -42,7 +40,7 @@ type key struct {
 // newKey finishes a key whose material has been checked. An empty id stands for the thumbprint.
 func newKey(k *key, id string) Key {
 	if id == "" {
-		sum := sha256.Sum256(k.appendRequired(nil))
+		sum := sum256(k.appendRequired(nil))
 		id = string(appendBase64(nil, sum[:]))
 	}
 	k.id = id

@@ -24,6 +24,8 @@ type ready struct {
 	inner, outer *[blockLen]byte // HMAC's padded keys (RFC 2104): secret ^ 0x36…, secret ^ 0x5c…
 }
 
+func sum256(b []byte) [sha256.Size]byte { return sha256.Sum256(b) }
+
 func (r *ready) prepareSecret(secret []byte) {
 	if len(secret) > blockLen {
 		sum := sha256.Sum256(secret)

@@ -12,9 +12,7 @@ type Stats struct {
 
 type counters struct{ hits, misses, refused atomic.Uint64 }
 
-func (c *counters) hit()    { c.hits.Add(1) }
-func (c *counters) miss()   { c.misses.Add(1) }
-func (c *counters) refuse() { c.refused.Add(1) }
+func (c *counters) hit() { c.hits.Add(1) }
 
 // Stats returns the counts. They are read one after the other, so under load they may differ by a few.
 func (v *Verifier) Stats() Stats {

@@ -1,9 +1,6 @@
 package token
 
-import (
-	"crypto/sha256"
-	"time"
-)
+import "time"
 
 // Verified is the proof that a token was verified, and what it said. Only [Verifier.Verify] and [Verifier.VerifyAt] make a valid one. It is a small value, safe for
 // concurrent use, and stays readable for as long as it is kept: it owns its bytes. It says nothing about the session; ask a
@@ -170,7 +167,7 @@ func SubjectHash(issuer, subject string) [16]byte {
 	b := append(buf[:0], issuer...)
 	b = append(b, 0)
 	b = append(b, subject...)
-	sum := sha256.Sum256(b)
+	sum := sum256(b)
 	return [16]byte(sum[:16])
 }
 

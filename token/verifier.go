@@ -118,41 +118,54 @@ func (v *Verifier) verify(raw string, now int64) (Verified, error) {
 	}
 	set := v.keys.load()
 	if e := v.table.find(raw, set.generation); e != nil {
-		if e.from <= now && now < e.until {
-			v.stats.hit()
-			return Verified{e}, nil
-		}
-		if now >= e.until {
-			v.stats.refuse()
-			return Verified{}, &ExpiredError{time.UnixMilli(e.exp)}
-		}
-		v.stats.refuse()
-		return Verified{}, errIssuedFuture
+		return v.warm(e, now)
 	}
 	e, err := v.cold(raw, set, now)
 	if err != nil {
-		v.stats.refuse()
+		v.stats.refused.Add(1)
 		return Verified{}, err
 	}
-	v.stats.miss()
+	v.stats.misses.Add(1)
 	return Verified{e}, nil
+}
+
+// warm judges a token that was verified before: only time can have changed.
+func (v *Verifier) warm(e *entry, now int64) (Verified, error) {
+	if e.from <= now && now < e.until {
+		v.stats.hit()
+		return Verified{e}, nil
+	}
+	v.stats.refused.Add(1)
+	if now < e.from {
+		return Verified{}, errIssuedFuture
+	}
+	return Verified{}, &ExpiredError{time.UnixMilli(e.exp)}
 }
 
 // cold applies every rule, in the order that the package comment states.
 func (v *Verifier) cold(raw string, set *keySetState, now int64) (*entry, error) {
-	p, err := split(raw)
+	p, k, err := v.open(raw, set)
 	if err != nil {
 		return nil, err
-	}
-	k := set.lookup(p.header())
-	if k == nil {
-		v.keys.miss()
-		return nil, errUnknownKey
 	}
 	if !k.verify(p.signed(), p.signature()) {
 		return nil, errSignature
 	}
 	return v.accept(p, k, set.generation, now)
+}
+
+// open applies the rules that come before the signature.
+func (v *Verifier) open(raw string, set *keySetState) (parts, *key, error) {
+	p, err := split(raw)
+	if err != nil {
+		return parts{}, nil, err
+	}
+	k := set.lookup(p.header())
+	if k == nil {
+		v.keys.miss()
+		return parts{}, nil, errUnknownKey
+	}
+	return p, k, nil
 }
 
 // accept judges the claims of a token whose signature holds, and remembers it.

@@ -78,7 +78,7 @@ func NewKey(signer crypto.Signer) (*Key, error) {
 			return nil, errors.New("issuer: private and public half do not belong together")
 		}
 	case *ecdsa.PublicKey:
-		public, err = token.ES256Key(pub)
+		public, err = es256Public(pub)
 		m.method = jwt.SigningMethodES256
 		_, local := signer.(*ecdsa.PrivateKey)
 		m.remote = !local

@@ -1,0 +1,111 @@
+//go:build hostcrypto
+
+package token
+
+import (
+	"strings"
+	"time"
+)
+
+// With the build tag hostcrypto this package holds no signature code: the host of a WebAssembly module checks signatures, with WebCrypto for example, between
+// [Verifier.Begin] and [Verifier.Finish]. Verify then refuses every token that is not in the warm table.
+
+const signatureLen = 64
+
+type ready struct{}
+
+func (*ready) prepareSecret([]byte) {}
+
+// Ed25519Key makes a key from an Ed25519 public key, 32 bytes, which it copies.
+func Ed25519Key(pub []byte) (Key, error) { return newEd25519(pub, "") }
+
+func newEd25519(pub []byte, id string) (Key, error) {
+	if len(pub) != 32 {
+		return Key{}, errKeyMaterial
+	}
+	if hasSmallOrder([32]byte(pub)) {
+		return Key{}, errWeakKey
+	}
+	return newKey(&key{alg: algEdDSA, public: append([]byte(nil), pub...)}, id), nil
+}
+
+// newES256 takes X and Y, 32 bytes each. Whether they are a point of the curve is for the host to see: WebCrypto refuses to import others.
+func newES256(xy []byte, id string) (Key, error) {
+	if len(xy) != 64 {
+		return Key{}, errKeyMaterial
+	}
+	return newKey(&key{alg: algES256, public: append([]byte(nil), xy...)}, id), nil
+}
+
+func (*key) verify(string, string) bool { return false }
+
+// A Pending token has the right form and a known key. Its signature is still to be checked by the host. It is made by [Verifier.Begin] and good for one Finish.
+type Pending struct {
+	p          parts
+	k          *key
+	generation uint64
+	sig        [signatureLen]byte
+	sigLen     int
+}
+
+// Key returns the key that must have signed.
+func (p *Pending) Key() Key { return Key{p.k} }
+
+// Material returns what the key verifies with: 32 bytes for Ed25519, X and Y for ES256, the secret for HS256. The caller must not change it.
+func (p *Pending) Material() []byte {
+	if p.k.alg == algHS256 {
+		return p.k.secret
+	}
+	return p.k.public
+}
+
+// Signed returns the bytes that must have been signed.
+func (p *Pending) Signed() string { return p.p.signed() }
+
+// Signature returns the signature: R and S for ES256.
+func (p *Pending) Signature() []byte { return p.sig[:p.sigLen] }
+
+// Begin does everything that comes before the signature. It returns a valid Verified if the token is in the warm table, or else a Pending
+// token, or an error. raw is copied.
+func (v *Verifier) Begin(raw string, now time.Time) (Verified, *Pending, error) {
+	set := v.keys.load()
+	if e := v.table.find(raw, set.generation); e != nil {
+		verified, err := v.warm(e, now.UnixMilli())
+		return verified, nil, err
+	}
+	p, k, err := v.open(raw, set)
+	if err == nil {
+		pending := &Pending{k: k, generation: set.generation}
+		want := signatureLen
+		if k.alg == algHS256 {
+			want = 32
+		}
+		if n, ok := decode(pending.sig[:], p.signature()); ok && n == want {
+			p.raw = strings.Clone(raw)
+			pending.p, pending.sigLen = p, n
+			return Verified{}, pending, nil
+		}
+		err = errSignature
+	}
+	v.stats.refused.Add(1)
+	return Verified{}, nil, err
+}
+
+// Finish does everything that comes after the signature. ok is the host's word that the key made the signature. A token whose key was
+// removed in between is refused.
+func (v *Verifier) Finish(p *Pending, ok bool, now time.Time) (Verified, error) {
+	err := error(errSignature)
+	if ok {
+		if v.keys.load().generation != p.generation {
+			err = errUnknownKey
+		} else {
+			var e *entry
+			if e, err = v.accept(p.p, p.k, p.generation, now.UnixMilli()); err == nil {
+				v.stats.misses.Add(1)
+				return Verified{e}, nil
+			}
+		}
+	}
+	v.stats.refused.Add(1)
+	return Verified{}, err
+}
