@@ -1,0 +1,231 @@
+// Package redistest starts real redis-server processes for tests. [Start] runs one from PATH on a free loopback port with a directory of its
+// own, and stops it when the test ends. It never touches a server that is already running.
+//
+// Where no redis-server is installed the test is skipped, unless the environment variable COUNTERFOIL_REQUIRE, a comma-separated list,
+// contains "redis": then it fails.
+package redistest
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Options says how a server is started. The zero value is a server without password, TLS or persistence.
+type Options struct {
+	Password string   // requirepass
+	TLS      bool     // serve TLS only, with a certificate made for this server
+	Config   []string // further configuration lines, such as "appendonly yes"
+}
+
+// Server is one redis-server process. [Start] makes it. It is not safe for concurrent use, except for Addr, URL and TLSConfig.
+type Server struct {
+	dir, bin string
+	port     string
+	opt      Options
+	pool     *x509.CertPool
+
+	process *exec.Cmd
+	exited  chan struct{} // closed when process has ended
+}
+
+// ready is how long a server may take to begin or to stop serving.
+const ready = 15 * time.Second
+
+// Start runs a server and waits until it serves. It is stopped when the test ends.
+func Start(t testing.TB, opt Options) *Server {
+	t.Helper()
+	bin, err := exec.LookPath("redis-server")
+	if err != nil {
+		if slices.Contains(strings.Split(os.Getenv("COUNTERFOIL_REQUIRE"), ","), "redis") {
+			t.Fatal("redis-server is required (COUNTERFOIL_REQUIRE) and not in PATH")
+		}
+		t.Skip("no redis-server in PATH: not run against a real Redis")
+	}
+	s := &Server{dir: t.TempDir(), bin: bin, opt: opt}
+	if opt.TLS {
+		if s.pool, err = writeCertificate(s.dir); err != nil {
+			t.Fatalf("redistest: certificate: %v", err)
+		}
+	}
+	t.Cleanup(s.Kill)
+	for range 5 { // somebody else may take the port between our looking and the server's binding
+		if s.port, err = freePort(); err != nil {
+			t.Fatalf("redistest: no free port: %v", err)
+		}
+		if err = s.run(); err == nil {
+			return s
+		}
+	}
+	t.Fatalf("redistest: redis-server does not start: %v", err)
+	return nil
+}
+
+// Addr returns host:port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", s.port) }
+
+// URL returns the URL with the password in it, redis:// or rediss://. For TLS the client also needs [Server.TLSConfig].
+func (s *Server) URL() string {
+	u := url.URL{Scheme: "redis", Host: s.Addr()}
+	if s.opt.TLS {
+		u.Scheme = "rediss"
+	}
+	if s.opt.Password != "" {
+		u.User = url.UserPassword("", s.opt.Password)
+	}
+	return u.String()
+}
+
+// TLSConfig returns what a client needs to trust this server; nil without TLS.
+func (s *Server) TLSConfig() *tls.Config {
+	if s.pool == nil {
+		return nil
+	}
+	return &tls.Config{RootCAs: s.pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
+}
+
+// Certificate returns the path of the server's certificate in PEM, for SSL_CERT_FILE; "" without TLS.
+func (s *Server) Certificate() string {
+	if s.pool == nil {
+		return ""
+	}
+	return filepath.Join(s.dir, "cert.pem")
+}
+
+// Kill ends the process at once, as a crash would. Killing twice is harmless.
+func (s *Server) Kill() {
+	if s.process == nil {
+		return
+	}
+	s.process.Process.Kill()
+	<-s.exited
+	s.process = nil
+}
+
+// Restart ends the process if it runs and starts it again on the same port and directory.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.Kill()
+	if err := s.run(); err != nil {
+		t.Fatalf("redistest: redis-server does not start again: %v", err)
+	}
+}
+
+// run starts the process and waits until it says that it accepts connections.
+func (s *Server) run() error {
+	lines := []string{"bind 127.0.0.1", "dir " + s.dir, "save \"\"", "appendonly no", "daemonize no", "protected-mode yes"}
+	if s.opt.TLS {
+		cert := filepath.Join(s.dir, "cert.pem")
+		lines = append(lines, "port 0", "tls-port "+s.port, "tls-cert-file "+cert, "tls-key-file "+filepath.Join(s.dir, "key.pem"),
+			"tls-ca-cert-file "+cert, "tls-auth-clients no")
+	} else {
+		lines = append(lines, "port "+s.port)
+	}
+	if s.opt.Password != "" {
+		lines = append(lines, "requirepass "+s.opt.Password)
+	}
+	lines = append(lines, s.opt.Config...)
+	cmd := exec.Command(s.bin, "-") // configuration on standard input, so that no password is in the process list
+	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
+	cmd.Dir = s.dir
+	dieWithParent(cmd)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	serving, exited := make(chan struct{}), make(chan struct{})
+	var last string
+	go func() {
+		defer close(exited)
+		in := bufio.NewScanner(out)
+		for in.Scan() {
+			if last = in.Text(); strings.Contains(last, "Ready to accept connections") {
+				close(serving)
+				break
+			}
+		}
+		io.Copy(io.Discard, out)
+		cmd.Wait()
+	}()
+	s.process, s.exited = cmd, exited
+	timer := time.NewTimer(ready)
+	defer timer.Stop()
+	select {
+	case <-serving:
+		return nil
+	case <-exited:
+		s.process = nil
+		return errors.New(last)
+	case <-timer.C:
+		s.Kill()
+		return fmt.Errorf("not ready after %v", ready)
+	}
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
+
+// writeCertificate makes a self-signed certificate for 127.0.0.1 as cert.pem and key.pem.
+func writeCertificate(dir string) (*x509.CertPool, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "redistest"},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(24 * time.Hour),
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames:              []string{"localhost"},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(filepath.Join(dir, "cert.pem"), cert, 0o600); err != nil {
+		return nil, err
+	}
+	err = os.WriteFile(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(cert)
+	return pool, err
+}
