@@ -1,0 +1,77 @@
+// Package embedded runs a Redis inside the process: miniredis behind the same client and the same scripts as a real server, so that
+// demos, tests and a first afternoon need nothing installed. [Start] runs one; [Server.URL] is what store.Open takes.
+//
+// # What it is not
+//
+// It keeps everything in memory and loses it with the process, runs Lua some twenty-five times slower than Redis, and has no replicas, no
+// persistence and no access control beyond its address: it listens on loopback only. It is for development and tests, and no figure measured on it means anything.
+//
+// # Compatibility
+//
+// The package follows package store; what it promises about names and formats holds here too.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Server is a Redis in this process. [Start] makes it; the zero value is not usable. Most callers want [Server.URL] and [Server.Close].
+// It is safe for concurrent use.
+type Server struct {
+	mini  *miniredis.Miniredis
+	close func()
+}
+
+// Start runs a server at addr, host:port on loopback; "" means 127.0.0.1 and any free port. Keys expire as time passes. It is an error if
+// the port is taken, and if the host is not loopback, because the server asks nobody for a password.
+func Start(addr string) (*Server, error) {
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, errors.New("embedded: address is not host:port")
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, errors.New("embedded: address is not loopback; the embedded Redis has no password")
+	}
+	m := miniredis.NewMiniRedis()
+	if err := m.StartAddr(addr); err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	m.ClockTTL(true) // off by default: keys would never expire
+	return &Server{mini: m, close: sync.OnceFunc(m.Close)}, nil
+}
+
+// Addr returns host:port.
+func (s *Server) Addr() string { return s.mini.Addr() }
+
+// URL returns the redis:// URL.
+func (s *Server) URL() string { return "redis://" + s.mini.Addr() }
+
+// Client returns a client that reaches the server through memory, not through a socket, so that it also works in a testing/synctest bubble.
+// The caller closes it.
+func (s *Server) Client() *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr:                     s.mini.Addr(),
+		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return s.mini.Dial() },
+		ContextTimeoutEnabled:    true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
+// SetTime stops the server's clock at t, for tests: session lives, windows and the log follow it, and keys whose time has come are gone.
+// The zero time lets the clock run again, with the time of the process.
+func (s *Server) SetTime(t time.Time) { s.mini.SetTime(t) }
+
+// Close stops the server and forgets everything. Closing twice is harmless.
+func (s *Server) Close() { s.close() }

@@ -1,0 +1,250 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+const (
+	// maxSkew is the most by which the newest record of the log may differ from its node's clock. Beyond, the log begins a new epoch.
+	maxSkew = 60 * time.Second
+
+	// clusterMargin is added to the birth of an epoch where there are several masters. A birth is told by the clock of the log's node, the time
+	// in a token by the clock of the session's node; on one server they are the same clock and need no margin.
+	clusterMargin = 10 * time.Second
+
+	maxBlock        = time.Second            // the longest that one read waits: with tailGrace, a half-open link is noticed within 2 s
+	tailGrace       = 500 * time.Millisecond // what an answer may take beyond the wait
+	tailDialTimeout = time.Second
+	tailConnLife    = time.Minute // a connection may point at a master that has been replaced; it is not kept for ever
+	tailCount       = 4096        // records of one read
+	fullTimeout     = 30 * time.Second
+)
+
+// ErrPast means that an entry was older than the horizon of the log when it was appended. It could not revoke anything that is still valid,
+// so it was refused, and with it everything that the same call was to append.
+var ErrPast = errors.New("store: revocation entry is older than the log's horizon")
+
+// Append implements counterfoil.Log.
+func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) error {
+	epoch := make([]byte, 9)
+	rand.Read(epoch)
+	args := []any{revocation.Horizon.Milliseconds(), revocation.Heartbeat.Milliseconds(), maxSkew.Milliseconds(), s.margin.Milliseconds(),
+		base64.RawURLEncoding.EncodeToString(epoch)}
+	for _, e := range entries {
+		raw, err := e.AppendBinary(nil)
+		if err != nil {
+			return fmt.Errorf("store: append: %w", err)
+		}
+		at, field, value := decimal(e.At), "", "0"
+		switch e.Kind {
+		case revocation.KindAll:
+			at, field, value = "", "n", decimal(e.NotBefore)
+		case revocation.KindKey:
+			at, field = "", "k:"+e.KeyID
+		}
+		args = append(args, raw, at, field, value)
+	}
+	rep, err := s.run(ctx, appendScript, false, []string{s.keys.log(), s.keys.meta()}, args...)
+	if err != nil {
+		return err
+	}
+	switch rep.at(0) {
+	case int64(1):
+		return nil
+	case int64(-1):
+		return ErrPast
+	}
+	return errors.New("store: append: Redis answered something that is no answer to this step")
+}
+
+// Read implements revocation.Source. It waits at most a second, whatever wait says.
+func (s *Redis) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
+	return s.log.Read(ctx, after, wait)
+}
+
+// Ask implements revocation.Asker: whether the session lives, its subject's not-before, and what is revoked for good.
+func (s *Redis) Ask(ctx context.Context, v token.Verified) (revocation.Answer, error) {
+	var a revocation.Answer
+	if !v.Valid() {
+		return a, errors.New("store: ask: no verified token")
+	}
+	id, subject := v.Session(), v.Subject()
+	meta, err := s.run(ctx, factsScript, false, []string{s.keys.meta()})
+	if err != nil {
+		return a, err
+	}
+	if belongs(id, subject) {
+		tag := id.Tag()
+		rep, err := s.run(ctx, askScript, false, []string{s.keys.session(id), s.keys.notBefore(tag, subject)}, id.String(), subject)
+		if err != nil {
+			return a, err
+		}
+		if len(rep) != 2 {
+			return a, errors.New("store: ask: Redis answered something that is no answer to this step")
+		}
+		a.Live = rep.string(0) == "1"
+		a.NotBefore = rep.int(1)
+	}
+	for i := 0; i+1 < len(meta); i += 2 {
+		if name := meta.string(i); name == "n" {
+			a.AllNotBefore = meta.int(i + 1)
+		} else if kid, ok := strings.CutPrefix(name, "k:"); ok {
+			a.RevokedKeys = append(a.RevokedKeys, kid)
+		}
+	}
+	return a, nil
+}
+
+// LogReader reads the revocation log and nothing else: it is what an edge holds, and it has no method that touches a session.
+// [OpenLogReader] and [NewLogReader] make it; it is a revocation.Source, for a revocation.Follower.
+// It is safe for concurrent use and runs no goroutine of its own.
+type LogReader struct {
+	client redis.UniversalClient // for reading only; see tailClient
+	keys   keys
+}
+
+func newLogReader(tail redis.UniversalClient, cfg Config) *LogReader {
+	return &LogReader{client: tail, keys: keys{cfg.prefix()}}
+}
+
+// OpenLogReader connects to the Redis at a URL, as [Open] does. The Redis user in it needs no more than the rights that the package comment names.
+func OpenLogReader(ctx context.Context, rawURL string, cfg Config) (*LogReader, error) {
+	client, err := connect(ctx, rawURL, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close() // the reader has its own
+	return NewLogReader(ctx, client, cfg)
+}
+
+// NewLogReader makes a reader with a client like the given one, which is not used for anything else and stays the caller's.
+func NewLogReader(ctx context.Context, client redis.UniversalClient, cfg Config) (*LogReader, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	tail, err := tailClient(client)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
+	defer cancel()
+	if err := tail.Ping(ctx).Err(); err != nil {
+		tail.Close()
+		return nil, fmt.Errorf("store: Redis refused: %w", err)
+	}
+	return newLogReader(tail, cfg), nil
+}
+
+// Close ends the connections; a Read that waits returns with an error. Closing twice is harmless.
+func (l *LogReader) Close() error { return closeOnce(l.client) }
+
+// Read implements revocation.Source. It waits at most a second, whatever wait says, and returns at most some thousands of records at a time.
+func (l *LogReader) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
+	if after == "" {
+		return l.readAll(ctx)
+	}
+	if !isStreamID(string(after)) {
+		return revocation.Batch{}, errors.New("store: read: not a position of this log")
+	}
+	wait = min(wait, maxBlock)
+	block := wait
+	if wait < time.Millisecond {
+		block = -1 // do not wait; 0 would wait for ever
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(wait, 0)+tailGrace)
+	defer cancel()
+	streams, err := l.client.XRead(ctx, &redis.XReadArgs{
+		Streams: []string{l.keys.log(), string(after)}, Count: tailCount, Block: block,
+	}).Result()
+	if errors.Is(err, redis.Nil) {
+		return revocation.Batch{}, nil
+	}
+	if err != nil {
+		return revocation.Batch{}, fmt.Errorf("store: read: %w", err)
+	}
+	var b revocation.Batch
+	for _, st := range streams {
+		b.Records, err = appendRecords(b.Records, st.Messages)
+	}
+	return b, err
+}
+
+// readAll reads meta and stream in one transaction, so that they belong together. A transaction and not a script, because the rights of an edge
+// then are those of four reading commands.
+func (l *LogReader) readAll(ctx context.Context) (revocation.Batch, error) {
+	ctx, cancel := context.WithTimeout(ctx, fullTimeout)
+	defer cancel()
+	var meta *redis.MapStringStringCmd
+	var log *redis.XMessageSliceCmd
+	_, err := l.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		meta = p.HGetAll(ctx, l.keys.meta())
+		log = p.XRange(ctx, l.keys.log(), "-", "+")
+		return nil
+	})
+	if err != nil {
+		return revocation.Batch{}, fmt.Errorf("store: read: %w", err)
+	}
+	b := revocation.Batch{Full: true, Epoch: meta.Val()["e"]}
+	if b.Epoch != "" {
+		if b.Birth, err = strconv.ParseInt(meta.Val()["b"], 10, 64); err != nil {
+			return revocation.Batch{}, errors.New("store: read: the log's birth is not a number")
+		}
+	}
+	for name, value := range meta.Val() {
+		if name == "na" || strings.HasPrefix(name, "k:") {
+			e, err := revocation.ParseEntry([]byte(value))
+			if err != nil {
+				return revocation.Batch{}, fmt.Errorf("store: read: what is revoked for good: %w", err)
+			}
+			b.Permanent = append(b.Permanent, e)
+		}
+	}
+	b.Records, err = appendRecords(make([]revocation.Record, 0, len(log.Val())), log.Val())
+	return b, err
+}
+
+func appendRecords(rs []revocation.Record, messages []redis.XMessage) ([]revocation.Record, error) {
+	for _, m := range messages {
+		ms, _, _ := strings.Cut(m.ID, "-")
+		t, err := strconv.ParseInt(ms, 10, 64)
+		if err != nil {
+			return nil, errors.New("store: read: an ID of the log is not a time")
+		}
+		r := revocation.Record{Position: revocation.Position(m.ID), Time: t}
+		if v, _ := m.Values["r"].(string); v != "" {
+			r.Entry = []byte(v)
+		}
+		if v, _ := m.Values["p"].(string); v != "0-0" {
+			r.Prev = revocation.Position(v)
+		}
+		r.Epoch, _ = m.Values["e"].(string)
+		rs = append(rs, r)
+	}
+	return rs, nil
+}
+
+// isStreamID reports whether s is <ms>-<seq>, so that nothing else gets into a command.
+func isStreamID(s string) bool {
+	ms, seq, ok := strings.Cut(s, "-")
+	if !ok {
+		return false
+	}
+	for _, part := range []string{ms, seq} {
+		if _, err := strconv.ParseUint(part, 10, 64); err != nil || part[0] == '+' {
+			return false
+		}
+	}
+	return true
+}

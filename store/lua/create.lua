@@ -1,0 +1,82 @@
+-- create makes a session's record and keeps its subject's cap.
+--
+-- KEYS  1 session  2 the subject's not-before  3 the subject's index
+--       and, undeclared but of the same slot, the session keys that the index names
+-- ARGV  1 session ID  2 subject ('' = anonymous)  3 prefix of session keys  4 idle ms  5 absolute ms  6 '1' = login
+--       7 device  8 cap (0 = none)  9 budget in bytes  10… operations (ops.lua)
+-- reply {1, created, absolute expiry, {value, …}, {evicted ID, …}}, or {code}: -1 … -3 as in ops.lua, -4 the ID was used before
+--
+-- Keeps promise 1: a session begins after its subject's not-before, so that ending all sessions never hits a later login and
+-- no earlier session outlives it. An ID that is in use is refused, never taken over (fixation).
+if redis.call('EXISTS', KEYS[1]) == 1 then
+	return {-4}
+end
+local sid, subject, base = ARGV[1], ARGV[2], ARGV[3]
+local n = notbefore(KEYS[2])
+local created = math.max(now, n + 1)
+local expires = created + ARGV[5]
+
+-- The other sessions of the subject, read before anything is written. A frozen one is being replaced by this very step or was
+-- left by a crash: it can neither be written nor renewed, so it is neither counted nor ended here.
+local others, gone = {}, {}
+if subject ~= '' then
+	local index = redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES')
+	for i = 1, #index, 2 do
+		local id, score = index[i], tonumber(index[i + 1])
+		if score < 0 then -- ended, not yet announced: see end_others.lua
+			if -score < now then
+				gone[#gone + 1] = id
+			end
+		else
+			local r = fields(base .. id, 'id', 'u', 'c', 'a', 't', 'z')
+			if not live(r, id, subject, n) then
+				gone[#gone + 1] = id
+			elseif not r[6] then
+				others[#others + 1] = {id = id, t = tonumber(r[5]) or 0, c = tonumber(r[3])}
+			end
+		end
+	end
+end
+
+local code, out = apply(KEYS[1], 10, 0, tonumber(ARGV[9]), true)
+if code ~= 1 then
+	return {code}
+end
+redis.call('HSET', KEYS[1], 'id', sid, 'u', subject, 'c', num(created), 'a', num(expires), 'i', ARGV[4], 't', num(created),
+	'g', '1', 'p', '0', 'h', num(now), 'k', '0')
+if ARGV[6] == '1' then
+	redis.call('HSET', KEYS[1], 'at', num(created))
+end
+if ARGV[7] ~= '' then
+	redis.call('HSET', KEYS[1], 'd', ARGV[7])
+end
+redis.call('PEXPIRE', KEYS[1], num(math.min(tonumber(ARGV[4]), expires - now)))
+
+local evicted = {}
+if subject ~= '' then
+	for _, id in ipairs(gone) do
+		redis.call('ZREM', KEYS[3], id)
+	end
+	local cap = tonumber(ARGV[8])
+	if cap > 0 and #others + 1 > cap then
+		table.sort(others, function(x, y)
+			if x.t ~= y.t then
+				return x.t < y.t
+			end
+			if x.c ~= y.c then
+				return x.c < y.c
+			end
+			return x.id < y.id
+		end)
+		for i = 1, #others + 1 - cap do
+			redis.call('UNLINK', base .. others[i].id)
+			redis.call('ZREM', KEYS[3], others[i].id)
+			evicted[i] = others[i].id
+		end
+	end
+	redis.call('ZADD', KEYS[3], num(expires), sid)
+	if redis.call('PTTL', KEYS[3]) < expires - now then -- the index lives as long as the longest of its sessions may
+		redis.call('PEXPIRE', KEYS[3], num(expires - now))
+	end
+end
+return {1, num(created), num(expires), out, evicted}

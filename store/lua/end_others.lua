@@ -1,0 +1,31 @@
+-- end_others ends all sessions of a subject that its index names, but one.
+--
+-- KEYS  1 the subject's index
+--       and, undeclared but of the same slot, the session keys that the index names
+-- ARGV  1 the session ID to keep  2 prefix of session keys  3 horizon ms
+-- reply {now, {ended ID, …}}
+--
+-- Keeps promise 1, and lets a retry announce what a crash left unannounced: an ended session stays in the index with a negative
+-- score, -(the time until which its end is worth announcing), until it is announced (forget.lua) or its last token has expired.
+-- Such members are answered again, are not sessions, and are dropped by whoever finds them past that time.
+local index = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+local ended = {}
+for i = 1, #index, 2 do
+	local id, score = index[i], tonumber(index[i + 1])
+	if id ~= ARGV[1] then
+		if score >= 0 then
+			redis.call('UNLINK', ARGV[2] .. id)
+			redis.call('ZADD', KEYS[1], num(-(now + ARGV[3])), id)
+			ended[#ended + 1] = id
+		elseif -score < now then
+			redis.call('ZREM', KEYS[1], id)
+		else
+			ended[#ended + 1] = id
+		end
+	end
+end
+local ttl = redis.call('PTTL', KEYS[1])
+if #ended > 0 and ttl >= 0 and ttl < tonumber(ARGV[3]) then
+	redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+return {num(now), ended}

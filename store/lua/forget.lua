@@ -1,0 +1,14 @@
+-- forget makes the index forget ended sessions: their ends are in the log now. It ends nothing.
+--
+-- KEYS  1 the subject's index
+-- ARGV  1… session IDs
+-- reply now
+--
+-- A member that is not waiting to be announced (end_others.lua) is left alone: a session that lives cannot be unlisted by a mistake.
+for _, id in ipairs(ARGV) do
+	local score = redis.call('ZSCORE', KEYS[1], id)
+	if score and tonumber(score) < 0 then
+		redis.call('ZREM', KEYS[1], id)
+	end
+end
+return num(now)

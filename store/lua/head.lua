@@ -1,0 +1,39 @@
+-- The opening of every script that touches a session: the clock, and the one definition of "live".
+
+-- Redis' own time orders everything and is the only clock that enters a token.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- num writes a number out for Redis. tostring and .. write 1.7e+15 in one interpreter and every digit in another.
+local function num(n)
+	return string.format('%.0f', n)
+end
+
+-- fields reads fields of a record. A key of another type holds no session: nil, never an error, so that a broken key
+-- can neither be used nor keep its subject's other sessions from being listed and ended.
+local function fields(key, ...)
+	local r = redis.pcall('HMGET', key, ...)
+	if r.err then
+		return nil
+	end
+	return r
+end
+
+-- notbefore reads a subject's not-before. Something there that is no number is an error: guessing would revive the dead.
+local function notbefore(key)
+	local n = redis.call('GET', key)
+	if not n then
+		return 0
+	end
+	return tonumber(n) or error('not-before is not a number')
+end
+
+-- live says whether r = {id, u, c, a, ...} is a live session: it holds its own ID, is this subject's, was created after
+-- the not-before and is before its absolute expiry. An absent record is {false, ...} and fails the first comparison.
+local function live(r, sid, subject, n)
+	if not r or r[1] ~= sid or r[2] ~= subject then
+		return false
+	end
+	local c, a = tonumber(r[3]), tonumber(r[4])
+	return c and a and c > n and a > now
+end

@@ -1,0 +1,114 @@
+-- Operations on application fields, for create and save. ARGV holds five strings for each operation:
+-- kind (s set, d delete, t take, i increment), name, value (of set) or addend (of increment),
+-- condition ('' none, a absent, p present and equal to the next), value the condition compares with.
+
+-- limbs splits a decimal int64 into hi * 10^9 + lo, both with its sign, because a Lua number holds 53 bits only.
+-- nil: not an integer as Redis spells it, or out of range.
+local function limbs(x)
+	local sign, digits = string.match(x, '^(%-?)([0-9]+)$')
+	if not digits or #digits > 19 or (string.sub(digits, 1, 1) == '0' and (#digits > 1 or sign == '-')) then
+		return nil
+	end
+	local hi, lo = tonumber(string.sub(digits, 1, -10)) or 0, tonumber(string.sub(digits, -9))
+	if sign == '-' then
+		hi, lo = -hi, -lo
+	end
+	if hi > 9223372036 or (hi == 9223372036 and lo > 854775807) or
+		hi < -9223372036 or (hi == -9223372036 and lo < -854775808) then
+		return nil
+	end
+	return hi, lo
+end
+
+-- sum adds two decimal int64; nil if one is none or the sum is out of range.
+local function sum(x, y)
+	local xh, xl = limbs(x)
+	local yh, yl = limbs(y)
+	if not xh or not yh then
+		return nil
+	end
+	local hi, lo = xh + yh, xl + yl
+	if lo >= 1e9 then
+		hi, lo = hi + 1, lo - 1e9
+	elseif lo <= -1e9 then
+		hi, lo = hi - 1, lo + 1e9
+	end
+	if hi > 0 and lo < 0 then
+		hi, lo = hi - 1, lo + 1e9
+	elseif hi < 0 and lo > 0 then
+		hi, lo = hi + 1, lo - 1e9
+	end
+	local z
+	if hi == 0 then
+		z = num(lo)
+	else
+		z = num(hi) .. string.format('%09.0f', math.abs(lo))
+	end
+	return limbs(z) and z
+end
+
+-- apply carries the operations from ARGV[first] on out in memory, and writes only once nothing can fail any more.
+-- used = bytes of application data before, max = the budget, fresh = the record does not exist yet.
+-- It returns a code (1 applied, -1 conflict, -2 too large, -3 not an integer) and one value for each operation.
+local function apply(key, first, used, max, fresh)
+	local before, after, names, out = {}, {}, {}, {}
+	for i = first, #ARGV, 5 do
+		local name, condition = ARGV[i + 1], ARGV[i + 3]
+		if before[name] == nil then
+			before[name] = not fresh and redis.call('HGET', key, 'f:' .. name)
+			after[name] = before[name]
+			names[#names + 1] = name
+		end
+		if condition == 'a' and before[name] or condition == 'p' and before[name] ~= ARGV[i + 4] then
+			return -1
+		end
+	end
+	for i = first, #ARGV, 5 do
+		local kind, name = ARGV[i], ARGV[i + 1]
+		local answer = false
+		if kind == 's' then
+			after[name] = ARGV[i + 2]
+		elseif kind == 'i' then
+			after[name] = sum(after[name] or '0', ARGV[i + 2])
+			if not after[name] then
+				return -3
+			end
+			answer = after[name]
+		else
+			if kind == 't' then
+				answer = after[name]
+			end
+			after[name] = false
+		end
+		out[#out + 1] = answer
+	end
+	local total = used
+	for _, name in ipairs(names) do
+		if before[name] then
+			total = total - #name - #before[name]
+		end
+		if after[name] then
+			total = total + #name + #after[name]
+		end
+	end
+	if total > max and total > used then -- what is over a budget that was lowered may still shrink
+		return -2
+	end
+	local set = {'b', num(total)}
+	for _, name in ipairs(names) do
+		if after[name] and after[name] ~= before[name] then
+			set[#set + 1] = 'f:' .. name
+			set[#set + 1] = after[name]
+			if #set >= 1000 then -- unpack has a limit
+				redis.call('HSET', key, unpack(set))
+				set = {}
+			end
+		elseif before[name] and not after[name] then
+			redis.call('HDEL', key, 'f:' .. name)
+		end
+	end
+	if #set > 0 and (total ~= used or #set > 2 or fresh) then
+		redis.call('HSET', key, unpack(set))
+	end
+	return 1, out
+end

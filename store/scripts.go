@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// One script for each atomic step; what it takes, answers and promises stands at the head of its file.
+var (
+	//go:embed lua/head.lua
+	headLua string
+	//go:embed lua/ops.lua
+	opsLua string
+	//go:embed lua/create.lua
+	createLua string
+	//go:embed lua/load.lua
+	loadLua string
+	//go:embed lua/save.lua
+	saveLua string
+	//go:embed lua/refresh.lua
+	refreshLua string
+	//go:embed lua/freeze.lua
+	freezeLua string
+	//go:embed lua/subject.lua
+	subjectLua string
+	//go:embed lua/end_one.lua
+	endOneLua string
+	//go:embed lua/end_all.lua
+	endAllLua string
+	//go:embed lua/end_others.lua
+	endOthersLua string
+	//go:embed lua/forget.lua
+	forgetLua string
+	//go:embed lua/sessions.lua
+	sessionsLua string
+	//go:embed lua/ask.lua
+	askLua string
+	//go:embed lua/facts.lua
+	factsLua string
+	//go:embed lua/append.lua
+	appendLua string
+)
+
+var (
+	createScript    = newScript("create", headLua, opsLua, createLua)
+	loadScript      = newScript("load", headLua, loadLua)
+	saveScript      = newScript("save", headLua, opsLua, saveLua)
+	refreshScript   = newScript("refresh", headLua, refreshLua)
+	freezeScript    = newScript("freeze", headLua, freezeLua)
+	subjectScript   = newScript("subject", headLua, subjectLua)
+	endOneScript    = newScript("end", headLua, endOneLua)
+	endAllScript    = newScript("end all", headLua, endAllLua)
+	endOthersScript = newScript("end others", headLua, endOthersLua)
+	forgetScript    = newScript("forget", headLua, forgetLua)
+	sessionsScript  = newScript("sessions", headLua, sessionsLua)
+	askScript       = newScript("ask", headLua, askLua)
+	factsScript     = newScript("ask", factsLua)
+	appendScript    = newScript("append", appendLua)
+)
+
+// script is a Lua script: the step's name for errors, its text, and the SHA-1 by which Redis knows it.
+type script struct{ step, text, sha string }
+
+func newScript(step string, parts ...string) script {
+	var text string
+	for _, p := range parts {
+		text += p
+	}
+	sum := sha1.Sum([]byte(text))
+	return script{step, text, hex.EncodeToString(sum[:])}
+}
+
+// onceCmd is a command that go-redis must not repeat after a lost answer: its Process asks the command itself, so this holds for
+// every client, whatever its MaxRetries. (A redirection and a full connection pool are still followed up: there nothing was executed.)
+type onceCmd struct{ *redis.Cmd }
+
+// NoRetry says that a lost answer must not be followed by the same command again.
+func (onceCmd) NoRetry() bool { return true }
+
+// run runs a step by its SHA, and by its text where the server has not seen it. once: see onceCmd.
+func (s *Redis) run(ctx context.Context, sc script, once bool, keys []string, args ...any) (reply, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	v, err := s.eval(ctx, "evalsha", sc.sha, once, keys, args)
+	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") { // nothing was executed
+		v, err = s.eval(ctx, "eval", sc.text, once, keys, args)
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("store: %s: %w", sc.step, err)
+	}
+	r, ok := v.([]any)
+	if !ok && v != nil {
+		r = reply{v}
+	}
+	return r, nil
+}
+
+func (s *Redis) eval(ctx context.Context, command, script string, once bool, keys []string, args []any) (any, error) {
+	a := make([]any, 0, 3+len(keys)+len(args))
+	a = append(a, command, script, len(keys))
+	for _, k := range keys {
+		a = append(a, k)
+	}
+	cmd := redis.NewCmd(ctx, append(a, args...)...)
+	var c redis.Cmder = cmd
+	if once {
+		c = onceCmd{cmd}
+	}
+	if err := s.client.Process(ctx, c); err != nil {
+		return nil, err
+	}
+	return cmd.Result()
+}
+
+// reply is what a script answered. Its methods are forgiving about types (a number may come as text) and strict about meaning:
+// what is missing or malformed reads as zero or absent, which no caller takes for success.
+type reply []any
+
+func (r reply) at(i int) any {
+	if i < len(r) {
+		return r[i]
+	}
+	return nil
+}
+
+func (r reply) int(i int) int64 {
+	switch v := r.at(i).(type) {
+	case int64:
+		return v
+	case string:
+		n, _ := strconv.ParseInt(v, 10, 64)
+		return n
+	}
+	return 0
+}
+
+func (r reply) string(i int) string {
+	s, _ := r.at(i).(string)
+	return s
+}
+
+func (r reply) list(i int) reply {
+	l, _ := r.at(i).([]any)
+	return l
+}

@@ -1,0 +1,426 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// MaxAbsolute is the longest absolute life that Create accepts, and how long a subject's not-before is remembered beyond the horizon of the
+// revocation log. It is also the longest that browsers keep a cookie.
+const MaxAbsolute = 400 * 24 * time.Hour
+
+const (
+	maxDeviceLen  = 256
+	maxOps        = 4096      // operations of one save
+	maxGeneration = 1<<53 - 1 // what a number in Redis' Lua holds exactly
+)
+
+// Codes that scripts answer first.
+const (
+	codeNone       = 0
+	codeOK         = 1
+	codeConflict   = -1
+	codeTooLarge   = -2
+	codeNotInteger = -3
+	codeUsed       = -4
+)
+
+// Create implements counterfoil.Store. An ID that is in use is an error and leaves its session as it is.
+// Absolute may be at most [MaxAbsolute]. Sessions that are frozen do not count towards the cap: they are being replaced.
+func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoil.Created, error) {
+	var none counterfoil.Created
+	switch {
+	case !belongs(r.Session, r.Subject):
+		return none, errors.New("store: create: session ID does not carry the slot tag of its subject, or the subject is too long")
+	case r.Idle < time.Millisecond || r.Absolute < time.Millisecond || r.Absolute > MaxAbsolute:
+		return none, errors.New("store: create: idle or absolute life out of range")
+	case len(r.Device) > maxDeviceLen:
+		return none, fmt.Errorf("store: create: device label longer than %d bytes", maxDeviceLen)
+	case r.Cap < 0:
+		return none, errors.New("store: create: negative cap")
+	}
+	login := "0"
+	if r.Login {
+		login = "1"
+	}
+	tag := r.Session.Tag()
+	args := []any{r.Session.String(), r.Subject, s.keys.sessions(tag), r.Idle.Milliseconds(), r.Absolute.Milliseconds(), login,
+		r.Device, r.Cap, counterfoil.MaxDataLen}
+	args, err := appendOps(args, r.Ops)
+	if err != nil {
+		return none, err
+	}
+	rep, err := s.run(ctx, createScript, true,
+		[]string{s.keys.session(r.Session), s.keys.notBefore(tag, r.Subject), s.keys.index(tag, r.Subject)}, args...)
+	if err != nil {
+		return none, err
+	}
+	if rep.int(0) == codeUsed {
+		return none, errors.New("store: create: session ID was used before")
+	}
+	if err := codeError(rep); err != nil {
+		return none, err
+	}
+	c := counterfoil.Created{At: rep.int(1), Expires: rep.int(2), Values: values(rep.list(3), len(r.Ops))}
+	for i := range rep.list(4) {
+		id, err := token.ParseSessionID(rep.list(4).string(i))
+		if err != nil {
+			continue // a stranger's member of the index: there is no session to announce
+		}
+		c.Evicted = append(c.Evicted, id)
+	}
+	return c, nil
+}
+
+// Load implements counterfoil.Store.
+func (s *Redis) Load(ctx context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
+	return s.whole(ctx, loadScript, ref, ref.Generation)
+}
+
+// Freeze implements counterfoil.Store.
+func (s *Redis) Freeze(ctx context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
+	return s.whole(ctx, freezeScript, ref)
+}
+
+func (s *Redis) whole(ctx context.Context, sc script, ref counterfoil.Ref, more ...any) (counterfoil.Record, error) {
+	if !belongs(ref.Session, ref.Subject) {
+		return counterfoil.Record{}, counterfoil.ErrNotFound
+	}
+	tag := ref.Session.Tag()
+	rep, err := s.run(ctx, sc, false, []string{s.keys.session(ref.Session), s.keys.notBefore(tag, ref.Subject)},
+		append([]any{ref.Session.String(), ref.Subject}, more...)...)
+	if err != nil {
+		return counterfoil.Record{}, err
+	}
+	if err := codeError(rep); err != nil {
+		return counterfoil.Record{}, err
+	}
+	return record(ref.Session, rep.list(2)), nil
+}
+
+// record reads a hash as field, value, field, value, ….
+func record(id token.SessionID, flat reply) counterfoil.Record {
+	r := counterfoil.Record{Session: id, Fields: map[string][]byte{}}
+	for i := 0; i+1 < len(flat); i += 2 {
+		switch name := flat.string(i); name {
+		case "u":
+			r.Subject = flat.string(i + 1)
+		case "c":
+			r.Created = flat.int(i + 1)
+		case "t":
+			r.Renewed = flat.int(i + 1)
+		case "a":
+			r.Expires = flat.int(i + 1)
+		case "at":
+			r.AuthTime = flat.int(i + 1)
+		case "d":
+			r.Device = flat.string(i + 1)
+		case "g":
+			r.Generation = uint64(flat.int(i + 1))
+		case "z":
+			r.Frozen = true
+		default:
+			if f, ok := strings.CutPrefix(name, "f:"); ok {
+				r.Fields[f] = []byte(flat.string(i + 1))
+			}
+		}
+	}
+	return r
+}
+
+// Save implements counterfoil.Store. At most 4096 operations are taken at a time.
+func (s *Redis) Save(ctx context.Context, ref counterfoil.Ref, ops []counterfoil.Op) (counterfoil.Saved, error) {
+	var none counterfoil.Saved
+	if !belongs(ref.Session, ref.Subject) {
+		return none, counterfoil.ErrNotFound
+	}
+	args, err := appendOps([]any{ref.Session.String(), ref.Subject, ref.Generation, counterfoil.MaxDataLen}, ops)
+	if err != nil {
+		return none, err
+	}
+	tag := ref.Session.Tag()
+	rep, err := s.run(ctx, saveScript, !repeatable(ops),
+		[]string{s.keys.session(ref.Session), s.keys.notBefore(tag, ref.Subject)}, args...)
+	if err != nil {
+		return none, err
+	}
+	if err := codeError(rep); err != nil {
+		return none, err
+	}
+	return counterfoil.Saved{At: rep.int(1), Values: values(rep.list(2), len(ops))}, nil
+}
+
+// repeatable reports whether a save may be sent again after its answer was lost. An increment would count twice, a take would find nothing,
+// and a comparison would report as a conflict, of which nothing was applied, what was applied the first time.
+func repeatable(ops []counterfoil.Op) bool {
+	return !slices.ContainsFunc(ops, func(o counterfoil.Op) bool {
+		return o.If || o.Kind == counterfoil.OpIncr || o.Kind == counterfoil.OpTake
+	})
+}
+
+// appendOps writes operations as ops.lua reads them.
+func appendOps(args []any, ops []counterfoil.Op) ([]any, error) {
+	if len(ops) > maxOps {
+		return nil, fmt.Errorf("store: more than %d operations in one save", maxOps)
+	}
+	for _, o := range ops {
+		if o.Name == "" || len(o.Name) > counterfoil.MaxNameLen {
+			return nil, fmt.Errorf("store: name of a field is empty or longer than %d bytes", counterfoil.MaxNameLen)
+		}
+		var kind string
+		var value any = ""
+		switch o.Kind {
+		case counterfoil.OpSet:
+			if len(o.Value) > counterfoil.MaxDataLen {
+				return nil, counterfoil.ErrTooLarge // no need to send it
+			}
+			kind, value = "s", o.Value
+		case counterfoil.OpDelete:
+			kind = "d"
+		case counterfoil.OpTake:
+			kind = "t"
+		case counterfoil.OpIncr:
+			kind, value = "i", o.By
+		default:
+			return nil, fmt.Errorf("store: unknown operation %d", o.Kind)
+		}
+		condition, was := "", []byte(nil)
+		if o.If {
+			condition = "a"
+			if o.Was.Present {
+				condition, was = "p", o.Was.Bytes
+			}
+		}
+		if value == nil {
+			value = ""
+		}
+		args = append(args, kind, o.Name, value, condition, was)
+	}
+	return args, nil
+}
+
+func values(list reply, n int) []counterfoil.Value {
+	if n == 0 {
+		return nil
+	}
+	vs := make([]counterfoil.Value, n)
+	for i := range vs {
+		if v, ok := list.at(i).(string); ok {
+			vs[i] = counterfoil.Value{Bytes: []byte(v), Present: true}
+		}
+	}
+	return vs
+}
+
+// codeError translates the code that a script answers first. What it does not know is no success.
+func codeError(rep reply) error {
+	switch code := rep.at(0); code {
+	case int64(codeOK):
+		return nil
+	case int64(codeNone):
+		return counterfoil.ErrNotFound
+	case int64(codeConflict):
+		return counterfoil.ErrConflict
+	case int64(codeTooLarge):
+		return counterfoil.ErrTooLarge
+	case int64(codeNotInteger):
+		return counterfoil.ErrNotInteger
+	default:
+		return errors.New("store: Redis answered something that is no answer to this step")
+	}
+}
+
+// Refresh implements counterfoil.Store. A frozen session is superseded within the window of its freezing, and not found later.
+func (s *Redis) Refresh(ctx context.Context, p counterfoil.Presented) (counterfoil.Refreshed, error) {
+	var none counterfoil.Refreshed
+	switch {
+	case p.Session.IsZero():
+		return none, counterfoil.ErrNotFound
+	case p.Generation == 0 || p.Generation > maxGeneration:
+		return none, errors.New("store: refresh: generation out of range")
+	case p.Window < time.Millisecond:
+		return none, errors.New("store: refresh: window below a millisecond")
+	}
+	subject, ok, err := s.subject(ctx, p.Session)
+	if err != nil {
+		return none, err
+	}
+	if !ok || !belongs(p.Session, subject) {
+		return none, counterfoil.ErrNotFound
+	}
+	tag := p.Session.Tag()
+	rep, err := s.run(ctx, refreshScript, false,
+		[]string{s.keys.session(p.Session), s.keys.notBefore(tag, subject), s.keys.index(tag, subject)},
+		p.Session.String(), subject, p.Generation, p.Window.Milliseconds(), flag(p.Beside || p.Quiet), flag(p.OnlyCurrent))
+	if err != nil {
+		return none, err
+	}
+	if err := codeError(rep); err != nil {
+		return none, err
+	}
+	v := counterfoil.Verdict(rep.int(1))
+	if v < counterfoil.Renewed || v > counterfoil.Reused {
+		return none, errors.New("store: refresh: Redis answered no verdict")
+	}
+	return counterfoil.Refreshed{
+		Verdict:    v,
+		Subject:    subject,
+		Generation: uint64(rep.int(2)),
+		At:         rep.int(3),
+		Created:    rep.int(4),
+		Expires:    rep.int(5),
+		IdleEnds:   rep.int(6),
+		AuthTime:   rep.int(7),
+	}, nil
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+// subject reads whose a session is. ok is false if there is no record, or one that holds another ID.
+func (s *Redis) subject(ctx context.Context, id token.SessionID) (subject string, ok bool, err error) {
+	rep, err := s.run(ctx, subjectScript, false, []string{s.keys.session(id)})
+	if err != nil {
+		return "", false, err
+	}
+	subject, ok = rep.at(1).(string)
+	return subject, ok && rep.string(0) == id.String(), nil
+}
+
+// End implements counterfoil.Store. A call with Announced only makes the index forget and ends nothing, so that a login since then is safe.
+func (s *Redis) End(ctx context.Context, e counterfoil.Ending) (counterfoil.Ended, error) {
+	switch {
+	case !e.Session.IsZero() && (e.Subject != "" || !e.Keep.IsZero() || len(e.Announced) > 0),
+		e.Session.IsZero() && e.Subject == "",
+		e.Keep.IsZero() && len(e.Announced) > 0:
+		return counterfoil.Ended{}, errors.New("store: end: want one session, or a subject, or a subject and the session to keep")
+	case !e.Session.IsZero():
+		return s.endOne(ctx, e.Session)
+	case len(e.Subject) > token.MaxSubjectLen:
+		return counterfoil.Ended{}, errors.New("store: end: subject is too long, it cannot have sessions")
+	case e.Keep.IsZero():
+		return s.endAll(ctx, e.Subject)
+	case len(e.Announced) > 0:
+		return s.forget(ctx, e.Subject, e.Announced)
+	}
+	return s.endOthers(ctx, e.Subject, e.Keep)
+}
+
+func (s *Redis) endOne(ctx context.Context, id token.SessionID) (counterfoil.Ended, error) {
+	var subject string
+	for range 3 { // a session never changes hands; only somebody writing to Redis by hand can make this go round
+		rep, err := s.run(ctx, subjectScript, false, []string{s.keys.session(id)})
+		if err != nil {
+			return counterfoil.Ended{}, err
+		}
+		subject = rep.string(1)
+		tag := id.Tag()
+		rep, err = s.run(ctx, endOneScript, false, []string{s.keys.session(id), s.keys.index(tag, subject)}, id.String(), subject)
+		if err != nil {
+			return counterfoil.Ended{}, err
+		}
+		if rep.int(0) == codeOK {
+			return counterfoil.Ended{At: rep.int(1)}, nil
+		}
+	}
+	return counterfoil.Ended{}, errors.New("store: end: the record's subject keeps changing")
+}
+
+func (s *Redis) endAll(ctx context.Context, subject string) (counterfoil.Ended, error) {
+	tag := counterfoil.SubjectTag(subject)
+	rep, err := s.run(ctx, endAllScript, false, []string{s.keys.notBefore(tag, subject), s.keys.index(tag, subject)},
+		s.keys.sessions(tag), (MaxAbsolute + revocation.Horizon).Milliseconds())
+	if err != nil {
+		return counterfoil.Ended{}, err
+	}
+	if rep.int(0) == 0 || rep.int(1) == 0 {
+		return counterfoil.Ended{}, errors.New("store: end all: Redis answered no time")
+	}
+	return counterfoil.Ended{At: rep.int(0), NotBefore: rep.int(1)}, nil
+}
+
+func (s *Redis) endOthers(ctx context.Context, subject string, keep token.SessionID) (counterfoil.Ended, error) {
+	tag := counterfoil.SubjectTag(subject)
+	rep, err := s.run(ctx, endOthersScript, false, []string{s.keys.index(tag, subject)},
+		keep.String(), s.keys.sessions(tag), revocation.Horizon.Milliseconds())
+	if err != nil {
+		return counterfoil.Ended{}, err
+	}
+	if rep.int(0) == 0 {
+		return counterfoil.Ended{}, errors.New("store: end others: Redis answered no time")
+	}
+	e := counterfoil.Ended{At: rep.int(0)}
+	ids := rep.list(1)
+	for i := range ids {
+		if id, err := token.ParseSessionID(ids.string(i)); err == nil {
+			e.Sessions = append(e.Sessions, id)
+		}
+	}
+	return e, nil
+}
+
+func (s *Redis) forget(ctx context.Context, subject string, announced []token.SessionID) (counterfoil.Ended, error) {
+	args := make([]any, len(announced))
+	for i, id := range announced {
+		args[i] = id.String()
+	}
+	rep, err := s.run(ctx, forgetScript, false, []string{s.keys.index(counterfoil.SubjectTag(subject), subject)}, args...)
+	if err != nil {
+		return counterfoil.Ended{}, err
+	}
+	return counterfoil.Ended{At: rep.int(0)}, nil
+}
+
+// Sessions implements counterfoil.Store.
+func (s *Redis) Sessions(ctx context.Context, subject string) ([]counterfoil.Record, error) {
+	if subject == "" || len(subject) > token.MaxSubjectLen {
+		return nil, nil // such sessions are in no index
+	}
+	tag := counterfoil.SubjectTag(subject)
+	rep, err := s.run(ctx, sessionsScript, false, []string{s.keys.index(tag, subject), s.keys.notBefore(tag, subject)},
+		subject, s.keys.sessions(tag))
+	if err != nil {
+		return nil, err
+	}
+	list := make([]counterfoil.Record, 0, len(rep))
+	for i := range rep {
+		row := rep.list(i)
+		id, err := token.ParseSessionID(row.string(0))
+		if err != nil {
+			continue
+		}
+		list = append(list, counterfoil.Record{
+			Session:    id,
+			Subject:    subject,
+			Created:    row.int(1),
+			Expires:    row.int(2),
+			Renewed:    row.int(3),
+			Generation: uint64(row.int(4)),
+			AuthTime:   row.int(5),
+			Device:     row.string(6),
+			Frozen:     row.string(7) == "1",
+		})
+	}
+	slices.SortFunc(list, func(a, b counterfoil.Record) int {
+		if a.Created != b.Created {
+			return int(a.Created - b.Created)
+		}
+		return strings.Compare(a.Session.String(), b.Session.String())
+	})
+	return list, nil
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,301 @@
+// Package store keeps Counterfoil's sessions and its revocation log in Redis, through go-redis.
+//
+// [Open] takes a URL, [New] a go-redis client; both answer a [Redis], which is all that an application needs: a counterfoil.Store, a
+// counterfoil.Log, and for the guard a revocation.Source and a revocation.Asker. A process that only verifies tokens takes a [LogReader]
+// instead, which can read the revocation log and nothing else.
+//
+// Redis 7.0 or newer, Valkey 8 and the in-process server of package embedded run the same scripts; a standalone server, Sentinel and
+// Cluster work alike.
+//
+// # Keys
+//
+// With the default prefix "cf:", and T = the first three characters of a session's ID:
+//
+//	cf:{T}s:<session>   hash    the record; every application field is a hash field of its own, named f:<name>
+//	cf:{T}n:<subject>   string  the subject's not-before: sessions created until then are dead
+//	cf:{T}u:<subject>   zset    the subject's sessions, by absolute expiry; it lists, it never decides
+//	cf:{rev}log         stream  the revocation log
+//	cf:{rev}meta        hash    epoch, birth and newest ID of the log; what is revoked for good
+//
+// T also is a hash of the subject, so a session, its subject's not-before and index share a Cluster slot and every step is one atomic script.
+// A record that is absent is a session that is dead; there are no tombstones.
+//
+// # Retries
+//
+// go-redis repeats a command whose answer was lost (three times, where MaxRetries is 0), and it repeats scripts, so that an increment may
+// be counted twice. Steps here are either harmless to repeat, or go out as commands that go-redis must not repeat, whatever the client was
+// configured with: saves that increment, take or compare, and the creation of a session. Their error then says that the outcome is unknown.
+//
+// # An edge's access
+//
+// A Redis user for a [LogReader] needs no more than
+//
+//	ACL SETUSER edge on >password %R~cf:{rev}* resetchannels -@all +ping +hello +multi +exec +hgetall +xrange +xread
+//
+// and +select where the database is not 0. It then cannot read a session, nor write anything.
+//
+// # Compatibility
+//
+// Key names, field names and record formats are what other versions of this package, and other programs, read: they only ever grow.
+package store
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/revocation"
+)
+
+// Config configures a [Redis] and a [LogReader]. The zero value is the secure default.
+type Config struct {
+	// Prefix begins every key; tenants that share a Redis have one each. Empty means "cf:".
+	// Printable ASCII, at most 64 bytes, without braces, which would choose the Cluster slot.
+	Prefix string
+
+	// Timeout bounds every step that the caller's context does not bound more tightly. 0 means 2 s; negative is refused.
+	// With a client of the caller's own it holds only if that has ContextTimeoutEnabled.
+	Timeout time.Duration
+
+	// Strict refuses to start on a server whose eviction policy may delete the log or a not-before (allkeys-*, volatile-*).
+	// Otherwise that is a warning.
+	Strict bool
+
+	// Logger takes warnings that name the promise which the server's configuration weakens. nil means slog.Default().
+	Logger *slog.Logger
+}
+
+const (
+	defaultPrefix  = "cf:"
+	defaultTimeout = 2 * time.Second
+	maxPrefixLen   = 64
+)
+
+func (c Config) prefix() string {
+	if c.Prefix == "" {
+		return defaultPrefix
+	}
+	return c.Prefix
+}
+
+func (c Config) timeout() time.Duration {
+	if c.Timeout == 0 {
+		return defaultTimeout
+	}
+	return c.Timeout
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.Default()
+	}
+	return c.Logger
+}
+
+func (c Config) validate() error {
+	if len(c.Prefix) > maxPrefixLen {
+		return fmt.Errorf("store: prefix is longer than %d bytes", maxPrefixLen)
+	}
+	for i := range len(c.Prefix) {
+		if b := c.Prefix[i]; b <= ' ' || b > '~' || b == '{' || b == '}' {
+			return errors.New("store: prefix holds a space, a brace or something that is not printable ASCII")
+		}
+	}
+	if c.Timeout < 0 {
+		return errors.New("store: negative timeout")
+	}
+	return nil
+}
+
+// Redis is the store: sessions and revocation log in one Redis, which may be a single server, a Sentinel group or a Cluster.
+// [Open] and [New] make it; the zero value is not usable. Its methods are those of counterfoil.Store, counterfoil.Log,
+// revocation.Source and revocation.Asker, and [Redis.Close]. It is safe for concurrent use and runs no goroutine of its own.
+type Redis struct {
+	client  redis.UniversalClient
+	owned   bool // Close closes client
+	log     *LogReader
+	keys    keys
+	timeout time.Duration
+	margin  time.Duration // added to the birth of an epoch
+}
+
+var (
+	_ counterfoil.Store = (*Redis)(nil)
+	_ counterfoil.Log   = (*Redis)(nil)
+	_ revocation.Source = (*Redis)(nil)
+	_ revocation.Asker  = (*Redis)(nil)
+	_ revocation.Source = (*LogReader)(nil)
+)
+
+// Open connects to the Redis at a URL: redis://[user:password@]host[:port][/database], or rediss:// for TLS. It fails if the server
+// cannot be reached or refuses the credentials; the error is one line and never holds the password. ctx bounds the start only.
+func Open(ctx context.Context, rawURL string, cfg Config) (*Redis, error) {
+	client, err := connect(ctx, rawURL, cfg)
+	if err != nil {
+		return nil, err
+	}
+	s, err := New(ctx, client, cfg)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	s.owned = true
+	return s, nil
+}
+
+// New makes a store on a client of the caller's, which stays the caller's to close: a *redis.Client (also of redis.NewFailoverClient) or a
+// *redis.ClusterClient. It opens a second client like it, for the tail of the revocation log, which needs settings of its own.
+// A redis.Ring is refused: it drops dead nodes and re-hashes, so that sessions and revocations would vanish.
+//
+// New checks the server and reports through cfg.Logger what weakens a promise. ctx bounds the start only.
+func New(ctx context.Context, client redis.UniversalClient, cfg Config) (*Redis, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	tail, err := tailClient(client)
+	if err != nil {
+		return nil, err
+	}
+	s := &Redis{
+		client:  client,
+		log:     newLogReader(tail, cfg),
+		keys:    keys{cfg.prefix()},
+		timeout: cfg.timeout(),
+	}
+	if _, several := client.(*redis.ClusterClient); several {
+		s.margin = clusterMargin
+	}
+	if err := s.check(ctx, cfg); err != nil {
+		tail.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close closes what this store opened; a client that was given to [New] stays open. A Read that waits returns with an error.
+// Closing twice is harmless.
+func (s *Redis) Close() error {
+	err := s.log.Close()
+	if s.owned {
+		err = errors.Join(err, closeOnce(s.client))
+	}
+	return err
+}
+
+func closeOnce(c redis.UniversalClient) error {
+	if err := c.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
+// bound gives a step its deadline.
+func (s *Redis) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.timeout)
+}
+
+// connect makes a client for a URL after one plain connection to it succeeded: go-redis would print every failed attempt to standard error.
+func connect(ctx context.Context, rawURL string, cfg Config) (*redis.Client, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil { // its text quotes the URL, password included
+		return nil, errors.New("store: Redis URL does not parse (special characters in a password must be percent-encoded)")
+	}
+	if u.Scheme != "redis" && u.Scheme != "rediss" {
+		return nil, fmt.Errorf("store: Redis URL begins with %q, want redis:// or rediss://", schemeOf(u))
+	}
+	opt, err := redis.ParseURL(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("store: Redis URL: %s", strings.TrimPrefix(err.Error(), "redis: "))
+	}
+	opt.ContextTimeoutEnabled = true
+	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	opt.DialTimeout = min(cfg.timeout(), time.Second)
+	opt.DialerRetries = 1
+
+	ctx, cancel := context.WithTimeout(ctx, max(cfg.timeout(), defaultTimeout))
+	defer cancel()
+	if err := dial(ctx, opt.Addr, opt.TLSConfig); err != nil {
+		return nil, fmt.Errorf("store: Redis at %s cannot be reached: %w", opt.Addr, reason(err))
+	}
+	return redis.NewClient(opt), nil
+}
+
+func schemeOf(u *url.URL) string {
+	if u.Scheme == "" {
+		return ""
+	}
+	return u.Scheme + ":"
+}
+
+func dial(ctx context.Context, addr string, config *tls.Config) error {
+	var d interface {
+		DialContext(ctx context.Context, network, addr string) (net.Conn, error)
+	} = &net.Dialer{}
+	if config != nil {
+		d = &tls.Dialer{Config: config}
+	}
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// reason strips the address that the caller has said already.
+func reason(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return op.Err
+	}
+	return err
+}
+
+// tailClient makes a client like the given one, fit for a blocking read. go-redis gives a blocked XREAD a read deadline of BLOCK + 10 s and lets a
+// context wake it only with ContextTimeoutEnabled, so the application's client would notice a half-open link after 11 s.
+func tailClient(client redis.UniversalClient) (redis.UniversalClient, error) {
+	switch c := client.(type) {
+	case *redis.Client:
+		opt := *c.Options()
+		opt.ContextTimeoutEnabled = true
+		opt.MaxRetries = -1 // the follower decides when to read again
+		opt.DialTimeout = tailDialTimeout
+		opt.DialerRetries = 1
+		opt.MinIdleConns = 0
+		opt.PipelinePoolSize = -1
+		opt.ConnMaxLifetime = tailConnLife
+		opt.DisableIdentity = true
+		opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		opt.ClientSideCacheConfig, opt.ClientSideCache = nil, nil
+		return redis.NewClient(&opt), nil
+	case *redis.ClusterClient:
+		opt := *c.Options()
+		opt.ContextTimeoutEnabled = true
+		opt.MaxRetries = -1
+		opt.DialTimeout = tailDialTimeout
+		opt.DialerRetries = 1
+		opt.MinIdleConns = 0
+		opt.PipelinePoolSize = -1
+		opt.ConnMaxLifetime = tailConnLife
+		opt.DisableIdentity = true
+		opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		return redis.NewClusterClient(&opt), nil
+	case *redis.Ring:
+		return nil, errors.New("store: redis.Ring drops dead nodes and re-hashes, sessions and revocations would vanish; use a Cluster")
+	case nil:
+		return nil, errors.New("store: no Redis client")
+	}
+	return nil, fmt.Errorf("store: client is a %T, want *redis.Client or *redis.ClusterClient", client)
+}
