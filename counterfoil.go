@@ -1,0 +1,319 @@
+// Package counterfoil keeps web sessions that are cheap to check everywhere and still end at once.
+//
+// A session is issued as a short-lived JWT that carries the session's ID; its data lives in a [Store], usually Redis (package
+// store). Most programs need two identifiers: [New] makes the [Manager] of a service, and [NewField] declares a typed piece of
+// session data. A web application meets both through package fiberadapter or httpadapter; a service that only has to
+// know who is asking needs neither, but a [revocation.Guard] over a public key set.
+//
+// # Ticket and counterfoil
+//
+// The token is the ticket: whoever only needs to know who is asking verifies it, with no I/O. The record in the store is the
+// counterfoil: whoever needs state reads it, and it alone decides whether the session lives. When a session ends, the record
+// goes first and then the news of it goes to the revocation log, which every verifier follows.
+//
+// # What is promised
+//
+// Logout stays logged out: no request in flight, no late save, no refresh brings a session back. No update is
+// lost: [Counter.Incr], [Field.Update] and [Field.Pop] are atomic, and setting a field that the request has read fails with [ErrConflict]
+// if another request changed it in between. Tabs that share a cookie jar never log each other out. A verifier whose
+// list is too old says so and follows its policy. Nothing is accepted silently.
+//
+// # Time
+//
+// Whatever orders events is the store's clock. The clock of this process only compares tokens with now, within a leeway.
+//
+// # Compatibility
+//
+// The module is at version 0: names may still change. The formats of tokens, records and log entries carry versions.
+package counterfoil
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/issuer"
+)
+
+// Config says how a [Manager] works. Issuer, Audience, Keys, Secrets and Store are required; the zero value of
+// everything else is the secure default.
+type Config struct {
+	Issuer   string // who issues: the "iss" of every token
+	Audience string // for whom: the "aud" of every token
+
+	// Keys signs the access tokens; verifiers know its public half.
+	Keys *issuer.Ring
+
+	// Secrets make the refresh tokens, at least 32 bytes each. The first one signs, all are accepted: to rotate, put the new one in
+	// front and drop the old one after IdleLife.
+	Secrets [][]byte
+
+	// Store keeps the sessions. It has to be a [Log] too unless Log is set. If it is a [revocation.Source] the Manager follows the
+	// revocation log through it, and if it is a [revocation.Asker] a stale list asks it; without them the default policy refuses
+	// what it cannot prove.
+	Store Store
+	Log   Log
+
+	AccessLife    time.Duration // of an access token; 0 = 5 min, at most 15 min
+	IdleLife      time.Duration // of a session that nobody renews; 0 = 30 min, at least twice AccessLife
+	AnonymousIdle time.Duration // the same before login; 0 = IdleLife or 15 min, whichever is shorter; at least twice AccessLife
+	AbsoluteLife  time.Duration // of a session in all, never extended; 0 = 12 h, at least IdleLife
+	Window        time.Duration // W, the longest round trip of a refresh; 0 = 10 s, 1 s to 60 s
+	Leeway        time.Duration // between clocks; 0 = 10 s, at most 60 s
+	MaxSessions   int           // live sessions of one subject, the longest unused end; 0 = 100, negative = no bound
+
+	// Timeout bounds each step that the store takes; 0 = 2 s, at most 30 s. A caller's context may end it earlier.
+	Timeout time.Duration
+
+	Policy   revocation.Policy // what a stale list means for requests here; default Strict
+	MaxStale time.Duration     // how old the list may be; 0 = 10 s
+
+	// CookieSuffix tells applications of one host apart: it is appended to the cookie names. Letters, digits, '-' and '_'.
+	CookieSuffix string
+	// InsecurePlainCookies drops Secure and the __Host-Http- prefix. Sound only for trying things out on loopback with a client that
+	// refuses Secure cookies there, such as Safari.
+	InsecurePlainCookies bool
+
+	Logger *slog.Logger     // nil = silent
+	Now    func() time.Time // nil = time.Now; compares tokens with now, nothing else
+}
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+func (c Config) accessLife() time.Duration   { return orDefault(c.AccessLife, 5*time.Minute) }
+func (c Config) idleLife() time.Duration     { return orDefault(c.IdleLife, 30*time.Minute) }
+func (c Config) absoluteLife() time.Duration { return orDefault(c.AbsoluteLife, 12*time.Hour) }
+func (c Config) window() time.Duration       { return orDefault(c.Window, 10*time.Second) }
+func (c Config) leeway() time.Duration       { return orDefault(c.Leeway, 10*time.Second) }
+func (c Config) timeout() time.Duration      { return orDefault(c.Timeout, 2*time.Second) }
+func (c Config) anonymousIdle() time.Duration {
+	return orDefault(c.AnonymousIdle, min(c.idleLife(), max(15*time.Minute, 2*c.accessLife())))
+}
+func (c Config) maxSessions() int { return max(0, orDefault(c.MaxSessions, MaxSessions)) }
+
+func (c Config) check() error {
+	switch {
+	case c.Issuer == "" || c.Audience == "":
+		return errors.New("counterfoil: Config.Issuer and Config.Audience are required")
+	case c.Keys == nil:
+		return errors.New("counterfoil: Config.Keys is required")
+	case c.Store == nil:
+		return errors.New("counterfoil: Config.Store is required")
+	case c.accessLife() < time.Second || c.accessLife() > 15*time.Minute:
+		return errors.New("counterfoil: Config.AccessLife is not between 1 s and 15 min")
+	case c.idleLife() < 2*c.accessLife():
+		return errors.New("counterfoil: Config.IdleLife is shorter than twice AccessLife")
+	case c.anonymousIdle() < 2*c.accessLife():
+		return errors.New("counterfoil: Config.AnonymousIdle is shorter than twice AccessLife")
+	case c.absoluteLife() < c.idleLife():
+		return errors.New("counterfoil: Config.AbsoluteLife is shorter than IdleLife")
+	case c.window() < time.Second || c.window() > time.Minute:
+		return errors.New("counterfoil: Config.Window is not between 1 s and 60 s")
+	case c.timeout() < time.Millisecond || c.timeout() > 30*time.Second:
+		return errors.New("counterfoil: Config.Timeout is not between 1 ms and 30 s")
+	case c.leeway() < 0 || c.leeway() > time.Minute:
+		return errors.New("counterfoil: Config.Leeway is not between 0 and 60 s")
+	}
+	for _, r := range c.CookieSuffix {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
+			return errors.New("counterfoil: Config.CookieSuffix has a character other than letters, digits, '-' and '_'")
+		}
+	}
+	return nil
+}
+
+// Manager issues, opens, renews and ends the sessions of one issuer and audience.
+//
+// Web applications use [Manager.Begin] through an adapter. Everything below it is there for other transports:
+// [Manager.Login], [Manager.Open], [Manager.Refresh], [Manager.End], [Manager.EndAll], [Manager.EndOthers], [Manager.Sessions].
+// There is no useful zero value; New makes one. It is safe for concurrent use. It owns two goroutines, one that follows the revocation
+// log and one that keeps the log's heartbeat, until Close.
+type Manager struct {
+	issuerName    string
+	issuer        *issuer.Issuer
+	ring          *issuer.Ring
+	keys          *token.KeySet
+	sealer        *sealer
+	store         bounded // the sessions and the writing side of the log
+	list          *revocation.List
+	guard         *revocation.Guard
+	follower      *revocation.Follower // nil if the store is no Source
+	cookies       cookieNames
+	accessLife    time.Duration
+	idleLife      time.Duration
+	anonymousIdle time.Duration
+	absoluteLife  time.Duration
+	window        time.Duration
+	leeway        time.Duration
+	maxSessions   int
+	log           *slog.Logger
+	salt          [16]byte // of the session IDs in logs
+	now           func() time.Time
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// New makes a Manager and starts to follow the revocation log. ctx bounds the start only.
+func New(ctx context.Context, cfg Config) (*Manager, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	m := &Manager{
+		issuerName:    cfg.Issuer,
+		ring:          cfg.Keys,
+		store:         bounded{cfg.Store, cfg.Log, cfg.timeout()},
+		cookies:       newCookieNames(cfg.CookieSuffix, cfg.InsecurePlainCookies),
+		accessLife:    cfg.accessLife(),
+		idleLife:      cfg.idleLife(),
+		anonymousIdle: cfg.anonymousIdle(),
+		absoluteLife:  cfg.absoluteLife(),
+		window:        cfg.window(),
+		leeway:        cfg.leeway(),
+		maxSessions:   cfg.maxSessions(),
+		log:           cfg.Logger,
+		now:           cfg.Now,
+	}
+	if m.store.log == nil {
+		l, ok := cfg.Store.(Log)
+		if !ok {
+			return nil, errors.New("counterfoil: Config.Log is required: the Store keeps no revocation log")
+		}
+		m.store.log = l
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if m.now == nil {
+		m.now = time.Now
+	}
+	rand.Read(m.salt[:])
+
+	var err error
+	if m.issuer, err = issuer.New(issuer.Config{Issuer: cfg.Issuer, Audience: cfg.Audience, Ring: cfg.Keys}); err != nil {
+		return nil, fmt.Errorf("counterfoil: %w", err)
+	}
+	if m.sealer, err = newSealer(cfg.Secrets, cfg.Issuer, cfg.Audience); err != nil {
+		return nil, err
+	}
+	if m.keys, err = token.NewKeySet(cfg.Keys.Public()...); err != nil {
+		return nil, fmt.Errorf("counterfoil: %w", err)
+	}
+	verifier, err := token.NewVerifier(token.VerifierConfig{
+		Issuer: cfg.Issuer, Audience: cfg.Audience, Keys: m.keys, Leeway: m.leeway, Now: cfg.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counterfoil: %w", err)
+	}
+	if m.list, err = revocation.NewList(revocation.ListConfig{}); err != nil {
+		return nil, fmt.Errorf("counterfoil: %w", err)
+	}
+	asker, _ := cfg.Store.(revocation.Asker)
+	if m.guard, err = revocation.NewGuard(revocation.GuardConfig{
+		Verifier: verifier, List: m.list, Policy: cfg.Policy, MaxStale: cfg.MaxStale, Leeway: m.leeway, Ask: asker, Now: cfg.Now,
+	}); err != nil {
+		return nil, fmt.Errorf("counterfoil: %w", err)
+	}
+	if source, ok := cfg.Store.(revocation.Source); ok {
+		if m.follower, err = revocation.NewFollower(revocation.FollowerConfig{
+			Source: source, List: m.list, MaxStale: cfg.MaxStale, Leeway: m.leeway, Log: m.store, Now: cfg.Now,
+		}); err != nil {
+			return nil, fmt.Errorf("counterfoil: %w", err)
+		}
+	}
+	// The first heartbeat opens the log's epoch before the first session can exist.
+	if err := m.store.Append(ctx); err != nil {
+		return nil, fmt.Errorf("counterfoil: opening the revocation log: %w", err)
+	}
+	m.start()
+	return m, nil
+}
+
+// start runs the Manager's goroutines until Close.
+func (m *Manager) start() {
+	ctx, stop := context.WithCancel(context.Background())
+	m.stop = stop
+	if m.follower != nil {
+		m.running.Go(func() { m.follower.Follow(ctx) })
+	}
+	m.running.Go(func() { m.beat(ctx) })
+}
+
+// beat keeps the log's heartbeat, so that followers can tell an idle log from a broken one, and tells the verifier about new keys.
+func (m *Manager) beat(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for failing := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := m.store.Append(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !failing {
+			m.log.WarnContext(ctx, "counterfoil: heartbeat of the revocation log failed; verifiers will find their lists stale", "error", err)
+		}
+		failing = err != nil
+		if err := m.keys.Replace(m.ring.Public()...); err != nil {
+			m.log.ErrorContext(ctx, "counterfoil: signing keys not taken over", "error", err)
+		}
+	}
+}
+
+// Close stops the Manager's goroutines and waits for them. A second Close is harmless. The Store stays open: its maker closes it.
+func (m *Manager) Close() error {
+	m.stop()
+	m.running.Wait()
+	return nil
+}
+
+// Guard returns the decision on access tokens as this Manager takes it.
+func (m *Manager) Guard() *revocation.Guard { return m.guard }
+
+// PublicKeys returns the keys that verifiers should know, for a JWKS endpoint.
+func (m *Manager) PublicKeys() []token.Key { return m.ring.Public() }
+
+// Ready says whether this process can serve what it is there for: nil if the store answers and the revocation list is fresh.
+func (m *Manager) Ready(ctx context.Context) error {
+	if err := m.store.Append(ctx); err != nil {
+		return err
+	}
+	if !m.guard.Status().Fresh {
+		return revocation.ErrStale
+	}
+	return nil
+}
+
+// jitter returns a random duration in [0, limit).
+func (m *Manager) jitter(limit time.Duration) time.Duration {
+	if limit <= 0 {
+		return 0
+	}
+	var b [8]byte
+	rand.Read(b[:])
+	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(limit))
+}
+
+// blur returns what logs may say of a session: equal for equal sessions, of no use to anybody else.
+func (m *Manager) blur(id token.SessionID) string {
+	sum := sha256.Sum256(append(m.salt[:], id.String()...))
+	return base64.RawURLEncoding.EncodeToString(sum[:9])
+}

@@ -1,0 +1,335 @@
+package counterfoil
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// ErrCrossSite means that a page of another site made the browser send the request: it may neither use a cookie for an unsafe
+// method nor be given one.
+var ErrCrossSite = errors.New("counterfoil: cross-site request refused")
+
+// Request is what the decision has to know of an HTTP request. The strings are read during [Manager.Begin] only and may lie
+// in a buffer that is used again.
+type Request struct {
+	Method        string
+	Host          string   // as the client named it
+	Cookie        []string // the values of all Cookie headers
+	Authorization string
+	Origin        string
+	FetchSite     string // Sec-Fetch-Site
+	FetchMode     string // Sec-Fetch-Mode
+	FetchDest     string // Sec-Fetch-Dest
+	Upgrade       string
+}
+
+// Exchange is one HTTP request and its answer, as far as the session is concerned. [Manager.Begin] opens it when the request arrives,
+// [Exchange.Commit] closes it when the answer's header is about to be written. It belongs to one request.
+type Exchange struct {
+	m        *Manager
+	arrived  time.Time // with its monotonic part
+	verified token.Verified
+	session  *Session
+	refresh  string // the refresh token of the cookie, if there is one
+	cookie   bool   // the credential came as a cookie, or there was none
+	barred   error
+	refusal  error
+	tokens   Tokens // made on arrival
+	clear    bool
+}
+
+// Begin decides who is asking. It reaches for the store only if the access token has expired and a refresh token came with it, or if
+// the revocation list is stale.
+//
+// No credential, one that is not ours, or a cookie of a session that has ended makes a request of nobody: its Session is new, and [Exchange.Refusal]
+// says why. Begin returns an error if the request must not be served at all:
+//
+//   - [ErrCrossSite]: an unsafe method, a cookie, and a page of another site;
+//   - a bearer token that is refused, with the reason; [token.ErrInvalid] also if bearer and cookie are not of one session;
+//   - [revocation.ErrStale], [ErrUnavailable]: it cannot be known who is asking.
+func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
+	x := &Exchange{m: m, arrived: time.Now(), cookie: true}
+	if foreign(r) && !(safe(r) && r.Method == "GET" && r.FetchMode == "navigate" && r.FetchDest == "document") {
+		x.barred = ErrCrossSite
+	}
+	access, refresh := m.cookies.find(r.Cookie)
+	if bearer, ok := bearerToken(r.Authorization); ok {
+		if err := x.bearer(ctx, bearer, access); err != nil {
+			return nil, err
+		}
+		return x, nil
+	}
+	if x.barred != nil && !safe(r) && (access != "" || refresh != "") {
+		return nil, ErrCrossSite
+	}
+	if len(refresh) <= maxRefreshLen {
+		x.refresh = strings.Clone(refresh)
+	}
+	if err := x.judge(ctx, access); err != nil {
+		return nil, err
+	}
+	if x.session == nil {
+		x.session = m.Anonymous()
+	}
+	x.session.barred = x.barred
+	return x, nil
+}
+
+// bearer decides on an Authorization header. A cookie beside it must be of the same session, or none that counts.
+func (x *Exchange) bearer(ctx context.Context, bearer, access string) error {
+	x.cookie = false
+	v, err := x.m.guard.Check(ctx, bearer)
+	if err != nil {
+		return err
+	}
+	if access != "" {
+		if c, err := x.m.guard.Check(ctx, access); err == nil && c.Session() != v.Session() {
+			return token.ErrInvalid
+		}
+	}
+	x.verified, x.session = v, x.m.Open(v)
+	return nil
+}
+
+// judge decides on the cookies. It leaves the session nil for a request of nobody. No cookie is cleared here, whatever it holds: by
+// now it may be another application's, or another tab's new one.
+func (x *Exchange) judge(ctx context.Context, access string) error {
+	if access == "" && x.refresh == "" {
+		return nil
+	}
+	err := error(token.ErrInvalid)
+	if access != "" && len(access) <= token.MaxCookieLen {
+		x.verified, err = x.m.guard.Check(ctx, access)
+	}
+	var expired *token.ExpiredError
+	switch {
+	case err == nil:
+		x.session = x.m.Open(x.verified)
+		return nil
+	case errors.Is(err, revocation.ErrRevoked):
+		x.refusal = err
+		return nil
+	case errors.Is(err, token.ErrInvalid), errors.As(err, &expired):
+		return x.revive(ctx, err)
+	}
+	return err
+}
+
+// revive goes on from the refresh token where the access token is of no use.
+func (x *Exchange) revive(ctx context.Context, refusal error) error {
+	x.refusal = refusal
+	if x.refresh == "" {
+		return nil
+	}
+	if x.barred != nil { // the answer could not carry the new tokens
+		x.refusal = x.barred
+		return nil
+	}
+	s, tokens, err := x.m.Refresh(ctx, x.refresh, token.Verified{})
+	switch {
+	case err == nil, errors.Is(err, ErrSuperseded):
+		x.session, x.tokens, x.refusal = s, tokens, nil
+	case errors.Is(err, ErrReuse), errors.Is(err, ErrNotFound), errors.Is(err, token.ErrInvalid):
+		x.refusal = err
+	default:
+		return err
+	}
+	return nil
+}
+
+// Session returns the session of the request; a new one for a request of nobody.
+func (x *Exchange) Session() *Session { return x.session }
+
+// Verified returns the access token that came with the request, if it is good now.
+func (x *Exchange) Verified() token.Verified { return x.verified }
+
+// Refusal says why a credential that came with the request did not count, nil if none came or it did.
+func (x *Exchange) Refusal() error { return x.refusal }
+
+// Login begins a session of subject in place of the request's own; see [Manager.Login].
+func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) error {
+	s, err := x.m.Login(ctx, x.session, subject, opt)
+	if err != nil {
+		return err
+	}
+	x.session, x.tokens, x.clear = s, Tokens{}, false
+	return nil
+}
+
+// Logout ends the session of the request and has its cookies removed. Without one it only has the cookies removed.
+func (x *Exchange) Logout(ctx context.Context) error {
+	return x.leave(ctx, func(s *Session) error { return x.m.End(ctx, s.ID()) })
+}
+
+// LogoutEverywhere ends all sessions of the request's subject, of which this is one, and has the cookies removed.
+func (x *Exchange) LogoutEverywhere(ctx context.Context) error {
+	return x.leave(ctx, func(s *Session) error {
+		if s.Subject() == "" {
+			return x.m.End(ctx, s.ID())
+		}
+		return x.m.EndAll(ctx, s.Subject())
+	})
+}
+
+func (x *Exchange) leave(ctx context.Context, end func(*Session) error) error {
+	if !x.session.ID().IsZero() {
+		if err := end(x.session); err != nil {
+			return err
+		}
+	}
+	x.session.mu.Lock()
+	x.session.note(ErrNotFound)
+	x.session.issued = nil
+	x.session.mu.Unlock()
+	x.clear, x.tokens = x.barred == nil, Tokens{}
+	return nil
+}
+
+// Commit saves what the handler set, renews the tokens if half of the access token's life is over, and returns the cookies
+// to set, usually none. Call it once, before the header is written.
+//
+// Its errors are those of [Session.Save]: then the handler's answer claims what did not happen, and must not be sent. A renewal that
+// fails is none, the next request tries again.
+func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
+	if err := x.session.Save(ctx); err != nil {
+		return nil, err
+	}
+	if x.clear {
+		return x.m.cookies.clear(), nil
+	}
+	if !x.cookie || x.barred != nil {
+		return nil, nil
+	}
+	tokens := x.tokens
+	if issued, ok := x.session.Issued(); ok {
+		tokens = issued
+	} else if x.due() {
+		tokens = x.renew(ctx)
+	}
+	return x.m.cookies.set(tokens), nil
+}
+
+// RefreshCookies answers the refresh endpoint for a browser: it judges the refresh cookie and returns the cookies to set.
+// The errors are those of [Manager.Refresh], and [ErrCrossSite] where the request must not be given cookies.
+func (m *Manager) RefreshCookies(ctx context.Context, r Request) ([]Cookie, error) {
+	if foreign(r) {
+		return nil, ErrCrossSite
+	}
+	access, refresh := m.cookies.find(r.Cookie)
+	var beside token.Verified
+	if access != "" && len(access) <= token.MaxCookieLen {
+		beside, _ = m.guard.Check(ctx, access)
+	}
+	_, tokens, err := m.Refresh(ctx, strings.Clone(refresh), beside)
+	if err != nil {
+		return nil, err
+	}
+	return m.cookies.set(tokens), nil
+}
+
+// due says whether half of the life of the access token that came is over.
+func (x *Exchange) due() bool {
+	if !x.verified.Valid() || x.refresh == "" || x.session.ID() != x.verified.Session() {
+		return false
+	}
+	begin, end := x.verified.IssuedAt(), x.verified.Expires()
+	return x.m.now().After(begin.Add(end.Sub(begin) / 2))
+}
+
+// renew asks for new tokens on the request's own account. It never judges reuse, since the client did not ask, and a request that was
+// slower than the window renews only what is still current, lest it bring back an older cookie.
+func (x *Exchange) renew(ctx context.Context) Tokens {
+	t, err := x.m.sealer.open(x.refresh)
+	if err != nil || t.session != x.verified.Session() {
+		return Tokens{}
+	}
+	_, tokens, err := x.m.renew(ctx, t, Presented{Quiet: true, OnlyCurrent: time.Since(x.arrived) > x.m.window})
+	switch {
+	case err == nil:
+		return tokens
+	case errors.Is(err, ErrSuperseded), errors.Is(err, ErrNotFound):
+	default:
+		x.m.log.WarnContext(ctx, "counterfoil: renewal failed; the next request tries again", "error", err)
+	}
+	return Tokens{}
+}
+
+// safe says whether the method promises to change nothing. An upgrade opens a channel that can change anything.
+func safe(r Request) bool {
+	return (r.Method == "GET" || r.Method == "HEAD" || r.Method == "OPTIONS") && r.Upgrade == ""
+}
+
+// foreign says whether a page of another origin made the browser send the request: by Sec-Fetch-Site, which pages cannot forge, or in
+// older browsers by Origin. A client that sends neither is no browser. Sibling domains ("same-site") count as foreign.
+func foreign(r Request) bool {
+	switch r.FetchSite {
+	case "same-origin", "none":
+		return false
+	case "":
+	default:
+		return true
+	}
+	if r.Origin == "" {
+		return false
+	}
+	o, err := url.Parse(r.Origin)
+	return err != nil || r.Host == "" || !strings.EqualFold(o.Host, r.Host)
+}
+
+// bearerToken returns the token of an Authorization header of that scheme (RFC 6750, section 2.1).
+func bearerToken(header string) (string, bool) {
+	const scheme = "bearer "
+	if len(header) < len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
+		return "", false
+	}
+	return strings.TrimLeft(header[len(scheme):], " "), true
+}
+
+// Verify decides for a service that only verifies: it takes the bearer token or, if there is none, the session cookie with the given
+// suffix, and has guard check it. [token.ErrInvalid] if there is no credential, or two; [ErrCrossSite] as for [Manager.Begin].
+func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix string) (token.Verified, error) {
+	if bearer, ok := bearerToken(r.Authorization); ok {
+		return guard.Check(ctx, bearer)
+	}
+	access, _ := newCookieNames(suffix, false).find(r.Cookie)
+	if access == "" {
+		// An application on loopback may run with plain names; which of the two came makes no difference to a verifier.
+		access, _ = newCookieNames(suffix, true).find(r.Cookie)
+	}
+	if access == "" || len(access) > token.MaxCookieLen {
+		return token.Verified{}, token.ErrInvalid
+	}
+	if foreign(r) && !safe(r) {
+		return token.Verified{}, ErrCrossSite
+	}
+	return guard.Check(ctx, access)
+}
+
+// Status returns the HTTP status that an error of this module is answered with, and the seconds after which to try again (0: never).
+// The status is 0 for an error that is none of this module's. It is written once, so that every adapter answers alike; a body never
+// says more than the status.
+func Status(err error) (status, retryAfter int) {
+	is := func(target error) bool { return errors.Is(err, target) }
+	var expired *token.ExpiredError
+	switch {
+	case err == nil:
+		return 0, 0
+	case is(ErrCrossSite):
+		return 403, 0
+	case is(ErrConflict), is(ErrSuperseded):
+		return 409, 0
+	case is(ErrTooLarge), is(ErrNotInteger):
+		return 500, 0
+	case is(ErrUnavailable), is(revocation.ErrStale):
+		return 503, 1
+	case is(ErrNotFound), is(ErrReuse), is(revocation.ErrRevoked), is(token.ErrInvalid), errors.As(err, &expired):
+		return 401, 0
+	}
+	return 0, 0
+}

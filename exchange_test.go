@@ -1,0 +1,337 @@
+package counterfoil_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+const (
+	accessCookie  = "__Host-Http-session"
+	refreshCookie = "__Host-Http-refresh"
+)
+
+func cookies(t counterfoil.Tokens) string {
+	return accessCookie + "=" + t.Access.Reveal() + "; " + refreshCookie + "=" + t.Refresh.Reveal()
+}
+
+func TestBegin(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	_, alice := login(t, r, "alice")
+	_, bob := login(t, r, "bob")
+	endedV, ended := login(t, r, "carol")
+	if err := r.End(t.Context(), endedV.Session()); err != nil {
+		t.Fatal(err)
+	}
+	stranger := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Audience = "another" })
+	_, foreign := login(t, stranger, "alice")
+
+	good := accessCookie + "=" + alice.Access.Reveal()
+	for _, tt := range []struct {
+		name    string
+		in      counterfoil.Request
+		subject string // of the session
+		refusal error  // why a credential did not count
+		err     error  // the request is not served
+	}{
+		{name: "nothing"},
+		{name: "both cookies", in: counterfoil.Request{Cookie: []string{cookies(alice)}}, subject: "alice"},
+		{name: "access cookie alone", in: counterfoil.Request{Cookie: []string{good}}, subject: "alice"},
+		{name: "refresh cookie alone", in: counterfoil.Request{Cookie: []string{refreshCookie + "=" + alice.Refresh.Reveal()}}, subject: "alice"},
+		{name: "among others, odd spacing", in: counterfoil.Request{Cookie: []string{"a=b;" + good + " ;c", "d=e"}}, subject: "alice"},
+		{name: "twice in one header: planted", in: counterfoil.Request{Cookie: []string{good + "; " + good}}},
+		{name: "twice in two headers", in: counterfoil.Request{Cookie: []string{good, good}}},
+		{name: "name in another case", in: counterfoil.Request{Cookie: []string{strings.ToLower(accessCookie) + "=" + alice.Access.Reveal()}}},
+		{name: "quoted", in: counterfoil.Request{Cookie: []string{accessCookie + `="` + alice.Access.Reveal() + `"`}}, refusal: token.ErrInvalid},
+		{name: "plain name", in: counterfoil.Request{Cookie: []string{"session=" + alice.Access.Reveal()}}},
+		{name: "of another audience", in: counterfoil.Request{Cookie: []string{cookies(foreign)}}, refusal: token.ErrInvalid},
+		{name: "ended", in: counterfoil.Request{Cookie: []string{cookies(ended)}}, refusal: revocation.ErrRevoked},
+		{name: "ended, refresh alone", in: counterfoil.Request{Cookie: []string{refreshCookie + "=" + ended.Refresh.Reveal()}}, refusal: counterfoil.ErrNotFound},
+		{name: "64 KiB", in: counterfoil.Request{Cookie: []string{accessCookie + "=" + strings.Repeat("A", 64<<10)}}, refusal: token.ErrInvalid},
+		{name: "64 KiB refresh", in: counterfoil.Request{Cookie: []string{refreshCookie + "=" + strings.Repeat("A", 64<<10)}}},
+		{name: "ten thousand cookies", in: counterfoil.Request{Cookie: []string{strings.Repeat("a=b; ", 10_000) + good}}, subject: "alice"},
+		{name: "garbage access, good refresh", in: counterfoil.Request{Cookie: []string{accessCookie + "=x; " + refreshCookie + "=" + alice.Refresh.Reveal()}}, subject: "alice"},
+
+		{name: "bearer", in: counterfoil.Request{Authorization: "Bearer " + alice.Access.Reveal()}, subject: "alice"},
+		{name: "bearer, scheme in lower case", in: counterfoil.Request{Authorization: "bearer " + alice.Access.Reveal()}, subject: "alice"},
+		{name: "bearer beside its own cookie", in: counterfoil.Request{Authorization: "Bearer " + alice.Access.Reveal(), Cookie: []string{good}}, subject: "alice"},
+		{name: "bearer beside another's cookie", in: counterfoil.Request{Authorization: "Bearer " + bob.Access.Reveal(), Cookie: []string{good}}, err: token.ErrInvalid},
+		{name: "empty bearer", in: counterfoil.Request{Authorization: "Bearer "}, err: token.ErrInvalid},
+		{name: "ended bearer", in: counterfoil.Request{Authorization: "Bearer " + ended.Access.Reveal()}, err: revocation.ErrRevoked},
+		{name: "bearer of another audience", in: counterfoil.Request{Authorization: "Bearer " + foreign.Access.Reveal()}, err: token.ErrInvalid},
+		{name: "basic credentials are not ours", in: counterfoil.Request{Authorization: "Basic YTpi", Cookie: []string{good}}, subject: "alice"},
+
+		{name: "post from here", in: counterfoil.Request{Method: "POST", FetchSite: "same-origin", Cookie: []string{good}}, subject: "alice"},
+		{name: "post by hand", in: counterfoil.Request{Method: "POST", FetchSite: "none", Cookie: []string{good}}, subject: "alice"},
+		{name: "post of no browser", in: counterfoil.Request{Method: "POST", Cookie: []string{good}}, subject: "alice"},
+		{name: "post cross-site", in: counterfoil.Request{Method: "POST", FetchSite: "cross-site", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
+		{name: "post from a sibling", in: counterfoil.Request{Method: "POST", FetchSite: "same-site", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
+		{name: "post, an unknown site value", in: counterfoil.Request{Method: "POST", FetchSite: "x", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
+		{name: "post, same origin by Origin", in: counterfoil.Request{Method: "POST", Host: "app.test:8080", Origin: "https://app.test:8080", Cookie: []string{good}}, subject: "alice"},
+		{name: "post, another Origin", in: counterfoil.Request{Method: "POST", Host: "app.test", Origin: "https://evil.test", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
+		{name: "post, null Origin", in: counterfoil.Request{Method: "POST", Host: "app.test", Origin: "null", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
+		{name: "a method of its own", in: counterfoil.Request{Method: "PURGE", FetchSite: "cross-site", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
+		{name: "upgrade cross-site", in: counterfoil.Request{Upgrade: "websocket", FetchSite: "cross-site", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
+		{name: "post cross-site with a bearer", in: counterfoil.Request{Method: "POST", FetchSite: "cross-site", Authorization: "Bearer " + alice.Access.Reveal()}, subject: "alice"},
+		{name: "post cross-site of nobody", in: counterfoil.Request{Method: "POST", FetchSite: "cross-site"}},
+		{name: "a link from elsewhere", in: counterfoil.Request{FetchSite: "cross-site", FetchMode: "navigate", FetchDest: "document", Cookie: []string{good}}, subject: "alice"},
+		{name: "an image elsewhere", in: counterfoil.Request{FetchSite: "cross-site", FetchMode: "no-cors", FetchDest: "image", Cookie: []string{good}}, subject: "alice"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.in.Method == "" {
+				tt.in.Method = "GET"
+			}
+			x, err := r.Begin(t.Context(), tt.in)
+			if tt.err != nil {
+				if !errors.Is(err, tt.err) || x != nil {
+					t.Fatalf("served, or refused with %v, want %v", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatalf("refused: %v", err)
+			}
+			if x.Session().Subject() != tt.subject {
+				t.Errorf("session of %q, want %q", x.Session().Subject(), tt.subject)
+			}
+			if tt.refusal == nil && x.Refusal() != nil || !errors.Is(x.Refusal(), tt.refusal) {
+				t.Errorf("refusal %v, want %v", x.Refusal(), tt.refusal)
+			}
+			if tt.subject == "" && x.Verified().Valid() {
+				t.Error("a request of nobody has a verified token")
+			}
+		})
+	}
+}
+
+// setCookies runs one request and returns the exact Set-Cookie headers of its answer, with the tokens in them cut out.
+func setCookies(t *testing.T, r *rig.Rig, in counterfoil.Request, handler func(*counterfoil.Exchange) error) ([]string, counterfoil.Tokens) {
+	t.Helper()
+	if in.Method == "" {
+		in.Method = "GET"
+	}
+	x, err := r.Begin(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if handler != nil {
+		if err := handler(x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := x.Commit(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	var tokens counterfoil.Tokens
+	for _, c := range list {
+		line := c.SetCookie()
+		if v := c.Value.Reveal(); v != "" {
+			line = strings.Replace(line, v, "*", 1)
+			if c.Name == accessCookie {
+				tokens.Access = c.Value
+			} else {
+				tokens.Refresh = c.Value
+			}
+		}
+		out = append(out, line)
+	}
+	return out, tokens
+}
+
+func TestSetCookieBytes(t *testing.T) {
+	const (
+		access    = "__Host-Http-session=*; Path=/; Secure; HttpOnly; SameSite=Lax"
+		refresh   = "__Host-Http-refresh=*; Path=/; Secure; HttpOnly; SameSite=Lax"
+		noAccess  = "__Host-Http-session=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
+		noRefresh = "__Host-Http-refresh=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
+	)
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	begin := func(x *counterfoil.Exchange) error { return x.Login(ctx, "alice", counterfoil.LoginOptions{}) }
+	check := func(what string, got []string, want ...string) {
+		t.Helper()
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("%s sets\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+
+	got, _ := setCookies(t, r, counterfoil.Request{}, nil)
+	check("a request of nobody", got)
+	got, _ = setCookies(t, r, counterfoil.Request{}, func(x *counterfoil.Exchange) error {
+		_, err := visits.Get(ctx, x.Session())
+		return err
+	})
+	check("reading a new session", got)
+	got, _ = setCookies(t, r, counterfoil.Request{}, func(x *counterfoil.Exchange) error {
+		return name.Set(x.Session(), "first write")
+	})
+	check("the first write", got, access, refresh)
+	got, tokens := setCookies(t, r, counterfoil.Request{}, begin)
+	check("a login", got, access, refresh)
+	jar := counterfoil.Request{Cookie: []string{cookies(tokens)}}
+
+	got, _ = setCookies(t, r, jar, func(x *counterfoil.Exchange) error {
+		_, err := visits.Incr(ctx, x.Session(), 1)
+		return err
+	})
+	check("a write in the first half of the token's life", got)
+
+	r.Advance(3 * time.Minute)
+	image := jar
+	image.FetchSite, image.FetchMode, image.FetchDest = "cross-site", "no-cors", "image"
+	got, _ = setCookies(t, r, image, nil)
+	check("an image elsewhere in the second half", got)
+	got, second := setCookies(t, r, jar, nil)
+	check("a request in the second half", got, access, refresh)
+	got, _ = setCookies(t, r, jar, nil)
+	check("another tab's, which has not got it yet", got, access, refresh)
+	jar.Cookie = []string{cookies(second)}
+	got, _ = setCookies(t, r, jar, nil)
+	check("a request with the new pair", got)
+
+	r.Advance(6 * time.Minute)
+	got, third := setCookies(t, r, jar, nil)
+	check("a request with an expired token", got, access, refresh)
+	// The client confirms the new generation, and the tab that comes late with the old one is served without cookies.
+	fresh := counterfoil.Request{Cookie: []string{cookies(third)}}
+	setCookies(t, r, fresh, func(x *counterfoil.Exchange) error {
+		_, err := visits.Get(ctx, x.Session())
+		return err
+	})
+	got, _ = setCookies(t, r, jar, func(x *counterfoil.Exchange) error {
+		if n, err := visits.Get(ctx, x.Session()); n != 1 || err != nil {
+			t.Errorf("the late tab reads %d, %v", n, err)
+		}
+		return nil
+	})
+	check("a late tab with the old pair", got)
+
+	got, _ = setCookies(t, r, fresh, func(x *counterfoil.Exchange) error { return x.Logout(ctx) })
+	check("a logout", got, noAccess, noRefresh)
+	got, _ = setCookies(t, r, fresh, nil)
+	check("a request after the logout", got)
+	got, _ = setCookies(t, r, counterfoil.Request{}, func(x *counterfoil.Exchange) error { return x.Logout(ctx) })
+	check("a logout of nobody", got, noAccess, noRefresh)
+}
+
+func TestPlainCookies(t *testing.T) {
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.InsecurePlainCookies, c.CookieSuffix = true, "-app" })
+	x, err := r.Begin(t.Context(), counterfoil.Request{Method: "GET"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Login(t.Context(), "alice", counterfoil.LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := x.Commit(t.Context())
+	if err != nil || len(list) != 2 {
+		t.Fatal(list, err)
+	}
+	if got, want := list[0].SetCookie(), "session-app="+list[0].Value.Reveal()+"; Path=/; HttpOnly; SameSite=Lax"; got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestNoSessionFromElsewhere(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	for _, in := range []counterfoil.Request{
+		{Method: "POST", FetchSite: "cross-site"},
+		{Method: "GET", FetchSite: "cross-site", FetchMode: "no-cors", FetchDest: "image"},
+		{Method: "POST", Origin: "https://evil.test", Host: "app.test"},
+	} {
+		x, err := r.Begin(ctx, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Login(ctx, "mallory", counterfoil.LoginOptions{}); !errors.Is(err, counterfoil.ErrCrossSite) {
+			t.Errorf("%+v: login answers %v, want ErrCrossSite", in, err)
+		}
+		x, _ = r.Begin(ctx, in)
+		if _, err := visits.Incr(ctx, x.Session(), 1); !errors.Is(err, counterfoil.ErrCrossSite) {
+			t.Errorf("%+v: first write answers %v, want ErrCrossSite", in, err)
+		}
+		if list, err := x.Commit(ctx); len(list) != 0 || err != nil {
+			t.Errorf("%+v: sets %v, %v", in, list, err)
+		}
+	}
+	if keys := r.SessionKeys(t); len(keys) != 0 {
+		t.Errorf("records were made: %q", keys)
+	}
+}
+
+func TestCommitAfterTheSessionEnded(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	v, tokens := login(t, r, "alice")
+	x, err := r.Begin(t.Context(), counterfoil.Request{Method: "GET", Cookie: []string{cookies(tokens)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = name.Set(x.Session(), "late")
+	if err := r.End(t.Context(), v.Session()); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := x.Commit(t.Context()); !errors.Is(err, counterfoil.ErrNotFound) || len(list) != 0 {
+		t.Errorf("commit answers %v, %v, want ErrNotFound", list, err)
+	}
+}
+
+func TestRefreshCookies(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	_, tokens := login(t, r, "alice")
+	in := counterfoil.Request{Method: "POST", Cookie: []string{cookies(tokens)}}
+	foreign := in
+	foreign.FetchSite = "cross-site"
+	if _, err := r.RefreshCookies(ctx, foreign); !errors.Is(err, counterfoil.ErrCrossSite) {
+		t.Errorf("cross-site: %v", err)
+	}
+	r.Advance(11 * time.Second)
+	list, err := r.RefreshCookies(ctx, in)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if _, err := r.RefreshCookies(ctx, counterfoil.Request{Method: "POST"}); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("without a cookie: %v", err)
+	}
+	// Reuse while the old access token is still good is judged later: nobody is logged out by it now.
+	r.Advance(30 * time.Second)
+	next := counterfoil.Request{Method: "POST", Cookie: []string{accessCookie + "=" + list[0].Value.Reveal() + "; " + refreshCookie + "=" + list[1].Value.Reveal()}}
+	if _, err := r.RefreshCookies(ctx, next); err != nil {
+		t.Fatal(err)
+	}
+	r.Advance(30 * time.Second)
+	if _, err := r.RefreshCookies(ctx, in); !errors.Is(err, counterfoil.ErrSuperseded) {
+		t.Errorf("an old refresh token beside its good access token: %v, want ErrSuperseded", err)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for err, want := range map[error]int{
+		nil:                                      0,
+		errors.New("other"):                      0,
+		counterfoil.ErrCrossSite:                 403,
+		counterfoil.ErrConflict:                  409,
+		counterfoil.ErrSuperseded:                409,
+		counterfoil.ErrNotFound:                  401,
+		counterfoil.ErrReuse:                     401,
+		counterfoil.ErrTooLarge:                  500,
+		counterfoil.ErrUnavailable:               503,
+		revocation.ErrRevoked:                    401,
+		revocation.ErrStale:                      503,
+		token.ErrInvalid:                         401,
+		&token.ExpiredError{Expires: time.Now()}: 401,
+	} {
+		if got, _ := counterfoil.Status(err); got != want {
+			t.Errorf("%v: status %d, want %d", err, got, want)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+// Package rig gives the tests of several packages a running Manager: [New] on one backend, [Each] on every one there is.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/redistest"
+	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/issuer"
+)
+
+// go-redis reports every failed dial on standard error; tests that stop a server make hundreds.
+func init() { redis.SetLogger(quiet{}) }
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// Backend is where a rig keeps its sessions.
+type Backend string
+
+// The backends.
+const (
+	Embedded Backend = "embedded" // its clock can be moved
+	Server   Backend = "redis-server"
+)
+
+// Rig is a Manager with what it stands on. Everything is closed when the test ends.
+type Rig struct {
+	*counterfoil.Manager
+	Config counterfoil.Config // what the Manager was made from
+	Logs   *Buffer            // what it logged
+
+	URL        string
+	mini       *embedded.Server
+	stopServer func()
+	offset     *atomic.Int64
+}
+
+// Buffer is a bytes.Buffer that may be written and read at once.
+type Buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *Buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock(); return b.b.Write(p) }
+func (b *Buffer) String() string              { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
+
+// Each runs test on every backend.
+func Each(t *testing.T, test func(*testing.T, *Rig)) {
+	for _, b := range []Backend{Embedded, Server} {
+		t.Run(string(b), func(t *testing.T) { test(t, New(t, b)) })
+	}
+}
+
+// New makes a rig; change alters the Manager's configuration.
+func New(t testing.TB, b Backend, change ...func(*counterfoil.Config)) *Rig {
+	t.Helper()
+	r := &Rig{Logs: &Buffer{}, offset: &atomic.Int64{}}
+	switch b {
+	case Server:
+		s := redistest.Start(t, redistest.Options{})
+		r.URL, r.stopServer = s.URL(), s.Kill
+	default:
+		mini, err := embedded.Start("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(mini.Close)
+		r.mini, r.URL, r.stopServer = mini, mini.URL(), mini.Close
+	}
+	key, err := issuer.GenerateKey("EdDSA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := issuer.NewRing(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Config = counterfoil.Config{
+		Issuer:   "https://issuer.test",
+		Audience: "app",
+		Keys:     ring,
+		Secrets:  [][]byte{bytes.Repeat([]byte("s"), 32)},
+		Logger:   slog.New(slog.NewTextHandler(r.Logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now:      func() time.Time { return time.Now().Add(time.Duration(r.offset.Load())) },
+	}
+	for _, f := range change {
+		f(&r.Config)
+	}
+	r.open(t)
+	return r
+}
+
+// open gives the rig a store and a Manager of its own.
+func (r *Rig) open(t testing.TB) {
+	t.Helper()
+	s, err := store.Open(t.Context(), r.URL, store.Config{Logger: r.Config.Logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	r.Config.Store = s
+	if r.Manager, err = counterfoil.New(t.Context(), r.Config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+}
+
+// Second returns another process on the same store: the same configuration, another Manager.
+func (r *Rig) Second(t testing.TB) *Rig {
+	t.Helper()
+	other := *r
+	other.open(t)
+	return &other
+}
+
+// Advance moves the clocks of store and Manager; [Embedded] only.
+func (r *Rig) Advance(d time.Duration) {
+	r.offset.Add(int64(d))
+	r.mini.SetTime(r.Config.Now())
+}
+
+// StopServer ends the store's server.
+func (r *Rig) StopServer() { r.stopServer() }
+
+// Fresh waits until the Manager's list is fresh.
+func (r *Rig) Fresh(t testing.TB) {
+	t.Helper()
+	Poll(t, "the list is fresh", func() bool { return r.Ready(t.Context()) == nil })
+}
+
+// Verify returns the token as a handler would meet it.
+func (r *Rig) Verify(t testing.TB, access token.Secret) token.Verified {
+	t.Helper()
+	v, err := r.Guard().Check(t.Context(), access.Reveal())
+	if err != nil {
+		t.Fatalf("a token of our own: %v", err)
+	}
+	return v
+}
+
+// SessionKeys returns the names of all session records.
+func (r *Rig) SessionKeys(t testing.TB) []string {
+	t.Helper()
+	opt, err := redis.ParseURL(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(opt)
+	defer c.Close()
+	keys, err := c.Keys(context.Background(), "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sessions []string
+	for _, k := range keys {
+		if strings.Contains(k, "}s:") {
+			sessions = append(sessions, k)
+		}
+	}
+	return sessions
+}
+
+// Poll waits for what another goroutine or process brings about, five seconds at most.
+func Poll(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	end := time.After(5 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-end:
+			t.Fatalf("after five seconds it is still not so that %s", what)
+		case <-tick.C:
+		}
+	}
+}

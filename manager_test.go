@@ -1,0 +1,472 @@
+package counterfoil_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	visits = counterfoil.NewCounter("visits")
+	name   = counterfoil.NewField[string]("name")
+	cart   = counterfoil.NewField[[]string]("cart")
+)
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// login begins a session of subject and returns it as the next request sees it: through its verified token.
+func login(t *testing.T, r *rig.Rig, subject string) (token.Verified, counterfoil.Tokens) {
+	t.Helper()
+	s := must[*counterfoil.Session](t)(r.Login(t.Context(), nil, subject, counterfoil.LoginOptions{}))
+	tokens, ok := s.Issued()
+	if !ok {
+		t.Fatal("a login issued no tokens")
+	}
+	return r.Verify(t, tokens.Access), tokens
+}
+
+func TestVisitorBecomesUser(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		visitor := r.Anonymous()
+		if n := must[int64](t)(visits.Get(ctx, visitor)); n != 0 {
+			t.Fatalf("a new session has %d visits", n)
+		}
+		if !visitor.ID().IsZero() {
+			t.Fatal("reading began a session")
+		}
+		if n := must[int64](t)(visits.Incr(ctx, visitor, 1)); n != 1 {
+			t.Fatalf("first increment ends at %d", n)
+		}
+		tokens, ok := visitor.Issued()
+		if !ok || tokens.Access.IsZero() || tokens.Refresh.IsZero() {
+			t.Fatal("the first write issued no pair")
+		}
+		v := r.Verify(t, tokens.Access)
+		if v.Subject() != "" || v.Session() != visitor.ID() || v.Generation() != 1 {
+			t.Fatalf("visitor's token: subject %q, generation %d", v.Subject(), v.Generation())
+		}
+
+		again := r.Open(v)
+		if err := name.Set(again, "planted"); err != nil {
+			t.Fatal(err)
+		}
+		if err := again.Save(ctx); err != nil {
+			t.Fatal(err)
+		}
+		user, err := r.Login(ctx, again, "alice", counterfoil.LoginOptions{Carry: []string{"visits"}, Device: "a test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if user.ID() == visitor.ID() {
+			t.Fatal("login kept the ID: fixation")
+		}
+		if n := must[int64](t)(visits.Get(ctx, user)); n != 1 {
+			t.Errorf("the carried counter stands at %d, want 1", n)
+		}
+		if _, ok, err := name.Get(ctx, user); ok || err != nil {
+			t.Errorf("a field that was not named came along: %v, %v", ok, err)
+		}
+		if user.AuthTime().IsZero() {
+			t.Error("a login has no authentication time")
+		}
+		if _, err := visits.Incr(ctx, r.Open(v), 1); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("writing to the visitor's session after login: %v, want ErrNotFound", err)
+		}
+		if _, err := r.Guard().Check(ctx, tokens.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
+			t.Errorf("the visitor's token after login: %v, want ErrRevoked", err)
+		}
+		list, err := r.Sessions(ctx, "alice")
+		if err != nil || len(list) != 1 || list[0].Session != user.ID() || list[0].Device != "a test" {
+			t.Errorf("sessions of alice: %+v, %v", list, err)
+		}
+	})
+}
+
+func TestParallelIncrementsAreAllKept(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		v, _ := login(t, r, "alice")
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				if _, err := visits.Incr(t.Context(), r.Open(v), 1); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := must[int64](t)(visits.Get(t.Context(), r.Open(v))); n != 50 {
+			t.Errorf("50 parallel increments end at %d", n)
+		}
+	})
+}
+
+func TestParallelUpdatesAreAllKept(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		v, _ := login(t, r, "alice")
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				_, err := cart.Update(t.Context(), r.Open(v), func(c []string, _ bool) ([]string, error) { return append(c, "x"), nil })
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if c, _, err := cart.Get(t.Context(), r.Open(v)); err != nil || len(c) != 8 {
+			t.Errorf("8 parallel updates left %v, %v", c, err)
+		}
+	})
+}
+
+func TestPopIsOnce(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		v, _ := login(t, r, "alice")
+		s := r.Open(v)
+		if err := name.Set(s, "flash"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Save(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		got := 0
+		for range 10 {
+			wg.Go(func() {
+				v, ok, err := name.Pop(t.Context(), r.Open(v))
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil || ok != (v == "flash") {
+					t.Errorf("pop: %q, %v, %v", v, ok, err)
+				}
+				if ok {
+					got++
+				}
+			})
+		}
+		wg.Wait()
+		if got != 1 {
+			t.Errorf("%d of 10 pops got the value, want 1", got)
+		}
+	})
+}
+
+func TestSetAfterGetConflicts(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		v, _ := login(t, r, "alice")
+		first, second, third := r.Open(v), r.Open(v), r.Open(v)
+		if _, _, err := name.Get(ctx, first); err != nil {
+			t.Fatal(err)
+		}
+		_ = name.Set(first, "first")
+		_ = name.Set(second, "second") // has not read it: wins
+		if err := second.Save(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Save(ctx); !errors.Is(err, counterfoil.ErrConflict) {
+			t.Errorf("setting a field that changed since it was read: %v, want ErrConflict", err)
+		}
+		_ = cart.Set(third, []string{"other field"})
+		if err := third.Save(ctx); err != nil {
+			t.Errorf("setting another field: %v", err)
+		}
+		s := r.Open(v)
+		if got, _, _ := name.Get(ctx, s); got != "second" {
+			t.Errorf("name is %q, want second", got)
+		}
+		if got, _, _ := cart.Get(ctx, s); len(got) != 1 {
+			t.Errorf("cart is %v", got)
+		}
+	})
+}
+
+func TestDecodeErrorFailsOneRead(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		v, _ := login(t, r, "alice")
+		s := r.Open(v)
+		_ = name.Set(s, "not a list")
+		if _, err := visits.Incr(ctx, s, 3); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Save(ctx); err != nil {
+			t.Fatal(err)
+		}
+		s = r.Open(v)
+		if _, _, err := counterfoil.NewField[[]string]("name").Get(ctx, s); err == nil {
+			t.Error("a string decoded as a list")
+		}
+		if n, err := visits.Get(ctx, s); err != nil || n != 3 {
+			t.Errorf("the session is of no use after that: %d, %v", n, err)
+		}
+		if _, err := counterfoil.NewCounter("name").Incr(ctx, s, 1); !errors.Is(err, counterfoil.ErrNotInteger) {
+			t.Errorf("incrementing a string: %v, want ErrNotInteger", err)
+		}
+	})
+}
+
+func TestLogoutStaysLoggedOut(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		v, tokens := login(t, r, "alice")
+		inFlight := r.Open(v)
+		if _, _, err := name.Get(ctx, inFlight); err != nil {
+			t.Fatal(err)
+		}
+		_ = name.Set(inFlight, "late")
+		if err := r.End(ctx, v.Session()); err != nil {
+			t.Fatal(err)
+		}
+		if err := inFlight.Save(ctx); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("a save in flight during the logout: %v, want ErrNotFound", err)
+		}
+		if _, err := visits.Incr(ctx, r.Open(v), 1); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("an increment after the logout: %v, want ErrNotFound", err)
+		}
+		if _, _, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("a refresh after the logout: %v, want ErrNotFound", err)
+		}
+		if _, err := r.Guard().Check(ctx, tokens.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
+			t.Errorf("the access token after the logout: %v, want ErrRevoked", err)
+		}
+		if keys := r.SessionKeys(t); len(keys) != 0 {
+			t.Errorf("records are left: %q", keys)
+		}
+		if err := r.End(ctx, v.Session()); err != nil {
+			t.Errorf("ending it again: %v", err)
+		}
+	})
+}
+
+func TestLogoutEverywhere(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		var all []counterfoil.Tokens
+		for range 3 {
+			_, tokens := login(t, r, "alice")
+			all = append(all, tokens)
+		}
+		_, bob := login(t, r, "bob")
+		if err := r.EndAll(ctx, "alice"); err != nil {
+			t.Fatal(err)
+		}
+		for _, tokens := range all {
+			if _, err := r.Guard().Check(ctx, tokens.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
+				t.Errorf("a token of alice: %v, want ErrRevoked", err)
+			}
+		}
+		if _, err := r.Guard().Check(ctx, bob.Access.Reveal()); err != nil {
+			t.Errorf("bob's token: %v", err)
+		}
+		_, again := login(t, r, "alice")
+		if _, err := r.Guard().Check(ctx, again.Access.Reveal()); err != nil {
+			t.Errorf("a login right after: %v", err)
+		}
+	})
+}
+
+func TestEndOthers(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		_, one := login(t, r, "alice")
+		_, two := login(t, r, "alice")
+		v, this := login(t, r, "alice")
+		if err := r.EndOthers(ctx, r.Open(v)); err != nil {
+			t.Fatal(err)
+		}
+		for _, tokens := range []counterfoil.Tokens{one, two} {
+			if _, err := r.Guard().Check(ctx, tokens.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
+				t.Errorf("another session's token: %v, want ErrRevoked", err)
+			}
+		}
+		if _, err := r.Guard().Check(ctx, this.Access.Reveal()); err != nil {
+			t.Errorf("the kept session's token: %v", err)
+		}
+		if list, err := r.Sessions(ctx, "alice"); err != nil || len(list) != 1 {
+			t.Errorf("left: %+v, %v", list, err)
+		}
+	})
+}
+
+func TestAnotherProcessHears(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		other := r.Second(t)
+		v, tokens := login(t, r, "alice")
+		other.Fresh(t)
+		if _, err := other.Guard().Check(t.Context(), tokens.Access.Reveal()); err != nil {
+			t.Fatalf("before the logout: %v", err)
+		}
+		if err := r.End(t.Context(), v.Session()); err != nil {
+			t.Fatal(err)
+		}
+		rig.Poll(t, "the other process refuses the token", func() bool {
+			_, err := other.Guard().Check(t.Context(), tokens.Access.Reveal())
+			return errors.Is(err, revocation.ErrRevoked)
+		})
+	})
+}
+
+func TestRefresh(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	v, first := login(t, r, "alice")
+	refresh := func(raw token.Secret) (counterfoil.Tokens, error) {
+		s, tokens, err := r.Refresh(ctx, raw.Reveal(), token.Verified{})
+		if s != nil && (s.ID() != v.Session() || s.Subject() != "alice") {
+			t.Errorf("refresh answered session of %q", s.Subject())
+		}
+		return tokens, err
+	}
+	// Made a moment ago: the holder keeps its refresh token.
+	same, err := refresh(first.Refresh)
+	if err != nil || same.Access.IsZero() || !same.Refresh.IsZero() {
+		t.Fatalf("within the window: %v, refresh token sent again: %v", err, !same.Refresh.IsZero())
+	}
+	r.Advance(11 * time.Second)
+	second, err := refresh(first.Refresh)
+	if err != nil || second.Refresh.IsZero() || second.Refresh.Equal(first.Refresh) {
+		t.Fatalf("after the window: %v", err)
+	}
+	if g := r.Verify(t, second.Access).Generation(); g != 2 {
+		t.Errorf("generation %d, want 2", g)
+	}
+	// Another tab with the old one, the new one not yet seen: it is handed the current generation.
+	handed, err := refresh(first.Refresh)
+	if err != nil || handed.Refresh.IsZero() || r.Verify(t, handed.Access).Generation() != 2 {
+		t.Fatalf("another tab: %v", err)
+	}
+	// The new one arrives, so the old one is superseded within the window and reuse after it.
+	if _, err := visits.Incr(ctx, r.Open(r.Verify(t, second.Access)), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := refresh(first.Refresh); !errors.Is(err, counterfoil.ErrSuperseded) {
+		t.Errorf("superseded: %v", err)
+	}
+	r.Advance(11 * time.Second)
+	if _, err := refresh(first.Refresh); !errors.Is(err, counterfoil.ErrReuse) {
+		t.Errorf("reuse: %v, want ErrReuse", err)
+	}
+	if _, err := refresh(second.Refresh); !errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("the owner's token after reuse: %v, want ErrNotFound", err)
+	}
+	if _, err := r.Guard().Check(ctx, second.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
+		t.Errorf("the access token after reuse: %v, want ErrRevoked", err)
+	}
+}
+
+func TestRefreshTokenRefused(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		_, tokens := login(t, r, "alice")
+		good := tokens.Refresh.Reveal()
+		parts := strings.Split(good, ".")
+		for what, raw := range map[string]string{
+			"empty":             "",
+			"no dots":           "refresh",
+			"cut":               good[:len(good)-1],
+			"longer":            good + "A",
+			"a newline":         good + "\n",
+			"another MAC":       strings.Join(parts[:3], ".") + "." + strings.Repeat("A", 43),
+			"next generation":   parts[0] + ".2." + parts[2] + "." + parts[3],
+			"later expiry":      parts[0] + "." + parts[1] + ".99999999999." + parts[3],
+			"no MAC":            strings.Join(parts[:3], "."),
+			"ten thousand dots": strings.Repeat(".", 10_000),
+		} {
+			if _, _, err := r.Refresh(t.Context(), raw, token.Verified{}); !errors.Is(err, token.ErrInvalid) {
+				t.Errorf("%s: %v, want ErrInvalid", what, err)
+			}
+		}
+		if _, _, err := r.Refresh(t.Context(), good, token.Verified{}); err != nil {
+			t.Errorf("the good one afterwards: %v", err)
+		}
+	})
+}
+
+func TestStoreGone(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	v, tokens := login(t, r, "alice")
+	r.StopServer()
+	ctx, done := context.WithTimeout(t.Context(), 30*time.Second)
+	defer done()
+	for what, err := range map[string]error{
+		"get":     second(visits.Get(ctx, r.Open(v))),
+		"incr":    second(visits.Incr(ctx, r.Open(v), 1)),
+		"login":   second(r.Login(ctx, nil, "bob", counterfoil.LoginOptions{})),
+		"end":     r.End(ctx, v.Session()),
+		"end all": r.EndAll(ctx, "alice"),
+		"refresh": func() error { _, _, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); return err }(),
+	} {
+		if status, retry := counterfoil.Status(err); status != 503 || retry == 0 {
+			t.Errorf("%s with the store gone: %v, status %d", what, err, status)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestConfigIsChecked(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for what, change := range map[string]func(*counterfoil.Config){
+		"no issuer":          func(c *counterfoil.Config) { c.Issuer = "" },
+		"no audience":        func(c *counterfoil.Config) { c.Audience = "" },
+		"no keys":            func(c *counterfoil.Config) { c.Keys = nil },
+		"no store":           func(c *counterfoil.Config) { c.Store = nil },
+		"no secrets":         func(c *counterfoil.Config) { c.Secrets = nil },
+		"short secret":       func(c *counterfoil.Config) { c.Secrets = [][]byte{[]byte("short")} },
+		"long access life":   func(c *counterfoil.Config) { c.AccessLife = 16 * time.Minute },
+		"negative life":      func(c *counterfoil.Config) { c.AccessLife = -1 },
+		"short idle":         func(c *counterfoil.Config) { c.IdleLife = 9 * time.Minute },
+		"short absolute":     func(c *counterfoil.Config) { c.AbsoluteLife = time.Minute },
+		"wide window":        func(c *counterfoil.Config) { c.Window = 2 * time.Minute },
+		"wide leeway":        func(c *counterfoil.Config) { c.Leeway = 2 * time.Minute },
+		"negative staleness": func(c *counterfoil.Config) { c.MaxStale = -1 },
+		"odd cookie suffix":  func(c *counterfoil.Config) { c.CookieSuffix = "; Path=/x" },
+	} {
+		cfg := r.Config
+		change(&cfg)
+		if m, err := counterfoil.New(t.Context(), cfg); err == nil {
+			m.Close()
+			t.Errorf("%s: accepted", what)
+		}
+	}
+}
+
+func TestSubjectIsChecked(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for _, subject := range []string{"", strings.Repeat("x", 10<<10), "\xff", "a\x00b", "a\tb", strings.Repeat("é", 129)} {
+		if _, err := r.Login(t.Context(), nil, subject, counterfoil.LoginOptions{}); err == nil {
+			t.Errorf("a subject of %d bytes was accepted", len(subject))
+		}
+	}
+	for _, subject := range []string{"{x}", "a:b", "}{", strings.Repeat("é", 128), `"quoted"\`} {
+		v, _ := login(t, r, subject)
+		if v.Subject() != subject {
+			t.Errorf("subject %q came back as %q", subject, v.Subject())
+		}
+		if list, err := r.Sessions(t.Context(), subject); err != nil || len(list) != 1 {
+			t.Errorf("sessions of %q: %v, %v", subject, list, err)
+		}
+	}
+}

@@ -1,0 +1,304 @@
+package counterfoil
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// Session is one request's view of a session. Read and write its data through [Field] and [Counter]; nothing is asked
+// of the store before one of them is used.
+//
+// Sets and deletes are collected and travel with [Session.Save], which the adapters call when the handler has returned without an error;
+// increments, updates and pops take effect at once. Only what was touched travels, and only while the session lives:
+// after it has ended every read and write answers [ErrNotFound], whoever ended it.
+//
+// [Manager.Open], [Manager.Login], [Manager.Refresh] and [Manager.Anonymous] make one; the zero value is of no use. It is safe for
+// concurrent use, and not to be kept beyond its request.
+type Session struct {
+	m        *Manager
+	authTime time.Time
+	barred   error // why this request may not begin a session, nil if it may
+
+	mu         sync.Mutex
+	id         token.SessionID // zero until the session is stored
+	subject    string
+	generation uint64
+	ended      bool
+	fields     map[string][]byte // as loaded, kept up to date with what this request wrote; nil = not loaded
+	seen       map[string]Value  // what this request has read: a set of it is compare-and-set
+	pending    []Op              // sets and deletes to be saved
+	issued     *Tokens           // made by beginning the session in this request
+}
+
+// Open returns the session that a verified token is of. It asks nobody whether it still lives; the first use of its data does.
+func (m *Manager) Open(v token.Verified) *Session {
+	if !v.Valid() {
+		return m.Anonymous()
+	}
+	at, _ := v.AuthTime()
+	return &Session{m: m, id: v.Session(), subject: v.Subject(), generation: v.Generation(), authTime: at}
+}
+
+// Anonymous returns a session that nobody has yet: the first write stores it. See [Session.Issued].
+func (m *Manager) Anonymous() *Session { return &Session{m: m} }
+
+// ID returns the session's ID, zero as long as nothing was written to a new one.
+func (s *Session) ID() token.SessionID { s.mu.Lock(); defer s.mu.Unlock(); return s.id }
+
+// Subject returns who is logged in, "" for an anonymous visitor.
+func (s *Session) Subject() string { return s.subject }
+
+// AuthTime returns when the subject last proved who it is, the zero time if never in this session.
+func (s *Session) AuthTime() time.Time { return s.authTime }
+
+// Issued returns the tokens that the client is to be given because this request began the session, and whether there are any.
+func (s *Session) Issued() (Tokens, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.issued == nil {
+		return Tokens{}, false
+	}
+	return *s.issued, true
+}
+
+func (s *Session) ref() Ref { return Ref{Session: s.id, Subject: s.subject, Generation: s.generation} }
+
+// Save stores what was set and deleted since the last save: all of it or nothing. [ErrConflict] if another request
+// changed a field that this one had read before setting it, [ErrNotFound] if the session has ended.
+func (s *Session) Save(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pending) == 0 {
+		return nil
+	}
+	_, err := s.apply(ctx)
+	return err
+}
+
+// Discard forgets what was set and deleted since the last save.
+func (s *Session) Discard() { s.mu.Lock(); defer s.mu.Unlock(); s.pending = nil }
+
+// load reads the record unless it was read already. The caller holds the lock.
+func (s *Session) load(ctx context.Context, again bool) error {
+	switch {
+	case s.ended:
+		return ErrNotFound
+	case s.fields != nil && !again:
+		return nil
+	case s.id.IsZero():
+		s.fields = map[string][]byte{}
+		return nil
+	}
+	r, err := s.m.store.Load(ctx, s.ref())
+	if err != nil {
+		return s.note(err)
+	}
+	s.fields, s.seen = r.Fields, nil
+	if s.fields == nil {
+		s.fields = map[string][]byte{}
+	}
+	return nil
+}
+
+// note remembers that the session has ended. The caller holds the lock.
+func (s *Session) note(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		s.ended, s.pending, s.fields, s.seen = true, nil, nil, nil
+	}
+	return err
+}
+
+// get returns a field as this request sees it: its own pending set first, then the record.
+func (s *Session) get(ctx context.Context, name string) (Value, error) {
+	if err := checkName(name); err != nil {
+		return Value{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, op := range slices.Backward(s.pending) {
+		if op.Name == name {
+			return Value{Bytes: op.Value, Present: op.Kind == OpSet}, nil
+		}
+	}
+	if err := s.load(ctx, false); err != nil {
+		return Value{}, err
+	}
+	return s.see(name), nil
+}
+
+// see reads a loaded field and remembers that it was read. The caller holds the lock.
+func (s *Session) see(name string) Value {
+	b, ok := s.fields[name]
+	v := Value{Bytes: b, Present: ok}
+	if s.seen == nil {
+		s.seen = map[string]Value{}
+	}
+	s.seen[name] = v
+	return v
+}
+
+// put collects a set or a delete. It takes the place of an earlier one of the same field, whose condition stays.
+func (s *Session) put(op Op) error {
+	if err := checkName(op.Name); err != nil {
+		return err
+	}
+	if len(op.Value) > MaxDataLen {
+		return ErrTooLarge
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return ErrNotFound
+	}
+	if was, read := s.seen[op.Name]; read {
+		op.If, op.Was = true, was
+	}
+	for i, earlier := range s.pending {
+		if earlier.Name == op.Name {
+			op.If, op.Was = earlier.If, earlier.Was
+			s.pending = slices.Delete(s.pending, i, i+1)
+			break
+		}
+	}
+	s.pending = append(s.pending, op)
+	return nil
+}
+
+// do applies one operation at once. What is pending for the same field goes before it, the rest stays pending.
+func (s *Session) do(ctx context.Context, op Op) (Value, error) {
+	if err := checkName(op.Name); err != nil {
+		return Value{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rest, first []Op
+	for _, p := range s.pending {
+		if p.Name == op.Name {
+			first = append(first, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	pending := s.pending
+	s.pending = append(first, op)
+	values, err := s.apply(ctx)
+	if err != nil {
+		if !s.ended {
+			s.pending = pending
+		}
+		return Value{}, err
+	}
+	s.pending = rest
+	return values[len(values)-1], nil
+}
+
+// apply sends what is pending, beginning the session if it is new. The caller holds the lock.
+func (s *Session) apply(ctx context.Context) ([]Value, error) {
+	if s.ended {
+		return nil, ErrNotFound
+	}
+	var values []Value
+	if s.id.IsZero() {
+		if s.barred != nil {
+			return nil, s.barred
+		}
+		created, err := s.m.create(ctx, s, NewRecord{Idle: s.m.anonymousIdle, Absolute: s.m.absoluteLife, Ops: s.pending})
+		if err != nil {
+			return nil, err
+		}
+		values = created.Values
+		if s.fields == nil {
+			s.fields = map[string][]byte{}
+		}
+	} else {
+		saved, err := s.m.store.Save(ctx, s.ref(), s.pending)
+		if err != nil {
+			return nil, s.note(err)
+		}
+		values = saved.Values
+	}
+	if len(values) != len(s.pending) {
+		return nil, errors.New("counterfoil: the store answered another number of operations than it was given")
+	}
+	for i, op := range s.pending {
+		s.wrote(op, values[i])
+	}
+	s.pending = nil
+	return values, nil
+}
+
+// wrote keeps what is known of a field in step with what this request has written. The caller holds the lock.
+func (s *Session) wrote(op Op, result Value) {
+	now := Value{}
+	switch op.Kind {
+	case OpSet:
+		now = Value{Bytes: op.Value, Present: true}
+	case OpIncr:
+		now = result
+	}
+	if s.fields != nil {
+		if now.Present {
+			s.fields[op.Name] = now.Bytes
+		} else {
+			delete(s.fields, op.Name)
+		}
+	}
+	if _, read := s.seen[op.Name]; read {
+		s.seen[op.Name] = now
+	}
+}
+
+// update replaces a field by what fn makes of it, again until nobody else changed it meanwhile.
+func (s *Session) update(ctx context.Context, name string, fn func(Value) (Value, error)) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.ContainsFunc(s.pending, func(op Op) bool { return op.Name == name }) {
+		if _, err := s.apply(ctx); err != nil {
+			return err
+		}
+	}
+	for again := false; ; again = true {
+		if err := s.load(ctx, again); err != nil {
+			return err
+		}
+		was := s.see(name)
+		is, err := fn(Value{Bytes: bytes.Clone(was.Bytes), Present: was.Present})
+		if err != nil {
+			return err
+		}
+		op := Op{Kind: OpDelete, Name: name, If: true, Was: was}
+		if is.Present {
+			op.Kind, op.Value = OpSet, is.Bytes
+		}
+		rest := s.pending
+		s.pending = []Op{op}
+		_, err = s.apply(ctx)
+		if !s.ended {
+			s.pending = rest
+		}
+		// Each conflict means that another request got on, so this ends; ctx bounds how long it may take.
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+func checkName(name string) error {
+	if name == "" || len(name) > MaxNameLen {
+		return fmt.Errorf("counterfoil: the name of a field has 1 to %d bytes, not %d", MaxNameLen, len(name))
+	}
+	return nil
+}

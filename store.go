@@ -1,0 +1,286 @@
+package counterfoil
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// Errors of the engine: one for each decision a caller takes.
+var (
+	// ErrNotFound means that there is no such session: it ended, it expired, or it never was. Which of them is not
+	// told apart, because the absence of the record is all that is known.
+	ErrNotFound = errors.New("counterfoil: session not found")
+
+	// ErrConflict means that a field that this request has read was changed by another one before it was set.
+	// Nothing of the save was applied; load again and decide again, or use Update.
+	ErrConflict = errors.New("counterfoil: session changed since it was read")
+
+	// ErrTooLarge means that the save would take the session's data over its budget ([MaxDataLen]). Nothing of it was applied.
+	ErrTooLarge = errors.New("counterfoil: session data over its budget")
+
+	// ErrUnavailable means that the store could not be asked, or that its answer was lost: what became of the step is unknown. Nobody was
+	// logged out by it, and nobody is let in instead. It wraps the store's own error.
+	ErrUnavailable = errors.New("counterfoil: store unavailable")
+
+	// ErrReuse means that a refresh token came back that had been replaced: either it was stolen or its owner lost a
+	// rotation outside the window. The session has been ended.
+	ErrReuse = errors.New("counterfoil: refresh token was used before, session ended")
+
+	// ErrSuperseded means that the refresh token was replaced a moment ago, by a request of the same holder that ran
+	// beside this one. The session lives; the caller's cookie jar already holds, or will soon hold, the newer pair.
+	ErrSuperseded = errors.New("counterfoil: refresh token superseded")
+)
+
+// Bounds of what a session may hold.
+const (
+	MaxDataLen  = 64 << 10 // bytes of application data in one session: names and encoded values of its fields
+	MaxNameLen  = 128      // bytes of a field's name
+	MaxSessions = 100      // sessions of one subject unless Config says otherwise
+)
+
+// Store keeps session records. The one in package store keeps them in Redis; storetest.Run says what any other must do.
+//
+// Every method is one atomic step: of two that run at once, one sees what the other did, all of it. Times are Unix
+// milliseconds of the store's own clock, which orders everything and is the only clock that enters a token.
+// An error that is none of this package's means that the outcome is unknown (the store was not reached, or its answer
+// was lost); repeating the step is then harmless, except for increments and takes, which a Store must not repeat itself.
+// Implementations are safe for concurrent use and keep nothing of the slices they are given.
+type Store interface {
+	// Create makes a record under an ID that was never used. It sets created and newest-issued to
+	// max(now, subject's not-before + 1), generation 1, and applies the operations. If the subject then has more live sessions than
+	// r.Cap, those renewed longest ago are ended and returned.
+	Create(ctx context.Context, r NewRecord) (Created, error)
+
+	// Load returns the live record, with all its fields. ErrNotFound covers: absent, past its absolute expiry, created at or before
+	// the subject's not-before, of another subject than ref says, holding another ID than its key.
+	// If ref.Generation is the current one and was not yet confirmed, it is confirmed now; nothing else is written.
+	Load(ctx context.Context, ref Ref) (Record, error)
+
+	// Save applies all operations, or none. ErrNotFound as for Load, and for a frozen record; ErrConflict if an
+	// If does not hold, ErrTooLarge if the data would exceed MaxDataLen. Confirms as Load does. It never extends the session's life.
+	Save(ctx context.Context, ref Ref, ops []Op) (Saved, error)
+
+	// Refresh judges a presented refresh token and carries the judgement out. The lifetime of a renewed record is
+	// extended by its idle time, never beyond its absolute expiry.
+	Refresh(ctx context.Context, p Presented) (Refreshed, error)
+
+	// Freeze stops writes and renewals of the record for good and returns it with its fields, the last state it will ever have.
+	// Freezing a frozen record returns it again. ErrNotFound as for Load.
+	Freeze(ctx context.Context, ref Ref) (Record, error)
+
+	// End ends sessions, idempotently: ending what has ended succeeds and answers as if it had not.
+	End(ctx context.Context, e Ending) (Ended, error)
+
+	// Sessions returns the live records of a subject, oldest first, without their fields, and forgets index entries whose record is gone.
+	Sessions(ctx context.Context, subject string) ([]Record, error)
+}
+
+// Log is the writing side of the revocation log.
+type Log interface {
+	// Append appends the entries in order. It is idempotent in effect: an entry that is in the log twice revokes what it revokes once.
+	// Without entries it writes a heartbeat, unless the newest record is younger than a second.
+	// When Append returns nil every entry is in the log.
+	Append(ctx context.Context, entries ...revocation.Entry) error
+}
+
+// Ref names a session by what a verified token says of it.
+type Ref struct {
+	Session    token.SessionID
+	Subject    string // "" = anonymous
+	Generation uint64 // of the access token that the request came with; 0 = none
+}
+
+// NewRecord is what Create makes a record of.
+type NewRecord struct {
+	Session  token.SessionID
+	Subject  string        // "" = anonymous; such a session is in no index
+	Idle     time.Duration // life after each renewal
+	Absolute time.Duration // life in all
+	Login    bool          // the subject proved who it is: authentication time = creation time
+	Device   string        // label shown to the subject, at most 256 bytes
+	Ops      []Op          // its first fields
+	Cap      int           // live sessions a subject may have, this one included; 0 = no bound
+}
+
+// Created answers Create.
+type Created struct {
+	At      int64             // created, Unix ms
+	Expires int64             // absolute expiry, Unix ms
+	Values  []Value           // one for each operation, as in Saved
+	Evicted []token.SessionID // ended to keep the cap
+}
+
+// Record is a session as the store holds it.
+type Record struct {
+	Session    token.SessionID
+	Subject    string
+	Created    int64 // Unix ms
+	Renewed    int64 // newest time handed out in a token, Unix ms
+	Expires    int64 // absolute expiry, Unix ms
+	AuthTime   int64 // Unix ms; 0 = never authenticated
+	Device     string
+	Frozen     bool
+	Fields     map[string][]byte // application fields, encoded; nil where the method says so
+	Generation uint64            // current refresh generation
+}
+
+// OpKind says what an [Op] does to its field.
+type OpKind uint8
+
+// What an operation can do.
+const (
+	OpSet    OpKind = iota + 1 // field = Value
+	OpDelete                   // the field goes
+	OpIncr                     // field += By; absent counts as 0; not a decimal int64, or an overflow: ErrNotInteger
+	OpTake                     // the field goes and its value is answered
+)
+
+// ErrNotInteger means that an increment met a value that is no 64-bit integer, or would have left that range. Nothing of the save was applied.
+var ErrNotInteger = errors.New("counterfoil: field is not an integer, or the sum is out of range")
+
+// Op is one operation on one field. Operations of one save apply in order.
+type Op struct {
+	Kind  OpKind
+	Name  string
+	Value []byte // OpSet
+	By    int64  // OpIncr
+
+	// If makes the whole save conditional on the field's value before the save: equal to Was if Was.Present, absent otherwise.
+	If  bool
+	Was Value
+}
+
+// Value is a field's encoded value, or its absence.
+type Value struct {
+	Bytes   []byte
+	Present bool
+}
+
+// Saved answers Save.
+type Saved struct {
+	At     int64   // Unix ms
+	Values []Value // one for each operation: OpIncr its new value in decimal, OpTake what was taken, others nothing
+}
+
+// Presented is a refresh token whose MAC has been checked, as it arrives at the store.
+type Presented struct {
+	Session    token.SessionID
+	Generation uint64
+	Window     time.Duration // W: bounds one round trip
+
+	// Beside: an unexpired access token of the same session came with it, so nothing is lost if reuse is judged later: Superseded instead.
+	Beside bool
+	// Quiet: the middleware renews on its own when headers are written; never judge reuse: Superseded instead.
+	Quiet bool
+	// OnlyCurrent: renew only if Generation is the current one (the request is older than the window): Superseded otherwise.
+	OnlyCurrent bool
+}
+
+// Verdict is what Refresh decided.
+type Verdict uint8
+
+// Verdicts of a refresh, in the order of the table in the design.
+const (
+	Renewed    Verdict = iota + 1 // current, made or handed out within W: a new access token, no refresh token
+	Rotated                       // a new generation: both tokens
+	HandedOut                     // the previous one, not yet confirmed, within W: both tokens, of the current generation
+	Displaced                     // the previous one, not yet confirmed, later: the answer was lost; both tokens of a new generation
+	Adopted                       // ahead of the record, which lost a rotation in a failover: a new access token, no refresh token
+	Superseded                    // replaced within W by a request beside this one: nothing
+	Reused                        // anything older: the session has been ended
+)
+
+// Refreshed answers Refresh. Reused comes with the record's Subject and with At, so that the end can be announced.
+type Refreshed struct {
+	Verdict    Verdict
+	Subject    string
+	Generation uint64 // the current one
+	At         int64  // issue time for the tokens, Unix ms: max(now, newest handed out before)
+	Created    int64  // Unix ms
+	Expires    int64  // absolute expiry, Unix ms
+	IdleEnds   int64  // when the record now ends if it is not renewed again, Unix ms
+	AuthTime   int64  // Unix ms; 0 = never
+}
+
+// Ending says which sessions End ends. Exactly one form:
+// one session (Session); all of a subject (Subject); all of a subject but one (Subject and Keep).
+type Ending struct {
+	Session token.SessionID
+	Subject string
+	Keep    token.SessionID
+	// Announced makes the index forget the given sessions: their ends are in the log now. Only with Subject and Keep.
+	Announced []token.SessionID
+}
+
+// Ended answers End.
+type Ended struct {
+	At        int64 // Unix ms
+	NotBefore int64 // all of a subject: its not-before, Unix ms = max(now, the earlier one, the newest time handed out to these sessions)
+	// All but one: every session that the index names except the kept one, also those that ended before, until they are Announced; so a
+	// retry after a crash announces them too.
+	Sessions []token.SessionID
+}
+
+// bounded puts a deadline on every step of a Store and a Log, so that no caller has to (the contexts of some frameworks never end), and
+// tells their failures from their decisions.
+type bounded struct {
+	store   Store
+	log     Log
+	timeout time.Duration
+}
+
+func within[A, R any](ctx context.Context, d time.Duration, step func(context.Context, A) (R, error), arg A) (R, error) {
+	ctx, done := context.WithTimeout(ctx, d)
+	defer done()
+	r, err := step(ctx, arg)
+	return r, classify(err)
+}
+
+// classify tells what the store decided from what it failed to do.
+func classify(err error) error {
+	for _, decided := range []error{nil, ErrNotFound, ErrConflict, ErrTooLarge, ErrNotInteger} {
+		if errors.Is(err, decided) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+func (b bounded) Create(ctx context.Context, r NewRecord) (Created, error) {
+	return within(ctx, b.timeout, b.store.Create, r)
+}
+
+func (b bounded) Load(ctx context.Context, ref Ref) (Record, error) {
+	return within(ctx, b.timeout, b.store.Load, ref)
+}
+
+func (b bounded) Save(ctx context.Context, ref Ref, ops []Op) (Saved, error) {
+	return within(ctx, b.timeout, func(ctx context.Context, ops []Op) (Saved, error) { return b.store.Save(ctx, ref, ops) }, ops)
+}
+
+func (b bounded) Refresh(ctx context.Context, p Presented) (Refreshed, error) {
+	return within(ctx, b.timeout, b.store.Refresh, p)
+}
+
+func (b bounded) Freeze(ctx context.Context, ref Ref) (Record, error) {
+	return within(ctx, b.timeout, b.store.Freeze, ref)
+}
+
+func (b bounded) End(ctx context.Context, e Ending) (Ended, error) {
+	return within(ctx, b.timeout, b.store.End, e)
+}
+
+func (b bounded) Sessions(ctx context.Context, subject string) ([]Record, error) {
+	return within(ctx, b.timeout, b.store.Sessions, subject)
+}
+
+func (b bounded) Append(ctx context.Context, entries ...revocation.Entry) error {
+	ctx, done := context.WithTimeout(ctx, b.timeout)
+	defer done()
+	return classify(b.log.Append(ctx, entries...))
+}
