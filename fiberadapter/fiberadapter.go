@@ -1,0 +1,220 @@
+// Package fiberadapter brings sessions to Fiber v2.
+//
+// [New] makes the middleware of an application: handlers behind it call [Session], [Login] and [Logout]. [Verify] makes the middleware of a
+// service that only has to know who is asking. The context for session data is c.UserContext().
+//
+// # When what is saved
+//
+// Cookies are set and collected changes are saved when the handlers have returned. A handler that returns an error, panics, or
+// answers a status of 500 or more discards what it set with [counterfoil.Field.Set]; increments, updates and pops have taken effect when they return,
+// whatever the answer. A body stream runs after that: save before you return it.
+//
+// # Fiber's reused buffers
+//
+// Whatever these functions return stays valid after the request; nothing of it points into Fiber's buffers.
+//
+// # Compatibility
+//
+// As the root package.
+package fiberadapter
+
+import (
+	"strconv"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
+	"github.com/gofiber/fiber/v2/utils"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// Config says how the middleware works.
+type Config struct {
+	Manager *counterfoil.Manager // required
+
+	// Next skips the middleware for a request when it returns true; nil = never.
+	Next func(*fiber.Ctx) bool
+
+	// ErrorHandler answers a request that is refused; nil = [Refuse]. It must not tell a client which check failed.
+	ErrorHandler fiber.ErrorHandler
+}
+
+type key int
+
+const (
+	exchangeKey key = iota
+	verifiedKey
+)
+
+// New makes the middleware of an application with sessions. It panics without a Manager, as Fiber's own middlewares do on a
+// configuration that cannot work.
+func New(cfg Config) fiber.Handler {
+	if cfg.Manager == nil {
+		panic("fiberadapter: Config.Manager is required")
+	}
+	refuse := cfg.ErrorHandler
+	if refuse == nil {
+		refuse = Refuse
+	}
+	return func(c *fiber.Ctx) error {
+		if cfg.Next != nil && cfg.Next(c) {
+			return c.Next()
+		}
+		x, err := cfg.Manager.Begin(c.UserContext(), request(c))
+		if err != nil {
+			return refuse(c, err)
+		}
+		c.Locals(exchangeKey, x)
+		failed := c.Next()
+		if failed != nil || c.Response().StatusCode() >= fiber.StatusInternalServerError {
+			x.Session().Discard()
+		}
+		cookies, err := x.Commit(c.UserContext())
+		if err != nil {
+			c.Response().Reset() // the handler's answer claims what did not happen
+			return refuse(c, err)
+		}
+		for _, cookie := range cookies {
+			c.Response().Header.Add(fiber.HeaderSetCookie, cookie.SetCookie())
+		}
+		if len(cookies) > 0 {
+			c.Set(fiber.HeaderCacheControl, "no-store")
+		}
+		if status, _ := counterfoil.Status(failed); status != 0 {
+			return refuse(c, failed) // or else the application's error handler would tell the client what failed
+		}
+		return failed
+	}
+}
+
+// Refuse answers err with its status and a body that says no more than the status does.
+func Refuse(c *fiber.Ctx, err error) error {
+	status, retryAfter := counterfoil.Status(err)
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	if status == fiber.StatusUnauthorized {
+		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
+	}
+	if retryAfter > 0 {
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfter))
+	}
+	c.Response().ResetBody()
+	return c.SendStatus(status)
+}
+
+// request hands out views of Fiber's buffers: Begin and Verify copy what they keep.
+func request(c *fiber.Ctx) counterfoil.Request {
+	var cookies []string
+	for _, h := range c.Request().Header.PeekAll(fiber.HeaderCookie) {
+		cookies = append(cookies, utils.UnsafeString(h))
+	}
+	return counterfoil.Request{
+		Method:        c.Method(),
+		Host:          utils.UnsafeString(c.Context().Host()), // never X-Forwarded-Host, which a client can send
+		Cookie:        cookies,
+		Authorization: c.Get(fiber.HeaderAuthorization),
+		Origin:        c.Get(fiber.HeaderOrigin),
+		FetchSite:     c.Get("Sec-Fetch-Site"),
+		FetchMode:     c.Get("Sec-Fetch-Mode"),
+		FetchDest:     c.Get("Sec-Fetch-Dest"),
+		Upgrade:       c.Get(fiber.HeaderUpgrade),
+	}
+}
+
+func exchange(c *fiber.Ctx) *counterfoil.Exchange {
+	x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange)
+	if !ok {
+		panic("fiberadapter: no session: the middleware made by New is not in front of this handler")
+	}
+	return x
+}
+
+// Session returns the session of the request. It panics if the middleware is not in front of the handler.
+func Session(c *fiber.Ctx) *counterfoil.Session { return exchange(c).Session() }
+
+// Verified returns the access token that came with the request; behind [Verify] always a valid one.
+func Verified(c *fiber.Ctx) token.Verified {
+	if v, ok := c.Locals(verifiedKey).(token.Verified); ok {
+		return v
+	}
+	if x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange); ok {
+		return x.Verified()
+	}
+	return token.Verified{}
+}
+
+// Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login]. Subject and options may be
+// views of Fiber's buffers.
+func Login(c *fiber.Ctx, subject string, opt counterfoil.LoginOptions) error {
+	opt.Device = utils.CopyString(opt.Device)
+	return exchange(c).Login(c.UserContext(), utils.CopyString(subject), opt)
+}
+
+// Logout ends the session of the request and removes its cookies.
+func Logout(c *fiber.Ctx) error { return exchange(c).Logout(c.UserContext()) }
+
+// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies.
+func LogoutEverywhere(c *fiber.Ctx) error { return exchange(c).LogoutEverywhere(c.UserContext()) }
+
+// Require lets only requests of somebody who is logged in pass; others get 401. It is a handler to put behind the middleware.
+func Require(c *fiber.Ctx) error {
+	x := exchange(c)
+	if x.Session().Subject() != "" {
+		return c.Next()
+	}
+	err := x.Refusal()
+	if err == nil {
+		err = counterfoil.ErrNotFound
+	}
+	return Refuse(c, err)
+}
+
+// VerifyConfig says how [Verify] works. The zero value is the default.
+type VerifyConfig struct {
+	// CookieSuffix is that of the application which sets the cookies.
+	CookieSuffix string
+	// Next and ErrorHandler as in [Config].
+	Next         func(*fiber.Ctx) bool
+	ErrorHandler fiber.ErrorHandler
+}
+
+// Verify makes the middleware of a service that only verifies: what passes carries a valid token of a session that has not been revoked, as far
+// as guard can prove it. It reads the bearer token or, if there is none, the session cookie. At most one config is used.
+func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
+	var cfg VerifyConfig
+	if len(config) > 0 {
+		cfg = config[0]
+	}
+	refuse := cfg.ErrorHandler
+	if refuse == nil {
+		refuse = Refuse
+	}
+	return func(c *fiber.Ctx) error {
+		if cfg.Next != nil && cfg.Next(c) {
+			return c.Next()
+		}
+		v, err := counterfoil.Verify(c.UserContext(), guard, request(c), cfg.CookieSuffix)
+		if err != nil {
+			return refuse(c, err)
+		}
+		c.Locals(verifiedKey, v)
+		return c.Next()
+	}
+}
+
+// Endpoints serves [httpadapter.Endpoints] where their paths are asked for, and passes everything else on: app.Use(fiberadapter.Endpoints(m)).
+func Endpoints(m *counterfoil.Manager) fiber.Handler {
+	h, err := httpadapter.Endpoints(m)
+	if err != nil {
+		panic("fiberadapter: a Manager is required")
+	}
+	serve := adaptor.HTTPHandler(h)
+	return func(c *fiber.Ctx) error {
+		if !httpadapter.Serves(c.Path()) {
+			return c.Next()
+		}
+		return serve(c)
+	}
+}

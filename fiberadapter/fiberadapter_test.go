@@ -1,0 +1,257 @@
+package fiberadapter_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gofiber/fiber/v2"
+	"go.uber.org/goleak"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+func TestMain(m *testing.M) {
+	// fasthttp keeps the date of its headers in a goroutine that never ends.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+}
+
+var (
+	visits = counterfoil.NewCounter("visits")
+	note   = counterfoil.NewField[string]("note")
+)
+
+func app(m *counterfoil.Manager) *fiber.App {
+	app := fiber.New()
+	app.Use(fiberadapter.Endpoints(m))
+	app.Use(fiberadapter.New(fiberadapter.Config{Manager: m, Next: func(c *fiber.Ctx) bool { return c.Path() == "/static" }}))
+	app.Get("/static", func(c *fiber.Ctx) error { return c.SendString("static") })
+	app.Post("/login", func(c *fiber.Ctx) error {
+		return fiberadapter.Login(c, c.Query("as"), counterfoil.LoginOptions{Carry: []string{"visits"}})
+	})
+	app.Post("/logout", fiberadapter.Logout)
+	app.Post("/everywhere", fiberadapter.LogoutEverywhere)
+	app.Get("/", func(c *fiber.Ctx) error {
+		_, err := visits.Incr(c.UserContext(), fiberadapter.Session(c), 1)
+		return err
+	})
+	app.Get("/me", fiberadapter.Require, func(c *fiber.Ctx) error {
+		return c.SendString(fiberadapter.Session(c).Subject() + " " + fiberadapter.Verified(c).Subject())
+	})
+	return app
+}
+
+type browser struct {
+	t   *testing.T
+	app *fiber.App
+	jar map[string]string
+}
+
+func (b *browser) do(method, path string, header ...string) (*http.Response, string) {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), method, "https://app.test"+path, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for k, v := range b.jar {
+		req.AddCookie(&http.Cookie{Name: k, Value: v})
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := b.app.Test(req, -1)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(res.Body)
+	for _, c := range res.Cookies() {
+		if c.MaxAge < 0 {
+			delete(b.jar, c.Name)
+		} else {
+			b.jar[c.Name] = c.Value
+		}
+	}
+	return res, string(body)
+}
+
+func TestLoginToLogout(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	b := &browser{t, app(r.Manager), map[string]string{}}
+	if res, body := b.do("GET", "/me"); res.StatusCode != 401 || body != "Unauthorized" || res.Header.Get("WWW-Authenticate") != "Bearer" {
+		t.Errorf("nobody: %d %q", res.StatusCode, body)
+	}
+	if res, _ := b.do("GET", "/"); res.StatusCode != 200 || len(res.Header["Set-Cookie"]) != 2 || res.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("first visit: %d %v", res.StatusCode, res.Header)
+	}
+	if res, _ := b.do("POST", "/login?as=alice"); res.StatusCode != 200 || len(res.Header["Set-Cookie"]) != 2 {
+		t.Errorf("login: %d %v", res.StatusCode, res.Header)
+	}
+	if res, body := b.do("GET", "/me"); res.StatusCode != 200 || body != "alice alice" {
+		t.Errorf("logged in: %d %q", res.StatusCode, body)
+	}
+	if res, _ := b.do("POST", "/logout", "Sec-Fetch-Site", "same-site"); res.StatusCode != 403 {
+		t.Errorf("logout by a sibling site: %d, want 403", res.StatusCode)
+	}
+	if _, body := b.do("GET", "/static"); body != "static" {
+		t.Errorf("skipped path: %q", body)
+	}
+	jar := map[string]string{}
+	for k, v := range b.jar {
+		jar[k] = v
+	}
+	if res, _ := b.do("POST", "/logout"); res.StatusCode != 200 || len(b.jar) != 0 {
+		t.Errorf("logout: %d, jar %d", res.StatusCode, len(b.jar))
+	}
+	b.jar = jar
+	if res, _ := b.do("GET", "/me"); res.StatusCode != 401 {
+		t.Errorf("old cookies after logout: %d, want 401", res.StatusCode)
+	}
+	if res, _ := b.do("POST", "/login?as=alice"); res.StatusCode != 200 {
+		t.Errorf("login again: %d", res.StatusCode)
+	}
+	if res, _ := b.do("POST", "/everywhere"); res.StatusCode != 200 {
+		t.Errorf("logout everywhere: %d", res.StatusCode)
+	}
+}
+
+// TestNothingKeptPointsIntoBuffers shows that what is kept of three requests stays three different things.
+func TestNothingKeptPointsIntoBuffers(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	a := app(r.Manager)
+	var sessions []*counterfoil.Session
+	var tokens []token.Verified
+	a.Get("/keep", func(c *fiber.Ctx) error {
+		sessions = append(sessions, fiberadapter.Session(c))
+		tokens = append(tokens, fiberadapter.Verified(c))
+		return note.Set(fiberadapter.Session(c), c.Query("note"))
+	})
+	names := []string{"aaaaaaaa", "bbbbbbbb", "cccccccc"}
+	for _, name := range names {
+		b := &browser{t, a, map[string]string{}}
+		b.do("POST", "/login?as="+name)
+		if res, _ := b.do("GET", "/keep?note="+name); res.StatusCode != 200 {
+			t.Fatal(res.StatusCode)
+		}
+	}
+	for i, name := range names {
+		if sessions[i].Subject() != name || tokens[i].Subject() != name || tokens[i].Session() != sessions[i].ID() {
+			t.Errorf("what was kept of %s is now %s, %s", name, sessions[i].Subject(), tokens[i].Subject())
+		}
+		if got, _, err := note.Get(t.Context(), r.Open(tokens[i])); err != nil || got != name {
+			t.Errorf("the note of %s is %q, %v", name, got, err)
+		}
+	}
+}
+
+func TestErrorsOfHandlers(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	a := app(r.Manager)
+	a.Get("/set", func(c *fiber.Ctx) error {
+		if err := note.Set(fiberadapter.Session(c), c.Query("note")); err != nil {
+			return err
+		}
+		switch c.Query("then") {
+		case "error":
+			return fiber.NewError(fiber.StatusTeapot, "tea")
+		case "status":
+			return c.SendStatus(500)
+		case "ours":
+			_, _ = c.WriteString("secret half of an answer")
+			return counterfoil.ErrNotFound
+		case "end":
+			_, _ = c.WriteString("saved")
+			return r.End(c.UserContext(), fiberadapter.Session(c).ID())
+		}
+		return nil
+	})
+	a.Get("/note", func(c *fiber.Ctx) error {
+		v, _, err := note.Get(c.UserContext(), fiberadapter.Session(c))
+		if err != nil {
+			return err
+		}
+		return c.SendString(v)
+	})
+	b := &browser{t, a, map[string]string{}}
+	b.do("POST", "/login?as=alice")
+	for _, tt := range []struct {
+		then, note string
+		status     int
+		after      string
+	}{
+		{"", "one", 200, "one"},
+		{"error", "two", 418, "one"},
+		{"status", "three", 500, "one"},
+		{"ours", "four", 401, "one"},
+		{"", "five", 200, "five"},
+		{"end", "six", 401, ""},
+	} {
+		res, body := b.do("GET", "/set?note="+tt.note+"&then="+tt.then)
+		if res.StatusCode != tt.status || strings.Contains(body, "saved") || strings.Contains(body, "secret") {
+			t.Errorf("%q: %d %q, want %d", tt.then, res.StatusCode, body, tt.status)
+		}
+		if _, got := b.do("GET", "/note"); got != tt.after {
+			t.Errorf("%q: the note is %q, want %q", tt.then, got, tt.after)
+		}
+	}
+}
+
+func TestStoreGone(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	b := &browser{t, app(r.Manager), map[string]string{}}
+	b.do("POST", "/login?as=alice")
+	r.StopServer()
+	if res, _ := b.do("GET", "/"); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || len(res.Header["Set-Cookie"]) > 0 {
+		t.Errorf("state needed: %d %v, want 503, Retry-After and no fresh session", res.StatusCode, res.Header)
+	}
+	if res, _ := b.do("POST", "/logout"); res.StatusCode != 503 || len(b.jar) == 0 {
+		t.Errorf("logout: %d, want 503 and the cookies kept", res.StatusCode)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	a := fiber.New()
+	a.All("/", fiberadapter.Verify(r.Guard()), func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Verified(c).Subject()) })
+	for _, tt := range []struct {
+		name, method string
+		header       []string
+		want         int
+	}{
+		{"nothing", "GET", nil, 401},
+		{"bearer", "POST", []string{"Authorization", "Bearer " + tokens.Access.Reveal()}, 200},
+		{"cookie", "GET", []string{"Cookie", "__Host-Http-session=" + tokens.Access.Reveal()}, 200},
+		{"two cookies", "GET", []string{"Cookie", "__Host-Http-session=" + tokens.Access.Reveal() + "; __Host-Http-session=x"}, 401},
+		{"cookie, cross-site POST", "POST", []string{"Cookie", "__Host-Http-session=" + tokens.Access.Reveal(), "Origin", "https://evil.test"}, 403},
+	} {
+		b := &browser{t, a, map[string]string{}}
+		res, body := b.do(tt.method, "/", tt.header...)
+		if res.StatusCode != tt.want || tt.want == 200 && body != "alice" {
+			t.Errorf("%s: %d %q, want %d", tt.name, res.StatusCode, body, tt.want)
+		}
+	}
+}
+
+func TestEndpointsAreMounted(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	b := &browser{t, app(r.Manager), map[string]string{}}
+	if res, body := b.do("GET", "/.well-known/jwks.json"); res.StatusCode != 200 || !strings.Contains(body, `"keys"`) {
+		t.Errorf("JWKS: %d %q", res.StatusCode, body)
+	}
+	b.do("POST", "/login?as=alice")
+	if res, _ := b.do("POST", "/session/logout"); res.StatusCode != 204 || len(b.jar) != 0 {
+		t.Errorf("logout: %d, %d cookies left", res.StatusCode, len(b.jar))
+	}
+	if res, _ := b.do("GET", "/no/such/page"); res.StatusCode != 404 {
+		t.Errorf("elsewhere: %d", res.StatusCode)
+	}
+}

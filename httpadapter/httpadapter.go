@@ -1,0 +1,170 @@
+// Package httpadapter brings sessions to net/http and to every router that speaks its types.
+//
+// [New] makes the middleware of an application: handlers behind it call [Session], [Login] and [Logout]. [Verify] makes the
+// middleware of a service that only has to know who is asking.
+//
+// # When what is saved
+//
+// Cookies are set and collected changes are saved when the answer's header is written, so a handler that streams saves before it
+// streams. An answer of status 500 or more, and a panic before the header, discard what was set with [counterfoil.Field.Set];
+// increments, updates and pops have taken effect when they return, whatever the answer.
+//
+// # Compatibility
+//
+// As the root package.
+package httpadapter
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// Config says how the middleware works.
+type Config struct {
+	Manager *counterfoil.Manager // required
+
+	// ErrorHandler answers a request that is refused; nil = [Refuse]. It must not tell a client which check failed.
+	ErrorHandler func(http.ResponseWriter, *http.Request, error)
+}
+
+type key int
+
+const (
+	exchangeKey key = iota
+	verifiedKey
+)
+
+// New makes the middleware of an application with sessions.
+func New(cfg Config) (func(http.Handler) http.Handler, error) {
+	if cfg.Manager == nil {
+		return nil, errors.New("httpadapter: Config.Manager is required")
+	}
+	refuse := cfg.ErrorHandler
+	if refuse == nil {
+		refuse = Refuse
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			x, err := cfg.Manager.Begin(r.Context(), request(r))
+			if err != nil {
+				refuse(w, r, err)
+				return
+			}
+			r = r.WithContext(context.WithValue(r.Context(), exchangeKey, x))
+			out := &response{ResponseWriter: w, r: r, x: x, refuse: refuse}
+			next.ServeHTTP(out, r)
+			out.commit(http.StatusOK) // a handler that wrote nothing answers 200
+		})
+	}, nil
+}
+
+// Refuse answers err with its status and a body that says no more than the status does.
+func Refuse(w http.ResponseWriter, _ *http.Request, err error) {
+	status, retryAfter := counterfoil.Status(err)
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	if status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	if retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	http.Error(w, http.StatusText(status), status)
+}
+
+func request(r *http.Request) counterfoil.Request {
+	return counterfoil.Request{
+		Method:        r.Method,
+		Host:          r.Host,
+		Cookie:        r.Header["Cookie"],
+		Authorization: r.Header.Get("Authorization"),
+		Origin:        r.Header.Get("Origin"),
+		FetchSite:     r.Header.Get("Sec-Fetch-Site"),
+		FetchMode:     r.Header.Get("Sec-Fetch-Mode"),
+		FetchDest:     r.Header.Get("Sec-Fetch-Dest"),
+		Upgrade:       r.Header.Get("Upgrade"),
+	}
+}
+
+func exchange(r *http.Request) *counterfoil.Exchange {
+	x, ok := r.Context().Value(exchangeKey).(*counterfoil.Exchange)
+	if !ok {
+		panic("httpadapter: no session: the middleware made by New is not in front of this handler")
+	}
+	return x
+}
+
+// Session returns the session of the request. It panics if the middleware is not in front of the handler.
+func Session(r *http.Request) *counterfoil.Session { return exchange(r).Session() }
+
+// Verified returns the access token that came with the request; behind [Verify] always a valid one.
+func Verified(r *http.Request) token.Verified {
+	if v, ok := r.Context().Value(verifiedKey).(token.Verified); ok {
+		return v
+	}
+	if x, ok := r.Context().Value(exchangeKey).(*counterfoil.Exchange); ok {
+		return x.Verified()
+	}
+	return token.Verified{}
+}
+
+// Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login]. Call it before the header is written.
+func Login(r *http.Request, subject string, opt counterfoil.LoginOptions) error {
+	return exchange(r).Login(r.Context(), subject, opt)
+}
+
+// Logout ends the session of the request and removes its cookies.
+func Logout(r *http.Request) error { return exchange(r).Logout(r.Context()) }
+
+// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies.
+func LogoutEverywhere(r *http.Request) error { return exchange(r).LogoutEverywhere(r.Context()) }
+
+// Require lets only requests of somebody who is logged in pass; others get 401. It goes behind the middleware.
+func Require(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := exchange(r)
+		if x.Session().Subject() == "" {
+			err := x.Refusal()
+			if err == nil {
+				err = counterfoil.ErrNotFound
+			}
+			Refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// VerifyConfig says how [Verify] works. The zero value is the default.
+type VerifyConfig struct {
+	// CookieSuffix is that of the application which sets the cookies.
+	CookieSuffix string
+	// ErrorHandler as in [Config].
+	ErrorHandler func(http.ResponseWriter, *http.Request, error)
+}
+
+// Verify makes the middleware of a service that only verifies: what passes carries a valid token of a session that has not been
+// revoked, as far as guard can prove it. It reads the bearer token or, if there is none, the session cookie. For cookies it asks for a
+// request of the same site if the method is unsafe, as [New] does.
+func Verify(guard *revocation.Guard, cfg VerifyConfig) func(http.Handler) http.Handler {
+	refuse := cfg.ErrorHandler
+	if refuse == nil {
+		refuse = Refuse
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			v, err := counterfoil.Verify(r.Context(), guard, request(r), cfg.CookieSuffix)
+			if err != nil {
+				refuse(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), verifiedKey, v)))
+		})
+	}
+}
