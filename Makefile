@@ -1,0 +1,62 @@
+# Everything here needs Go alone, unless its line says more. Each recipe is the command to type where there is no make.
+
+GO       = go
+ARGS     =#                     for test and race: packages and flags of go test
+FUZZTIME = 30s
+TOOLS    = bin#                 where wasm puts the tools it installs
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+WAZERO      = github.com/tetratelabs/wazero/cmd/wazero@v1.12.0
+
+# What the WebAssembly module is made of.
+WASM = ./token ./revocation
+
+.PHONY: help demo serve test race lint vet staticcheck fmt wasm fuzz ci
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: ## the main job with real parts, in one minute: log in, count, log out, and an edge that refuses
+	$(GO) run -buildvcs=false ./examples/demo
+
+serve: ## a page counter for a browser, on port 3000
+	$(GO) run -buildvcs=false ./examples/visits
+
+test: ## all tests; those against a real Redis if there is a redis-server on PATH (ARGS="./token -run=Verify")
+	$(GO) run -buildvcs=false ./internal/testrun $(ARGS)
+
+race: ## all tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) run -buildvcs=false ./internal/testrun -race -timeout=9m $(ARGS)
+
+lint: vet staticcheck fmt ## vet, staticcheck and fmt
+
+vet: ## what go vet finds
+	$(GO) vet ./...
+
+staticcheck: ## what staticcheck finds
+	$(GO) run $(STATICCHECK) ./...
+
+fmt: ## Go files that are not formatted
+	@files=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .); test -z "$$files" || { echo "not formatted:"; echo "$$files"; exit 1; }
+
+# Node gets no more of the environment than PATH: the one that js/wasm can hold is small. The installed wazero runs here, so
+# it is built before GOOS says otherwise.
+wasm: ## token and revocation built and tested as WebAssembly (needs Node)
+	GOOS=js GOARCH=wasm $(GO) build $(WASM)
+	GOOS=wasip1 GOARCH=wasm $(GO) build $(WASM)
+	GOOS=js GOARCH=wasm $(GO) test -tags=es256 -timeout=3m \
+		-exec "env -i 'PATH=$$PATH' '$$($(GO) env GOROOT)/lib/wasm/go_js_wasm_exec'" $(WASM)
+	mkdir -p "$(TOOLS)" && GOBIN="$$(cd "$(TOOLS)" && pwd)" $(GO) install $(WAZERO)
+	PATH="$$(cd "$(TOOLS)" && pwd):$$PATH" GOWASIRUNTIME=wazero GOOS=wasip1 GOARCH=wasm $(GO) test -tags=es256 -timeout=3m \
+		-exec "'$$($(GO) env GOROOT)/lib/wasm/go_wasip1_wasm_exec'" $(WASM)
+
+fuzz: ## every fuzz target in turn, each for FUZZTIME (30s)
+	@for dir in $$($(GO) list -buildvcs=false -f '{{.Dir}}' ./...); do \
+		for target in $$(cat "$$dir"/*_test.go 2>/dev/null | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p'); do \
+			echo "$$dir $$target"; \
+			$(GO) test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) "$$dir" || exit 1; \
+		done; \
+	done
+
+ci: ## all of the above but serve and fuzz, and Redis, Node and gcc installed where missing (Debian)
+	./.ci/run
