@@ -1,0 +1,89 @@
+package revocation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/tokentest"
+)
+
+// A service that only needs to know who is asking: it follows the log and checks tokens without I/O.
+func Example() {
+	// The origin's side: an issuer and a log. Here both are in memory; in a program the log is in Redis, by package store.
+	issuer := tokentest.New(&testing.T{})
+	log := newLog(issuer.Clock.Now)
+
+	list, err := revocation.NewList(revocation.ListConfig{})
+	if err != nil {
+		panic(err)
+	}
+	guard, err := revocation.NewGuard(revocation.GuardConfig{Verifier: issuer.Verifier(), List: list, Now: issuer.Clock.Now})
+	if err != nil {
+		panic(err)
+	}
+	follower, err := revocation.NewFollower(revocation.FollowerConfig{Source: log, List: list, Now: issuer.Clock.Now})
+	if err != nil {
+		panic(err)
+	}
+
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		follower.Follow(ctx)
+	}()
+	defer func() { stop(); <-done }()
+
+	go func() { // the origin's heartbeat
+		for ctx.Err() == nil {
+			log.Append(ctx)
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	if err := follower.Ready(ctx); err != nil {
+		panic(err)
+	}
+
+	session := tokentest.SessionID(&testing.T{})
+	issuer.Clock.Add(time.Second)
+	raw := issuer.Mint(token.Claims{Subject: "alice", Session: session})
+
+	v, err := guard.Check(ctx, raw)
+	fmt.Println(v.Subject(), err)
+
+	// Alice logs out.
+	if err := log.Append(ctx, revocation.Entry{Kind: revocation.KindSession, At: issuer.Clock.Now().UnixMilli(), Session: session}); err != nil {
+		panic(err)
+	}
+	for !list.Has(session) { // in about a millisecond
+		time.Sleep(time.Millisecond)
+	}
+	_, err = guard.Check(ctx, raw)
+	fmt.Println(errors.Is(err, revocation.ErrRevoked), revocation.Reason(err))
+	// Output:
+	// alice <nil>
+	// true session revoked
+}
+
+func ExampleList() {
+	list, err := revocation.NewList(revocation.ListConfig{})
+	if err != nil {
+		panic(err)
+	}
+	session := token.MustParseSessionID("abcAAAAAAAAAAAAAAAAAAAAAA")
+	now := time.Now()
+	if err := list.Add(revocation.Entry{Kind: revocation.KindSession, At: now.UnixMilli(), Session: session}); err != nil {
+		panic(err)
+	}
+	fmt.Println(list.Has(session), list.Len())
+	list.Sweep(now.Add(revocation.Horizon + time.Second))
+	fmt.Println(list.Has(session), list.Len())
+	// Output:
+	// true 1
+	// false 0
+}

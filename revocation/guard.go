@@ -1,0 +1,248 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// GuardConfig says how a [Guard] decides. Verifier and List are required; the zero value of everything else is the secure default.
+type GuardConfig struct {
+	Verifier *token.Verifier
+	List     *List
+
+	Policy   Policy        // default Strict
+	MaxStale time.Duration // how old the list may be; 0 = 10 s, at most Horizon, never unlimited
+	Leeway   time.Duration // between this clock and the log's; 0 = 10 s, at most 60 s; give the verifier the same
+
+	Ask        Asker         // nil: what the list cannot prove is refused
+	AskTimeout time.Duration // bounds one question; 0 = 500 ms, at most 10 s. A check waits at most twice as long
+
+	Events Events           // told when a check first finds the list stale, and when one finds it fresh again; may be nil
+	Now    func() time.Time // nil = time.Now
+}
+
+// A Guard decides on tokens: verifier, list and policy in one call, and the only place where the decision is written.
+// [Guard.Check] is what most callers need; [Guard.CheckPolicy] is for routes with a stricter policy, and [Guard.Status] for readiness probes.
+//
+// A check that does not ask takes no lock, does no I/O and, for a token seen before, allocates nothing. There is no useful zero value; NewGuard
+// makes one. It is safe for concurrent use and has no goroutine.
+type Guard struct {
+	verifier *token.Verifier
+	list     *List
+	policy   Policy
+	maxStale time.Duration
+	leeway   time.Duration
+	asking   *asking // nil: nobody to ask
+	events   Events
+	now      func() time.Time
+
+	wasStale atomic.Bool
+	counts   guardCounts
+}
+
+type guardCounts struct {
+	revoked, stale, expired, doubted, asked, askFailed atomic.Uint64
+}
+
+// GuardStats counts what a Guard did besides accepting tokens by a fresh list, which costs no counting.
+type GuardStats struct {
+	Revoked     uint64 // refused with ErrRevoked
+	Stale       uint64 // refused with ErrStale
+	BeforeBirth uint64 // answered like expired, because the log does not vouch for tokens so old
+	Doubted     uint64 // accepted under BestEffort although the list was stale or incomplete
+	Asked       uint64 // checks that asked
+	AskFailed   uint64 // checks that asked and got no answer
+}
+
+// NewGuard makes a Guard. It refuses a configuration that is incomplete or out of bounds.
+func NewGuard(cfg GuardConfig) (*Guard, error) {
+	g := &Guard{verifier: cfg.Verifier, list: cfg.List, policy: cfg.Policy, events: cfg.Events, now: cfg.Now}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	var ok bool
+	if g.verifier == nil || g.list == nil {
+		return nil, errors.New("revocation: GuardConfig.Verifier and GuardConfig.List are required")
+	}
+	if g.policy < BestEffort || g.policy > Paranoid {
+		return nil, errors.New("revocation: GuardConfig.Policy is unknown")
+	}
+	if g.maxStale, ok = validMaxStale(cfg.MaxStale); !ok {
+		return nil, errors.New("revocation: GuardConfig.MaxStale is negative or longer than the horizon")
+	}
+	if g.leeway, ok = validLeeway(cfg.Leeway); !ok {
+		return nil, errors.New("revocation: GuardConfig.Leeway is not between 0 and 60 s")
+	}
+	if cfg.AskTimeout < 0 || cfg.AskTimeout > 10*time.Second {
+		return nil, errors.New("revocation: GuardConfig.AskTimeout is not between 0 and 10 s")
+	}
+	if cfg.Ask != nil {
+		g.asking = newAsking(cfg.Ask, cfg.AskTimeout, g.now)
+	}
+	return g, nil
+}
+
+// Check decides on a token under the guard's own policy. It returns the verified token, or one error and nothing beside it:
+//
+//   - an error of package token: the token is malformed, forged, of somebody else, or a [*token.ExpiredError];
+//   - [ErrRevoked]: it has been revoked;
+//   - [ErrStale]: it cannot be known whether it has been.
+//
+// The context bounds asking only. The string may be a view on a buffer that is reused later.
+func (g *Guard) Check(ctx context.Context, raw string) (token.Verified, error) {
+	return g.CheckPolicy(ctx, raw, g.policy)
+}
+
+// CheckPolicy is Check under p or the guard's own policy, whichever is stricter.
+func (g *Guard) CheckPolicy(ctx context.Context, raw string, p Policy) (token.Verified, error) {
+	now := g.now()
+	v, err := g.verifier.VerifyAt(raw, now)
+	if err != nil {
+		return token.Verified{}, err
+	}
+	if err := g.judge(ctx, v, p, now); err != nil {
+		return token.Verified{}, err
+	}
+	return v, nil
+}
+
+// CheckVerified decides on a token that has been verified already, as CheckPolicy does.
+func (g *Guard) CheckVerified(ctx context.Context, v token.Verified, p Policy) error {
+	if !v.Valid() {
+		return token.ErrInvalid
+	}
+	return g.judge(ctx, v, p, g.now())
+}
+
+// Decide is the part of the decision that needs no I/O, for hosts that ask in their own way: it refuses the token with an error, or accepts it, or says
+// that the decision is up to the [Answer] about it; then, if that cannot be had, the token is to be refused with the error that comes with ask.
+func (g *Guard) Decide(v token.Verified, p Policy, now time.Time) (ask bool, err error) {
+	if !v.Valid() {
+		return false, token.ErrInvalid
+	}
+	why, err := g.decide(v, p, now)
+	if err != nil {
+		return false, err
+	}
+	if why != "" {
+		return true, &refusal{is: ErrStale, reason: why, detail: "no answer"}
+	}
+	return false, nil
+}
+
+func (g *Guard) judge(ctx context.Context, v token.Verified, p Policy, now time.Time) error {
+	why, err := g.decide(v, p, now)
+	if err != nil {
+		return err
+	}
+	if why == "" {
+		return nil
+	}
+	return g.ask(ctx, v, why)
+}
+
+// decide returns the refusal, or why the token must be asked about, or neither.
+func (g *Guard) decide(v token.Verified, p Policy, now time.Time) (why string, err error) {
+	// What the list holds is true whatever its age: the union of all that was ever revoked only grows.
+	if r := g.list.find(v); r != nil {
+		g.counts.revoked.Add(1)
+		return "", r
+	}
+	log := g.list.log.Load()
+	stale := log.stale(now, g.maxStale, g.leeway)
+	if (stale != "") != g.wasStale.Load() {
+		g.notice(stale, log, now)
+	}
+	doubt := stale
+	if doubt == "" {
+		switch ms := now.UnixMilli(); {
+		case ms < g.list.lacks.Load():
+			doubt = reasonLacks
+		case ms < g.list.unknown.Load():
+			doubt = reasonUnknown
+		}
+	}
+	switch p = max(p, g.policy); {
+	case p <= BestEffort:
+		if doubt != "" {
+			g.counts.doubted.Add(1)
+		}
+		return "", nil
+	case p >= Paranoid:
+		if stale != "" {
+			g.counts.stale.Add(1)
+			return "", &refusal{is: ErrStale, reason: stale}
+		}
+		if v.IssuedAtMilli() < log.birth {
+			g.counts.stale.Add(1)
+			return "", &staleBeforeLog
+		}
+		if doubt == "" {
+			doubt = reasonAlways
+		}
+		return doubt, nil
+	}
+	if v.IssuedAtMilli() < log.birth {
+		g.counts.expired.Add(1)
+		return "", &refusal{reason: reasonBirth, cause: &token.ExpiredError{Expires: v.Expires()}}
+	}
+	return doubt, nil
+}
+
+// ask asks about the token and judges it by the answer.
+func (g *Guard) ask(ctx context.Context, v token.Verified, why string) error {
+	if g.asking == nil {
+		g.counts.stale.Add(1)
+		return &refusal{is: ErrStale, reason: why, detail: "nobody to ask"}
+	}
+	g.counts.asked.Add(1)
+	answer, detail, err := g.asking.ask(ctx, v)
+	if detail != "" {
+		g.counts.askFailed.Add(1)
+		g.counts.stale.Add(1)
+		return &refusal{is: ErrStale, reason: why, detail: detail, cause: err}
+	}
+	if err := answer.Judge(v); err != nil {
+		g.counts.revoked.Add(1)
+		return err
+	}
+	return nil
+}
+
+// notice tells the hook, once, that checks find the list stale or fresh again.
+func (g *Guard) notice(stale string, log *logState, now time.Time) {
+	if !g.wasStale.CompareAndSwap(stale == "", stale != "") || g.events == nil {
+		return
+	}
+	e := Event{Kind: EventHealed, Time: now, Epoch: log.epoch, Reason: stale}
+	if stale != "" {
+		e.Kind = EventStale
+	}
+	if log.why == "" {
+		since, wall := log.age(now)
+		e.Age = max(since, wall)
+	}
+	g.events.Event(e)
+}
+
+// Stats returns the counts so far.
+func (g *Guard) Stats() GuardStats {
+	c := &g.counts
+	return GuardStats{
+		Revoked: c.revoked.Load(), Stale: c.stale.Load(), BeforeBirth: c.expired.Load(),
+		Doubted: c.doubted.Load(), Asked: c.asked.Load(), AskFailed: c.askFailed.Load(),
+	}
+}
+
+// Policy returns the guard's own policy.
+func (g *Guard) Policy() Policy { return g.policy }
+
+// Status says whether the list is fresh now, by the guard's own bounds. An instance that is not may still serve, by asking; a readiness probe
+// may want to wait for it.
+func (g *Guard) Status() Freshness {
+	return g.list.Freshness(g.now(), g.maxStale, g.leeway)
+}

@@ -1,0 +1,421 @@
+package revocation_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/tokentest"
+)
+
+// bench is a guard with everything around it, on a clock that stands still.
+type fixture struct {
+	*tokentest.Issuer
+	log      *memoryLog
+	list     *revocation.List
+	follower *revocation.Follower
+	guard    *revocation.Guard
+}
+
+// newFixture makes a guard over an empty list that is fresh: its log has an epoch that began a minute ago.
+func newFixture(t testing.TB, cfg revocation.GuardConfig) *fixture {
+	t.Helper()
+	f := &fixture{Issuer: tokentest.New(t)}
+	f.log = newLog(f.Clock.Now)
+	f.Clock.Add(-time.Minute)
+	f.append(t)
+	f.Clock.Add(time.Minute)
+	var err error
+	if f.list, err = revocation.NewList(revocation.ListConfig{Max: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	if f.follower, err = revocation.NewFollower(revocation.FollowerConfig{List: f.list, Now: f.Clock.Now}); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Verifier, cfg.List, cfg.Now = f.Verifier(), f.list, f.Clock.Now
+	if f.guard, err = revocation.NewGuard(cfg); err != nil {
+		t.Fatal(err)
+	}
+	f.follow(t)
+	f.append(t)
+	f.follow(t)
+	return f
+}
+
+func (f *fixture) append(t testing.TB, entries ...revocation.Entry) {
+	t.Helper()
+	if err := f.log.Append(t.Context(), entries...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// follow reads the log once.
+func (f *fixture) follow(t testing.TB) {
+	t.Helper()
+	sent := f.Clock.Now()
+	b, err := f.log.Read(t.Context(), f.follower.Next(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.follower.Apply(b, sent)
+}
+
+func (f *fixture) now() int64 { return f.Clock.Now().UnixMilli() }
+
+// answer is an Asker that always says the same and counts.
+type answer struct {
+	revocation.Answer
+	err   error
+	asked int
+}
+
+func (a *answer) Ask(context.Context, token.Verified) (revocation.Answer, error) {
+	a.asked++
+	return a.Answer, a.err
+}
+
+var errDown = errors.New("down")
+
+// TestGuardPolicies is the table of the design: what each policy does in each state of the list, with each answer.
+func TestGuardPolicies(t *testing.T) {
+	fresh := func(*testing.T, *fixture) {}
+	stale := func(_ *testing.T, f *fixture) { f.Clock.Add(10*time.Second + time.Millisecond) }
+	lost := func(t *testing.T, f *fixture) { // and begun again, with the follower fresh on the new one
+		f.log.Lose()
+		f.Clock.Add(time.Second)
+		f.append(t)
+		f.Clock.Add(3 * time.Second)
+		f.follow(t)
+		f.append(t)
+		f.follow(t)
+	}
+	unknown := func(t *testing.T, f *fixture) {
+		b := []byte("z\x00\x00\x00\x00\x00\x00\x00\x00")
+		for i := range 8 {
+			b[8-i] = byte(f.now() >> (8 * i))
+		}
+		f.log.AppendRecord(revocation.Record{Entry: b})
+		f.follow(t)
+	}
+	damaged := func(t *testing.T, f *fixture) {
+		f.log.AppendRecord(revocation.Record{Entry: []byte("s?")})
+		f.follow(t)
+	}
+	full := func(t *testing.T, f *fixture) {
+		for i := range 1001 {
+			id, err := token.NewSessionID("abc", [16]byte{byte(i), byte(i >> 8)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.append(t, revocation.Entry{Kind: revocation.KindSession, At: f.now(), Session: id})
+		}
+		f.follow(t)
+	}
+	const (
+		ok      = "ok"
+		revoked = "revoked"
+		isStale = "stale"
+		expired = "expired"
+	)
+	live, dead, down := revocation.Answer{Live: true}, revocation.Answer{}, errors.New("down")
+	for name, state := range map[string]struct {
+		enter func(*testing.T, *fixture)
+		// what comes of: best effort; strict with the answers live, dead, none; paranoid with the same
+		want   [7]string
+		reason string // of strict without an answer
+	}{
+		"fresh":         {fresh, [7]string{ok, ok, ok, ok, ok, revoked, isStale}, ""},
+		"stale":         {stale, [7]string{ok, ok, revoked, isStale, isStale, isStale, isStale}, "list too old"},
+		"log lost":      {lost, [7]string{ok, expired, expired, expired, isStale, isStale, isStale}, "issued before the log's birth"},
+		"unknown entry": {unknown, [7]string{ok, ok, revoked, isStale, ok, revoked, isStale}, "entry of an unknown kind in force"},
+		"damaged entry": {damaged, [7]string{ok, ok, revoked, isStale, ok, revoked, isStale}, "entry of an unknown kind in force"},
+		"list full":     {full, [7]string{ok, ok, revoked, isStale, ok, revoked, isStale}, "list incomplete"},
+	} {
+		for i, tc := range []struct {
+			name   string
+			policy revocation.Policy
+			answer revocation.Answer
+			err    error
+		}{
+			{"best-effort", revocation.BestEffort, dead, down},
+			{"strict, live", revocation.Strict, live, nil},
+			{"strict, dead", revocation.Strict, dead, nil},
+			{"strict, down", revocation.Strict, live, down},
+			{"paranoid, live", revocation.Paranoid, live, nil},
+			{"paranoid, dead", revocation.Paranoid, dead, nil},
+			{"paranoid, down", revocation.Paranoid, live, down},
+		} {
+			t.Run(name+"/"+tc.name, func(t *testing.T) {
+				a := &answer{Answer: tc.answer, err: tc.err}
+				f := newFixture(t, revocation.GuardConfig{Policy: tc.policy, Ask: a})
+				raw := f.Mint(token.Claims{Subject: "alice"})
+				state.enter(t, f)
+				v, err := f.guard.Check(t.Context(), raw)
+				if got := outcome(err); got != state.want[i] {
+					t.Fatalf("got %s (%v), want %s", got, err, state.want[i])
+				}
+				if v.Valid() != (err == nil) {
+					t.Fatalf("a token beside an error: %v, %v", v, err)
+				}
+				if err != nil && revocation.Reason(err) == "" {
+					t.Fatalf("refused without a reason: %v", err)
+				}
+				if tc.name == "strict, down" && revocation.Reason(err) != state.reason {
+					t.Fatalf("reason %q, want %q", revocation.Reason(err), state.reason)
+				}
+				doubted := f.guard.Stats().Doubted
+				if want := tc.policy == revocation.BestEffort && (name != "fresh" && name != "log lost"); (doubted > 0) != want {
+					t.Fatalf("counted %d checks in doubt", doubted)
+				}
+			})
+		}
+	}
+}
+
+func outcome(err error) string {
+	var expired *token.ExpiredError
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, revocation.ErrRevoked):
+		return "revoked"
+	case errors.Is(err, revocation.ErrStale):
+		return "stale"
+	case errors.As(err, &expired):
+		return "expired"
+	case errors.Is(err, token.ErrInvalid):
+		return "invalid"
+	}
+	return "another error: " + err.Error()
+}
+
+// TestGuardRevoked: what the list holds is refused under every policy, fresh or not, and nothing else is.
+func TestGuardRevoked(t *testing.T) {
+	session := id(1)
+	for name, tc := range map[string]struct {
+		entry  func(*fixture) revocation.Entry
+		token  token.Claims
+		want   string
+		reason string
+	}{
+		"session": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindSession, Session: session}
+			},
+			token.Claims{Session: session}, "revoked", "session revoked"},
+		"another session": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindSession, Session: session}
+			},
+			token.Claims{Session: id(2)}, "ok", ""},
+		"same random part, another tag": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindSession, Session: session}
+			},
+			token.Claims{Session: taggedID("abd", 1)}, "ok", ""},
+		"subject, issued at the not-before": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindSubject, Subject: token.SubjectHash(tokentest.IssuerName, "alice"), NotBefore: f.now()}
+			},
+			token.Claims{Subject: "alice"}, "revoked", "subject revoked"},
+		"subject, issued a millisecond later": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindSubject, Subject: token.SubjectHash(tokentest.IssuerName, "alice"), NotBefore: f.now() - 1}
+			},
+			token.Claims{Subject: "alice"}, "ok", ""},
+		"another subject": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindSubject, Subject: token.SubjectHash(tokentest.IssuerName, "bob"), NotBefore: f.now()}
+			},
+			token.Claims{Subject: "alice"}, "ok", ""},
+		"anonymous beside a subject": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindSubject, Subject: token.SubjectHash(tokentest.IssuerName, "bob"), NotBefore: f.now()}
+			},
+			token.Claims{}, "ok", ""},
+		"everything": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindAll, NotBefore: f.now()}
+			},
+			token.Claims{}, "revoked", "everything revoked"},
+		"everything before": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindAll, NotBefore: f.now() - 1}
+			},
+			token.Claims{}, "ok", ""},
+		"its key": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindKey, KeyID: f.Keys().Keys()[0].ID()}
+			},
+			token.Claims{}, "revoked", "key revoked"},
+		"another key": {
+			func(f *fixture) revocation.Entry { return revocation.Entry{Kind: revocation.KindKey, KeyID: "another"} },
+			token.Claims{}, "ok", ""},
+	} {
+		for _, policy := range []revocation.Policy{revocation.BestEffort, revocation.Strict, revocation.Paranoid} {
+			for _, stale := range []bool{false, true} {
+				if stale && tc.want == "ok" {
+					continue
+				}
+				t.Run(name+"/"+policy.String(), func(t *testing.T) {
+					a := &answer{Answer: revocation.Answer{Live: true}}
+					f := newFixture(t, revocation.GuardConfig{Policy: policy, Ask: a})
+					e := tc.entry(f)
+					e.At = f.now()
+					f.append(t, e)
+					f.follow(t)
+					raw := f.Mint(tc.token)
+					if stale {
+						f.Clock.Add(time.Minute)
+					}
+					_, err := f.guard.Check(t.Context(), raw)
+					if outcome(err) != tc.want || revocation.Reason(err) != tc.reason {
+						t.Fatalf("got %s, %q (%v); want %s, %q", outcome(err), revocation.Reason(err), err, tc.want, tc.reason)
+					}
+					if tc.want == "revoked" && a.asked > 0 {
+						t.Fatal("asked about a token that the list revokes")
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestGuardAnswer: every part of an answer counts.
+func TestGuardAnswer(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer func(f *fixture) revocation.Answer
+		want   string
+		reason string
+	}{
+		"live":                 {func(f *fixture) revocation.Answer { return revocation.Answer{Live: true} }, "ok", ""},
+		"dead":                 {func(f *fixture) revocation.Answer { return revocation.Answer{} }, "revoked", "session not alive"},
+		"subject's not-before": {func(f *fixture) revocation.Answer { return revocation.Answer{Live: true, NotBefore: f.now()} }, "revoked", "subject revoked"},
+		"an earlier one":       {func(f *fixture) revocation.Answer { return revocation.Answer{Live: true, NotBefore: f.now() - 1} }, "ok", ""},
+		"everything": {func(f *fixture) revocation.Answer { return revocation.Answer{Live: true, AllNotBefore: f.now()} },
+			"revoked", "everything revoked"},
+		"key": {func(f *fixture) revocation.Answer {
+			return revocation.Answer{Live: true, RevokedKeys: []string{"another", f.Keys().Keys()[0].ID()}}
+		}, "revoked", "key revoked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := &answer{}
+			f := newFixture(t, revocation.GuardConfig{Policy: revocation.Paranoid, Ask: a})
+			a.Answer = tc.answer(f)
+			_, err := f.guard.Check(t.Context(), f.Mint(token.Claims{Subject: "alice"}))
+			if outcome(err) != tc.want || revocation.Reason(err) != tc.reason {
+				t.Fatalf("got %s, %q (%v); want %s, %q", outcome(err), revocation.Reason(err), err, tc.want, tc.reason)
+			}
+		})
+	}
+}
+
+// TestGuardStrictestWins: a route can ask for more than the guard's own policy, never for less.
+func TestGuardStrictestWins(t *testing.T) {
+	policies := []revocation.Policy{revocation.BestEffort, revocation.Strict, revocation.Paranoid}
+	asks := map[revocation.Policy]int{revocation.Paranoid: 1}
+	for _, own := range policies {
+		for _, route := range append(policies, 99, -99) {
+			a := &answer{Answer: revocation.Answer{Live: true}}
+			f := newFixture(t, revocation.GuardConfig{Policy: own, Ask: a})
+			if _, err := f.guard.CheckPolicy(t.Context(), f.Mint(token.Claims{}), route); err != nil {
+				t.Fatal(err)
+			}
+			want := asks[max(own, min(route, revocation.Paranoid))]
+			if a.asked != want {
+				t.Errorf("guard %v, route %d: asked %d times on a fresh list, want %d", own, route, a.asked, want)
+			}
+		}
+	}
+}
+
+func TestGuardTokenErrors(t *testing.T) {
+	a := &answer{Answer: revocation.Answer{Live: true}}
+	f := newFixture(t, revocation.GuardConfig{Policy: revocation.Paranoid, Ask: a})
+	good := f.Mint(token.Claims{})
+	for name, tc := range map[string]struct {
+		raw  string
+		late time.Duration
+		want string
+	}{
+		"nothing": {"", 0, "invalid"},
+		"forged":  {good[:len(good)-4] + "AAAA", 0, "invalid"},
+		"expired": {good, 6 * time.Minute, "expired"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f.Clock.Add(tc.late)
+			v, err := f.guard.Check(t.Context(), tc.raw)
+			if outcome(err) != tc.want || v.Valid() || revocation.Reason(err) == "" {
+				t.Fatalf("got %v, %v, %q; want %s", v, err, revocation.Reason(err), tc.want)
+			}
+		})
+	}
+	if a.asked > 0 {
+		t.Fatal("asked about a token that is none")
+	}
+}
+
+func TestNewGuardRefuses(t *testing.T) {
+	f := newFixture(t, revocation.GuardConfig{})
+	good := revocation.GuardConfig{Verifier: f.Verifier(), List: f.list}
+	for name, change := range map[string]func(*revocation.GuardConfig){
+		"no verifier":          func(c *revocation.GuardConfig) { c.Verifier = nil },
+		"no list":              func(c *revocation.GuardConfig) { c.List = nil },
+		"unknown policy":       func(c *revocation.GuardConfig) { c.Policy = 2 },
+		"negative MaxStale":    func(c *revocation.GuardConfig) { c.MaxStale = -1 },
+		"unlimited MaxStale":   func(c *revocation.GuardConfig) { c.MaxStale = 1<<63 - 1 },
+		"negative leeway":      func(c *revocation.GuardConfig) { c.Leeway = -1 },
+		"leeway over a minute": func(c *revocation.GuardConfig) { c.Leeway = time.Minute + 1 },
+		"negative AskTimeout":  func(c *revocation.GuardConfig) { c.AskTimeout = -1 },
+		"long AskTimeout":      func(c *revocation.GuardConfig) { c.AskTimeout = time.Minute },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := good
+			change(&cfg)
+			if g, err := revocation.NewGuard(cfg); err == nil || g != nil {
+				t.Fatalf("made %v, %v", g, err)
+			}
+		})
+	}
+	if _, err := revocation.NewGuard(good); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPolicyText(t *testing.T) {
+	for _, p := range []revocation.Policy{revocation.BestEffort, revocation.Strict, revocation.Paranoid} {
+		text, err := p.MarshalText()
+		var back revocation.Policy = 7
+		if err != nil || back.UnmarshalText(text) != nil || back != p {
+			t.Errorf("%v became %q, %v", p, text, back)
+		}
+	}
+	var p revocation.Policy
+	if p != revocation.Strict {
+		t.Error("the zero policy is not Strict")
+	}
+	for _, bad := range []string{"", "Strict", "none", "best effort"} {
+		if p.UnmarshalText([]byte(bad)) == nil {
+			t.Errorf("%q is a policy", bad)
+		}
+	}
+}
+
+// TestGuardAllocates nothing, for a token seen before.
+func TestGuardAllocates(t *testing.T) {
+	f := newFixture(t, revocation.GuardConfig{})
+	raw := f.Mint(token.Claims{Subject: "alice"})
+	ctx := t.Context()
+	check := func() {
+		if _, err := f.guard.Check(ctx, raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check()
+	if n := testing.AllocsPerRun(1000, check); n != 0 {
+		t.Fatalf("%v allocations a check", n)
+	}
+}

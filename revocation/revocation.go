@@ -1,0 +1,43 @@
+// Package revocation knows which tokens have been revoked, and how old that knowledge is. A [Guard] decides on a token in one call; a
+// [Follower] keeps the [List] that it asks in step with the log.
+//
+// # One log
+//
+// Revocations go to one append-only log. An entry matters only until the newest token that it can hit has expired, so a log trimmed by
+// age is whole: it is at once the snapshot and the tail. [Entry] says what can be revoked: a session, a subject's tokens up to a time, all tokens up to a
+// time, a signing key. A token is dead when its iat is not after the latest not-before that applies to it.
+//
+// # Knowing, and knowing how old
+//
+// Every verifier holds all of the log in memory and looks a token up without I/O. How old that is, is part of every decision. A list is fresh if its newest
+// record came, over an unbroken chain of the log's present epoch, from a request sent at most MaxStale ago, and if that record is itself
+// not older than that by the wall clock, leeway granted. An answer without news proves nothing, so a log that lives has a [Heartbeat].
+// Whatever cannot be proved counts as stale.
+//
+// # Policies
+//
+//	policy      fresh           stale                                        log lost
+//	BestEffort  list            list, counted and reported                   list
+//	Strict      list            asks; no answer: ErrStale                    tokens older than the log are answered like expired ones
+//	Paranoid    list, and asks  ErrStale                                     tokens older than the log: ErrStale
+//
+// A list that is full, a log with a hole and an entry of a kind that only newer versions know have one effect: the list cannot prove that a token
+// is good. [Strict] and [Paranoid] then ask, and refuse if there is no answer. [BestEffort] goes by what it knows and counts: it was chosen where an outage
+// does more harm than a session that lives on for minutes, and a newer writer must not cause that outage.
+//
+// # Asking
+//
+// An [Asker] answers for one session. Questions have a deadline, one is under way per session, a bounded number in all, and after several
+// failures a breaker spares the origin. A check never has an answer to a question that was sent before the check began.
+//
+// # Never forgotten early
+//
+// What a list has read it keeps until it expires, whatever happens to the log. Forks, gaps, rollbacks and new epochs are noticed by the chain of
+// positions and by the epoch's name; the log is then read whole again and united with what is known. Expired entries are forgotten by the earlier of
+// two clocks.
+//
+// # Compatibility
+//
+// The binary form of entries is stable: kinds may be added, and older versions treat them as said above. The names follow semantic
+// versioning with the module.
+package revocation

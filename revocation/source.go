@@ -1,0 +1,55 @@
+package revocation
+
+import (
+	"context"
+	"time"
+)
+
+// Heartbeat is H: as long as a log has a writer, its newest record is hardly older than this.
+const Heartbeat = time.Second
+
+// Position is a place in a log, opaque to everybody but its Source. "" is the start. In Redis it is the ID of a stream entry.
+type Position string
+
+// A Record is one element of a log: an entry or a heartbeat.
+type Record struct {
+	Position Position // of this record; never ""
+	Prev     Position // of the record before it; this is the chain that shows forks and gaps
+	Time     int64    // Unix ms of the log's clock, when it was appended
+	Entry    []byte   // binary entry; nil = heartbeat
+
+	// Replicated is the time (Unix ms) of the newest record that the configured replicas have acknowledged; 0 = not said. Once a
+	// heartbeat says it, the list is as old as that, not as old as the newest record.
+	Replicated int64
+
+	Epoch string // set on the first record of an epoch
+}
+
+// A Batch is what one read of a log returns.
+type Batch struct {
+	Full    bool     // the whole log; otherwise what is newer than the position asked for
+	Records []Record // in the order of the log
+
+	// On full reads:
+	Epoch     string  // names the life of this log; a log that lost something begins another one; "" = the log was never begun
+	Birth     int64   // Unix ms; the log vouches for tokens with iat >= Birth. Any margin for clocks is already in it
+	Permanent []Entry // the entries that never expire, whether or not they are among the records
+}
+
+// A Source reads a log of revocations. Package store has one over Redis, package revocation/feed one over HTTP.
+type Source interface {
+	// Read returns what the log holds. With after == "" it reads the whole log at once and does not wait; the batch is Full. Otherwise it
+	// returns the records newer than after, at most some thousands; if there are none it waits up to wait for one
+	// and may return an empty batch, which proves nothing. It may answer with a full batch instead.
+	//
+	// An error means that the log was not reached; the follower tries again from where it was. Read must return
+	// soon after ctx ends. It is called by one goroutine at a time, with the position up to which the follower has applied everything,
+	// so the argument is also the follower's report of how far it is. The records belong to the caller.
+	Read(ctx context.Context, after Position, wait time.Duration) (Batch, error)
+}
+
+// An Appender is the writing side of a log. A Follower that is given one appends what the log has lost.
+type Appender interface {
+	// Append appends the entries in order. Appending an entry again is harmless. When it returns nil all of them are in the log.
+	Append(ctx context.Context, entries ...Entry) error
+}
