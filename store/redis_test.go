@@ -1,0 +1,147 @@
+package store_test
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/counterfoil/counterfoil/internal/redistest"
+	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/store/storetest"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// backdoor reaches a store's records past the store.
+type backdoor struct {
+	client redis.UniversalClient
+	prefix string
+}
+
+func (b backdoor) key(id token.SessionID) string {
+	return b.prefix + "{" + id.Tag() + "}s:" + id.String()
+}
+
+// shift makes a record older by moving all of its times back.
+func (b backdoor) shift(t testing.TB, id token.SessionID, d time.Duration) {
+	t.Helper()
+	ctx := t.Context()
+	key := b.key(id)
+	fields := []string{"c", "a", "t", "h", "k", "z", "at"}
+	values, err := b.client.HMGet(ctx, key, fields...).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := b.client.PTTL(ctx, key).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if values[0] == nil {
+		return
+	}
+	if left <= d {
+		b.client.Del(ctx, key)
+		return
+	}
+	for i, v := range values {
+		if v, _ := v.(string); v != "" && v != "0" {
+			n, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.client.HSet(ctx, key, fields[i], strconv.FormatInt(n-d.Milliseconds(), 10))
+		}
+	}
+	if err := b.client.PExpire(ctx, key, left-d).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b backdoor) misfile(t testing.TB, id token.SessionID) {
+	t.Helper()
+	if err := b.client.HSet(t.Context(), b.key(id), "id", id.String()[:24]+"A").Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// under makes a store with a prefix of its own on a client.
+func under(t *testing.T, client redis.UniversalClient) storetest.Under {
+	t.Helper()
+	prefix := "test" + rand.Text()[:8] + ":"
+	s, err := store.New(t.Context(), client, store.Config{Prefix: prefix, Logger: quiet, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	b := backdoor{client, prefix}
+	return storetest.Under{Store: s, Pass: b.shift, Misfile: b.misfile, Log: s, Source: s}
+}
+
+func startEmbedded(t testing.TB) *embedded.Server {
+	t.Helper()
+	srv, err := embedded.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func dialURL(t testing.TB, url string) *redis.Client {
+	t.Helper()
+	opt, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt.ContextTimeoutEnabled = true
+	c := redis.NewClient(opt)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// TestEmbeddedShifted runs the suite on miniredis, its clock running and records shifted.
+func TestEmbeddedShifted(t *testing.T) {
+	client := dialURL(t, startEmbedded(t).URL())
+	storetest.Run(t, func(t *testing.T) storetest.Under { return under(t, client) })
+}
+
+// TestEmbeddedClock runs the suite on miniredis with a clock that only moves when the suite says so.
+func TestEmbeddedClock(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Under {
+		srv := startEmbedded(t)
+		u := under(t, srv.Client())
+		start := time.Now()
+		var offset time.Duration
+		srv.SetTime(start)
+		u.Pass = func(t testing.TB, _ token.SessionID, d time.Duration) {
+			offset += d
+			srv.SetTime(start.Add(offset))
+		}
+		u.Log, u.Source = nil, nil // a log whose clock stands still has no heartbeat
+		return u
+	})
+}
+
+func TestRedis(t *testing.T) {
+	client := dialURL(t, redistest.Start(t, redistest.Options{Password: "pass word"}).URL())
+	storetest.Run(t, func(t *testing.T) storetest.Under { return under(t, client) })
+}
+
+// TestRESP2 runs the suite over the older protocol, which shapes some replies differently.
+func TestRESP2(t *testing.T) {
+	client := dialURL(t, redistest.Start(t, redistest.Options{}).URL()+"?protocol=2")
+	storetest.Run(t, func(t *testing.T) storetest.Under { return under(t, client) })
+}
+
+func background(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}

@@ -1,0 +1,150 @@
+package storetest
+
+import (
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// Subjects that a key or a script might trip over.
+var oddSubjects = map[string]string{
+	"plain":          "alice",
+	"braces":         "{abc}al}ice{",
+	"only braces":    "{}",
+	"NUL":            "a\x00b\x00",
+	"key separators": "cf:{rev}log",
+	"spaces":         " a\r\n b\t",
+	"unicode":        "жанна-日本-\U0001F600",
+	"longest":        strings.Repeat("x", token.MaxSubjectLen),
+	"a number":       "0",
+	"anonymous":      "",
+}
+
+var createRules = []rule{
+	{"what it makes", "Create makes a record with generation 1, created = newest issue time, expiring its absolute life later, of its subject and device", func(s *suite) {
+		for name, subject := range oddSubjects {
+			r := record(subject, set("f", "v"))
+			r.Device = "Firefox on Ubuntu"
+			c, err := s.under.Store.Create(s.ctx, r)
+			s.must(err, "Create for subject "+name)
+			got := s.load(counterfoil.Ref{Session: r.Session, Subject: subject})
+			if c.At <= 0 || c.Expires != c.At+absolute.Milliseconds() {
+				s.broken("subject %s: created %d, expires %d, want %v later", name, c.At, c.Expires, absolute)
+			}
+			if got.Session != r.Session || got.Subject != subject || got.Created != c.At || got.Renewed != c.At || got.Expires != c.Expires ||
+				got.AuthTime != 0 || got.Device != r.Device || got.Frozen || got.Generation != 1 || string(got.Fields["f"]) != "v" {
+				s.broken("subject %s: Load answers %+v", name, got)
+			}
+		}
+	}},
+	{"login", "Create of a login sets the authentication time to the creation time", func(s *suite) {
+		r := record("alice")
+		r.Login = true
+		ref := s.createAs(r)
+		if got := s.load(ref); got.AuthTime != got.Created {
+			s.broken("authentication time %d, created %d", got.AuthTime, got.Created)
+		}
+	}},
+	{"operations", "Create applies its operations in order and answers one value for each", func(s *suite) {
+		r := record("alice", set("a", "1"), incr("n", 5), incr("n", 2), set("b", "x"), take("b"), del("a"))
+		c, err := s.under.Store.Create(s.ctx, r)
+		s.must(err, "Create")
+		if len(c.Values) != 6 || !equal(c.Values[1], "5", true) || !equal(c.Values[2], "7", true) || !equal(c.Values[4], "x", true) {
+			s.broken("values are %+v", c.Values)
+		}
+		s.holds(counterfoil.Ref{Session: r.Session, Subject: "alice"}, map[string]string{"n": "7"})
+	}},
+	{"all or nothing", "A Create whose operations cannot be applied makes nothing", func(s *suite) {
+		for want, op := range map[error]counterfoil.Op{
+			counterfoil.ErrTooLarge:   set("f", strings.Repeat("x", counterfoil.MaxDataLen)),
+			counterfoil.ErrConflict:   ifWas(set("f", "v"), "something"),
+			counterfoil.ErrNotInteger: incr("s", 1),
+		} {
+			r := record("alice", set("s", "no number"), op)
+			_, err := s.under.Store.Create(s.ctx, r)
+			s.is(err, want, "Create")
+			s.lives(counterfoil.Ref{Session: r.Session, Subject: "alice"}, false, "after the failed Create")
+		}
+		s.listed("alice")
+	}},
+	{"used ID", "Create refuses an ID that is in use and leaves its session alone (a chosen ID must not take a session over)", func(s *suite) {
+		r := record("alice", set("f", "mine"))
+		ref := s.createAs(r)
+		r.Ops = []counterfoil.Op{set("f", "theirs")}
+		if _, err := s.under.Store.Create(s.ctx, r); err == nil {
+			s.broken("the second Create succeeded")
+		}
+		s.holds(ref, map[string]string{"f": "mine"})
+	}},
+	{"after a not-before", "Create sets created to at least the subject's not-before + 1, so that ending all sessions never hits a later login", func(s *suite) {
+		s.create("alice")
+		ended := s.end(counterfoil.Ending{Subject: "alice"})
+		for range 3 {
+			r := record("alice")
+			c, err := s.under.Store.Create(s.ctx, r)
+			s.must(err, "Create")
+			if c.At <= ended.NotBefore {
+				s.broken("created %d, not-before %d", c.At, ended.NotBefore)
+			}
+			s.lives(counterfoil.Ref{Session: r.Session, Subject: "alice"}, true, "a login after ending all")
+		}
+	}},
+	{"cap", "Create ends the sessions of the subject that were renewed longest ago, until no more than Cap live, and answers which", func(s *suite) {
+		var refs []counterfoil.Ref
+		for range 4 {
+			r := record("alice")
+			r.Cap = 4
+			refs = append(refs, s.createAs(r))
+		}
+		other := s.create("bob")
+		// Renewed in the order 2, 0, 3, 1; each renewal a while after the one before.
+		for _, i := range []int{2, 0, 3, 1} {
+			for _, ref := range refs {
+				s.pass(ref.Session, outside)
+			}
+			s.refresh(refs[i], 1, counterfoil.Rotated, 2)
+		}
+		r := record("alice")
+		r.Cap = 3
+		c, err := s.under.Store.Create(s.ctx, r)
+		s.must(err, "Create")
+		if !sameIDs(c.Evicted, ids(refs[2], refs[0])) {
+			s.broken("ended %d sessions, want the two that were renewed longest ago", len(c.Evicted))
+		}
+		s.lives(refs[2], false, "over the cap")
+		s.lives(refs[0], false, "over the cap")
+		s.lives(refs[1], true, "within the cap")
+		s.lives(refs[3], true, "within the cap")
+		s.lives(other, true, "another subject's")
+		s.listed("alice", refs[1].Session, refs[3].Session, r.Session)
+	}},
+	{"cap counts the living", "The cap counts live sessions only, and the new one is never ended for it", func(s *suite) {
+		first := s.create("alice")
+		s.end(counterfoil.Ending{Session: first.Session})
+		second := s.create("alice")
+		s.pass(second.Session, idle+outside)
+		for i := range 3 {
+			r := record("alice")
+			r.Cap = 1
+			c, err := s.under.Store.Create(s.ctx, r)
+			s.must(err, "Create")
+			if want := min(i, 1); len(c.Evicted) != want {
+				s.broken("session %d ended %d others, want %d", i, len(c.Evicted), want)
+			}
+			s.lives(counterfoil.Ref{Session: r.Session, Subject: "alice"}, true, "the new one")
+		}
+	}},
+	{"no cap", "With Cap 0 nothing is ended, and anonymous sessions have no cap", func(s *suite) {
+		var refs []counterfoil.Ref
+		for range 5 {
+			refs = append(refs, s.create("alice"))
+			r := record("")
+			r.Cap = 1
+			refs = append(refs, s.createAs(r))
+		}
+		for _, ref := range refs {
+			s.lives(ref, true, "without a cap")
+		}
+	}},
+}
