@@ -140,7 +140,7 @@ func (s *Server) run() error {
 		lines = append(lines, "port "+s.port)
 	}
 	if s.opt.Password != "" {
-		lines = append(lines, "requirepass "+s.opt.Password)
+		lines = append(lines, `requirepass "`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s.opt.Password)+`"`)
 	}
 	lines = append(lines, s.opt.Config...)
 	cmd := exec.Command(s.bin, "-") // configuration on standard input, so that no password is in the process list

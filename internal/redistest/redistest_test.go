@@ -13,7 +13,7 @@ import (
 func TestStart(t *testing.T) {
 	for name, opt := range map[string]redistest.Options{
 		"plain":        {},
-		"password":     {Password: "s3cret/@:#"},
+		"password":     {Password: `s3"c re\t/@:#`},
 		"TLS":          {TLS: true, Password: "p"},
 		"more options": {Config: []string{"appendonly yes", "maxmemory 64mb"}},
 	} {
