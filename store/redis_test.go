@@ -145,3 +145,33 @@ func background(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// TestCluster runs the suite on three masters: every step stays within one slot, and each key is found on the node of its slot.
+func TestCluster(t *testing.T) {
+	nodes := redistest.StartCluster(t, 3, redistest.Options{})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: redistest.Addrs(nodes), ContextTimeoutEnabled: true})
+	t.Cleanup(func() { client.Close() })
+	storetest.Run(t, func(t *testing.T) storetest.Under { return under(t, client) })
+
+	s, err := store.New(background(t), client, store.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	before := time.Now().UnixMilli()
+	if err := s.Append(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Read(background(t), "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if margin := b.Birth - before; margin < 9_000 || margin > 15_000 {
+		t.Errorf("with several masters the birth is %d ms after the epoch's start, want the margin of 10 s between their clocks", margin)
+	}
+
+	one := dialURL(t, nodes[0].URL())
+	if _, err := store.New(background(t), one, store.Config{Logger: quiet}); err == nil {
+		t.Error("a client of one node of a Cluster was accepted")
+	}
+}

@@ -1,5 +1,5 @@
 // Package redistest starts real redis-server processes for tests. [Start] runs one from PATH on a free loopback port with a directory of its
-// own, and stops it when the test ends. It never touches a server that is already running.
+// own, and stops it when the test ends; [StartCluster] runs a Cluster of them. It never touches a server that is already running.
 //
 // Where no redis-server is installed the test is skipped, unless the environment variable COUNTERFOIL_REQUIRE, a comma-separated list,
 // contains "redis": then it fails.
@@ -40,6 +40,7 @@ type Options struct {
 type Server struct {
 	dir, bin string
 	port     string
+	bus      string // port of the cluster bus
 	opt      Options
 	pool     *x509.CertPool
 

@@ -22,9 +22,9 @@ local others, gone = {}, {}
 if subject ~= '' then
 	local index = redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES')
 	for i = 1, #index, 2 do
-		local id, score = index[i], tonumber(index[i + 1])
-		if score < 0 then -- ended, not yet announced: see end_others.lua
-			if -score < now then
+		local id, time = index[i], score(index[i + 1])
+		if time < 0 then -- ended, not yet announced: see end_others.lua
+			if -time < now then
 				gone[#gone + 1] = id
 			end
 		else

@@ -11,13 +11,13 @@
 local index = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 local ended = {}
 for i = 1, #index, 2 do
-	local id, score = index[i], tonumber(index[i + 1])
+	local id, time = index[i], score(index[i + 1])
 	if id ~= ARGV[1] then
-		if score >= 0 then
+		if time >= 0 then
 			redis.call('UNLINK', ARGV[2] .. id)
 			redis.call('ZADD', KEYS[1], num(-(now + ARGV[3])), id)
 			ended[#ended + 1] = id
-		elseif -score < now then
+		elseif -time < now then
 			redis.call('ZREM', KEYS[1], id)
 		else
 			ended[#ended + 1] = id

@@ -6,8 +6,8 @@
 --
 -- A member that is not waiting to be announced (end_others.lua) is left alone: a session that lives cannot be unlisted by a mistake.
 for _, id in ipairs(ARGV) do
-	local score = redis.call('ZSCORE', KEYS[1], id)
-	if score and tonumber(score) < 0 then
+	local time = redis.call('ZSCORE', KEYS[1], id)
+	if time and score(time) < 0 then
 		redis.call('ZREM', KEYS[1], id)
 	end
 end

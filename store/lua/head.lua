@@ -19,6 +19,11 @@ local function fields(key, ...)
 	return r
 end
 
+-- score reads a score of a sorted set, by arithmetic: one interpreter's tonumber does not know 1e+13.
+local function score(x)
+	return x + 0
+end
+
 -- notbefore reads a subject's not-before. Something there that is no number is an error: guessing would revive the dead.
 local function notbefore(key)
 	local n = redis.call('GET', key)

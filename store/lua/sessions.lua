@@ -8,9 +8,9 @@ local n = notbefore(KEYS[2])
 local index = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 local list = {}
 for i = 1, #index, 2 do
-	local id, score = index[i], tonumber(index[i + 1])
-	if score < 0 then -- ended, not yet announced: see end_others.lua
-		if -score < now then
+	local id, time = index[i], score(index[i + 1])
+	if time < 0 then -- ended, not yet announced: see end_others.lua
+		if -time < now then
 			redis.call('ZREM', KEYS[1], id)
 		end
 	else

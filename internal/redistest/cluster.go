@@ -1,0 +1,81 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const slots = 16384
+
+// StartCluster runs a Cluster of so many masters without replicas and waits until every one of them serves all slots.
+// Options apply to each node.
+func StartCluster(t testing.TB, masters int, opt Options) []*Server {
+	t.Helper()
+	var nodes []*Server
+	for range masters {
+		bus, err := freePort() // by default the bus takes the port 10000 higher, which may not exist
+		if err != nil {
+			t.Fatalf("redistest: no free port: %v", err)
+		}
+		o := opt
+		o.Config = append([]string{"cluster-enabled yes", "cluster-node-timeout 2000", "cluster-port " + bus}, opt.Config...)
+		s := Start(t, o)
+		s.bus = bus
+		nodes = append(nodes, s)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), ready)
+	defer cancel()
+	clients := make([]*redis.Client, masters)
+	for i, s := range nodes {
+		clients[i] = redis.NewClient(&redis.Options{Addr: s.Addr(), Password: opt.Password, TLSConfig: s.TLSConfig()})
+		defer clients[i].Close()
+	}
+	for i, c := range clients {
+		if err := c.Do(ctx, "CLUSTER", "ADDSLOTSRANGE", i*slots/masters, (i+1)*slots/masters-1).Err(); err != nil {
+			t.Fatalf("redistest: cluster slots: %v", err)
+		}
+		host, port, _ := net.SplitHostPort(nodes[i].Addr())
+		if err := clients[0].Do(ctx, "CLUSTER", "MEET", host, port, nodes[i].bus).Err(); err != nil {
+			t.Fatalf("redistest: cluster meet: %v", err)
+		}
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for _, c := range clients {
+		for !agrees(ctx, c, masters) {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				t.Fatalf("redistest: the cluster does not come together in %v", ready)
+			}
+		}
+	}
+	return nodes
+}
+
+// agrees reports whether a node knows all others and sees every slot served.
+func agrees(ctx context.Context, c *redis.Client, masters int) bool {
+	info, err := c.ClusterInfo(ctx).Result()
+	if err != nil {
+		return false
+	}
+	has := func(name string, value int) bool {
+		return strings.Contains(info, fmt.Sprintf("%s:%d\r\n", name, value))
+	}
+	return strings.Contains(info, "cluster_state:ok\r\n") && has("cluster_slots_ok", slots) && has("cluster_known_nodes", masters)
+}
+
+// Addrs returns the addresses of servers, as a cluster client takes them.
+func Addrs(servers []*Server) []string {
+	var addrs []string
+	for _, s := range servers {
+		addrs = append(addrs, s.Addr())
+	}
+	return addrs
+}

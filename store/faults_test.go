@@ -1,0 +1,368 @@
+package store_test
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/redistest"
+	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/tokentest"
+)
+
+// proxy stands between a client and a server and can lose things.
+type proxy struct {
+	listener net.Listener
+	target   string
+	lose     atomic.Int32 // n > 0: of the server's next answers the n-th is lost, and its connection
+	mute     atomic.Bool  // nothing is passed on any more, in neither direction; connections stay open
+	mu       sync.Mutex
+	conns    []net.Conn
+}
+
+func startProxy(t testing.TB, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: l, target: target}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", p.target)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, c, s)
+			p.mu.Unlock()
+			go p.pass(s, c, false)
+			go p.pass(c, s, true)
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, c := range p.conns {
+			c.Close()
+		}
+	})
+	return p
+}
+
+func (p *proxy) pass(to, from net.Conn, answers bool) {
+	defer to.Close()
+	defer from.Close()
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		if err != nil {
+			return
+		}
+		if p.mute.Load() {
+			io.Copy(io.Discard, from)
+			return
+		}
+		if answers && p.lose.Load() > 0 && p.lose.Add(-1) == 0 {
+			return
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func newRef(t testing.TB, s *store.Redis, subject string, ops ...counterfoil.Op) counterfoil.Ref {
+	t.Helper()
+	id := newID(t, subject)
+	if _, err := s.Create(background(t), counterfoil.NewRecord{Session: id, Subject: subject, Idle: time.Hour, Absolute: 2 * time.Hour, Ops: ops}); err != nil {
+		t.Fatal(err)
+	}
+	return counterfoil.Ref{Session: id, Subject: subject}
+}
+
+// TestLostAnswer loses the answer to a step that the server has carried out. The client repeats commands, as go-redis does unless told otherwise.
+func TestLostAnswer(t *testing.T) {
+	for name, url := range bothServers(t) {
+		t.Run(name, func(t *testing.T) { testLostAnswer(t, strings.TrimPrefix(url, "redis://")) })
+	}
+}
+
+func testLostAnswer(t *testing.T, addr string) {
+	ctx := background(t)
+	p := startProxy(t, addr)
+	client := redis.NewClient(&redis.Options{Addr: p.listener.Addr().String(), ContextTimeoutEnabled: true})
+	defer client.Close()
+	s, err := store.New(ctx, client, store.Config{Logger: quiet, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+
+	// The trap itself: without it, this test would show nothing.
+	const plain = "return redis.call('INCR', KEYS[1])"
+	client.Eval(ctx, plain, []string{"warm"})
+	p.lose.Store(1)
+	if n, err := client.Eval(ctx, plain, []string{"n"}).Int(); n != 2 || err != nil {
+		t.Fatalf("go-redis was to repeat the script, and the count to be 2: %d, %v", n, err)
+	}
+
+	ref := newRef(t, s, "alice", counterfoil.Op{Kind: counterfoil.OpSet, Name: "flash", Value: []byte("hello")})
+	fields := func() map[string][]byte {
+		t.Helper()
+		r, err := s.Load(ctx, ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Fields
+	}
+	save := func(ops ...counterfoil.Op) error {
+		if _, err := s.Save(ctx, ref, nil); err != nil { // the script is known from here on
+			t.Fatal(err)
+		}
+		p.lose.Store(1)
+		_, err := s.Save(ctx, ref, ops)
+		return err
+	}
+	unknown := func(what string, err error) {
+		t.Helper()
+		for _, known := range []error{nil, counterfoil.ErrNotFound, counterfoil.ErrConflict, counterfoil.ErrTooLarge, counterfoil.ErrNotInteger} {
+			if errors.Is(err, known) {
+				t.Errorf("%s: error is %v, want one that says the outcome is unknown", what, err)
+			}
+		}
+	}
+	unknown("increment", save(counterfoil.Op{Kind: counterfoil.OpIncr, Name: "n", By: 1}))
+	if n := string(fields()["n"]); n != "1" {
+		t.Errorf("an increment whose answer was lost counted %s times", n)
+	}
+	unknown("take", save(counterfoil.Op{Kind: counterfoil.OpTake, Name: "flash"}))
+	unknown("compare and set", save(counterfoil.Op{Kind: counterfoil.OpSet, Name: "owner", Value: []byte("me"), If: true}))
+	if owner := string(fields()["owner"]); owner != "me" {
+		t.Errorf("owner is %q", owner)
+	}
+	if err := save(counterfoil.Op{Kind: counterfoil.OpSet, Name: "a", Value: []byte("1")}); err != nil {
+		t.Errorf("a plain set can be repeated: %v", err)
+	}
+
+	// Steps that are harmless to repeat come through.
+	p.lose.Store(1)
+	if _, err := s.Freeze(ctx, ref); err != nil {
+		t.Errorf("Freeze: %v", err)
+	}
+	p.lose.Store(1)
+	if err := s.Append(ctx); err != nil {
+		t.Errorf("Append: %v", err)
+	}
+	p.lose.Store(1)
+	if _, err := s.End(ctx, counterfoil.Ending{Session: ref.Session}); err != nil {
+		t.Errorf("End: %v", err)
+	}
+
+	// A rotation whose answer was lost is handed out again.
+	ref = newRef(t, s, "alice")
+	present := counterfoil.Presented{Session: ref.Session, Generation: 1, Window: time.Second}
+	backdoor{client, "cf:"}.shift(t, ref.Session, time.Minute)
+	if _, err := s.Refresh(ctx, counterfoil.Presented{Session: newRef(t, s, "x").Session, Generation: 1, Window: time.Second}); err != nil {
+		t.Fatal(err) // the scripts are known from here on
+	}
+	p.lose.Store(2) // the first answer says whose session it is
+	if r, err := s.Refresh(ctx, present); err != nil || r.Generation != 2 || r.Verdict != counterfoil.HandedOut {
+		t.Errorf("Refresh: verdict %d, generation %d, %v", r.Verdict, r.Generation, err)
+	}
+	if r, err := s.Refresh(ctx, present); err != nil || r.Generation != 2 || r.Verdict != counterfoil.HandedOut {
+		t.Errorf("Refresh again: verdict %d, generation %d, %v", r.Verdict, r.Generation, err)
+	}
+}
+
+// TestHalfOpen cuts the line without a word. A reader of the log must notice within two seconds, although go-redis would wait for eleven.
+func TestHalfOpen(t *testing.T) {
+	p := startProxy(t, redistest.Start(t, redistest.Options{}).Addr())
+	ctx := background(t)
+	client := redis.NewClient(&redis.Options{Addr: p.listener.Addr().String()}) // as the caller may have it: it ignores contexts
+	defer client.Close()
+	s, err := store.New(ctx, client, store.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Append(ctx); err != nil {
+		t.Fatal(err)
+	}
+	full, err := s.Read(ctx, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pos := full.Records[0].Position
+	if _, err := s.Read(ctx, pos, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	p.mute.Store(true)
+	start := time.Now()
+	if _, err := s.Read(ctx, pos, time.Minute); err == nil {
+		t.Error("no error over a dead line")
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("noticed after %v", took)
+	}
+	p.mute.Store(false)
+	if _, err := s.Read(ctx, pos, time.Millisecond); err != nil {
+		t.Errorf("after the line is back: %v", err)
+	}
+}
+
+// TestReadStops shows that a waiting read ends with its context and with Close.
+func TestReadStops(t *testing.T) {
+	s, err := store.Open(background(t), redistest.Start(t, redistest.Options{}).URL(), store.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Read(background(t), "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	start := time.Now()
+	go func() {
+		_, err := s.Read(background(t), b.Records[0].Position, time.Minute)
+		done <- err
+	}()
+	s.Close()
+	<-done
+	if took := time.Since(start); took > 1500*time.Millisecond {
+		t.Errorf("Read returned %v after Close", took)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	if _, err := s.Load(background(t), counterfoil.Ref{Session: newID(t, "a"), Subject: "a"}); err == nil || errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("Load after Close: %v", err)
+	}
+}
+
+// TestScriptsForgotten takes the scripts from the server, as a restart or a failover does.
+func TestScriptsForgotten(t *testing.T) {
+	for name, url := range bothServers(t) {
+		t.Run(name, func(t *testing.T) {
+			ctx := background(t)
+			client := dialURL(t, url)
+			s, err := store.New(ctx, client, store.Config{Logger: quiet})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			ref := newRef(t, s, "alice")
+			for range 3 {
+				if err := client.ScriptFlush(ctx).Err(); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Save(ctx, ref, []counterfoil.Op{{Kind: counterfoil.OpIncr, Name: "n", By: 1}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, err := s.Load(ctx, ref)
+			if err != nil || string(r.Fields["n"]) != "3" {
+				t.Errorf("n is %q, %v", r.Fields["n"], err)
+			}
+		})
+	}
+}
+
+// bothServers returns URLs of an embedded and of a real server; without redis-server of the first only.
+func bothServers(t *testing.T) map[string]string {
+	t.Helper()
+	urls := map[string]string{"embedded": startEmbedded(t).URL()}
+	t.Run("start redis", func(sub *testing.T) { // a skip of its own, so that the rest still runs
+		urls["redis"] = redistest.Start(outer{sub, t}, redistest.Options{}).URL()
+	})
+	return urls
+}
+
+// outer lets something started in a subtest live as long as the test.
+type outer struct {
+	*testing.T
+	parent *testing.T
+}
+
+func (o outer) Cleanup(f func()) { o.parent.Cleanup(f) }
+func (o outer) TempDir() string  { return o.parent.TempDir() }
+
+// TestDown shows that a Redis that is not there is an error of no session: nobody is logged out by it.
+func TestDown(t *testing.T) {
+	srv := startEmbedded(t)
+	ctx := background(t)
+	s, err := store.Open(ctx, srv.URL(), store.Config{Logger: quiet, Timeout: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ref := newRef(t, s, "alice")
+	srv.Close()
+	steps := map[string]func() error{
+		"Load":   func() error { _, err := s.Load(ctx, ref); return err },
+		"Save":   func() error { _, err := s.Save(ctx, ref, nil); return err },
+		"Freeze": func() error { _, err := s.Freeze(ctx, ref); return err },
+		"Refresh": func() error {
+			_, err := s.Refresh(ctx, counterfoil.Presented{Session: ref.Session, Generation: 1, Window: time.Second})
+			return err
+		},
+		"End":     func() error { _, err := s.End(ctx, counterfoil.Ending{Session: ref.Session}); return err },
+		"End all": func() error { _, err := s.End(ctx, counterfoil.Ending{Subject: "alice"}); return err },
+		"Create": func() error {
+			_, err := s.Create(ctx, counterfoil.NewRecord{Session: newID(t, "a"), Subject: "a", Idle: time.Hour, Absolute: time.Hour})
+			return err
+		},
+		"Sessions": func() error { _, err := s.Sessions(ctx, "alice"); return err },
+		"Append":   func() error { return s.Append(ctx) },
+		"Read":     func() error { _, err := s.Read(ctx, "", 0); return err },
+		"tail":     func() error { _, err := s.Read(ctx, "1-0", time.Second); return err },
+		"Ask":      func() error { _, err := s.Ask(ctx, verified(t, ref)); return err },
+	}
+	for name, step := range steps {
+		start := time.Now()
+		if err := step(); err == nil || errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("%s: error is %v", name, err)
+		} else if !strings.HasPrefix(err.Error(), "store: ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error reads %q", name, err)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%s took %v", name, took)
+		}
+	}
+}
+
+func newID(t testing.TB, subject string) token.SessionID {
+	t.Helper()
+	var b [16]byte
+	rand.Read(b[:])
+	id, err := token.NewSessionID(counterfoil.SubjectTag(subject), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// verified makes the proof that a token of this session was verified.
+func verified(t testing.TB, ref counterfoil.Ref) token.Verified {
+	t.Helper()
+	return tokentest.New(t).Verified(token.Claims{Subject: ref.Subject, Session: ref.Session, Generation: 1})
+}
