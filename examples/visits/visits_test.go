@@ -99,6 +99,7 @@ func (b *browser) login(name string) string {
 }
 
 func TestVisits(t *testing.T) {
+	t.Parallel()
 	base, _ := serve(t)
 	b := newBrowser(t, base)
 	for _, want := range []string{"1 time", "2 times", "3 times"} {
@@ -118,6 +119,7 @@ func TestVisits(t *testing.T) {
 }
 
 func TestVisitsAtOnce(t *testing.T) {
+	t.Parallel()
 	base, _ := serve(t)
 	b := newBrowser(t, base)
 	b.visit()
@@ -139,6 +141,7 @@ func TestVisitsAtOnce(t *testing.T) {
 }
 
 func TestLogOutEverywhere(t *testing.T) {
+	t.Parallel()
 	base, _ := serve(t)
 	phone, laptop, other := newBrowser(t, base), newBrowser(t, base), newBrowser(t, base)
 	for _, b := range []*browser{phone, laptop} {
@@ -170,6 +173,7 @@ func TestLogOutEverywhere(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
+	t.Parallel()
 	base, _ := serve(t)
 	for _, name := range []string{"", "   ", "\xff", strings.Repeat("a", 65)} {
 		if page := newBrowser(t, base).login(name); !strings.Contains(page, "Not logged in") {
@@ -180,6 +184,7 @@ func TestNames(t *testing.T) {
 
 // Pages of other sites can neither log anybody in nor out.
 func TestCrossSite(t *testing.T) {
+	t.Parallel()
 	base, _ := serve(t)
 	b := newBrowser(t, base)
 	b.login("ada")
@@ -199,6 +204,7 @@ func TestCrossSite(t *testing.T) {
 }
 
 func TestHeaders(t *testing.T) {
+	t.Parallel()
 	base, r := serve(t)
 	b := newBrowser(t, base)
 	for path, kind := range map[string]string{"/": "text/html; charset=utf-8", "/style.css": "text/css; charset=utf-8", "/icon.svg": "image/svg+xml"} {
@@ -223,6 +229,7 @@ func TestHeaders(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -260,6 +267,7 @@ func TestExitCodes(t *testing.T) {
 
 // The program as it is started: it prints the address to open and ends when it is interrupted.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	out, in := io.Pipe()
