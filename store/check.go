@@ -12,7 +12,7 @@ import (
 
 // check pings the server, or every master of a Cluster, and says which promises its configuration weakens.
 func (s *Redis) check(ctx context.Context, cfg Config) error {
-	ctx, cancel := context.WithTimeout(ctx, max(cfg.timeout(), defaultTimeout))
+	ctx, cancel := context.WithTimeout(ctx, 3*cfg.timeout()) // several commands
 	defer cancel()
 	switch c := s.client.(type) {
 	case *redis.ClusterClient:
@@ -36,8 +36,8 @@ func warnTimeout(cfg Config) {
 }
 
 func checkNode(ctx context.Context, c *redis.Client, cfg Config, cluster bool) error {
-	if err := c.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("store: Redis at %s: %w", c.Options().Addr, reason(err))
+	if err := ping(ctx, c, c.Options().Addr); err != nil {
+		return err
 	}
 	log := cfg.logger().With("redis", c.Options().Addr)
 	if isEmbedded(ctx, c) {

@@ -140,9 +140,9 @@ func NewLogReader(ctx context.Context, client redis.UniversalClient, cfg Config)
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
 	defer cancel()
-	if err := tail.Ping(ctx).Err(); err != nil {
+	if err := ping(ctx, tail, address(tail)); err != nil {
 		tail.Close()
-		return nil, fmt.Errorf("store: Redis refused: %w", err)
+		return nil, err
 	}
 	return newLogReader(tail, cfg), nil
 }

@@ -66,7 +66,7 @@ func (b backdoor) shift(t testing.TB, id token.SessionID, d time.Duration) {
 
 func (b backdoor) misfile(t testing.TB, id token.SessionID) {
 	t.Helper()
-	if err := b.client.HSet(t.Context(), b.key(id), "id", id.String()[:24]+"A").Err(); err != nil {
+	if err := b.client.HSet(t.Context(), b.key(id), "id", newID(t, "another").String()).Err(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -44,6 +44,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -225,7 +226,7 @@ func connect(ctx context.Context, rawURL string, cfg Config) (*redis.Client, err
 	opt.DialTimeout = min(cfg.timeout(), time.Second)
 	opt.DialerRetries = 1
 
-	ctx, cancel := context.WithTimeout(ctx, max(cfg.timeout(), defaultTimeout))
+	ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
 	defer cancel()
 	if err := dial(ctx, opt.Addr, opt.TLSConfig); err != nil {
 		return nil, fmt.Errorf("store: Redis at %s cannot be reached: %w", opt.Addr, reason(err))
@@ -240,27 +241,53 @@ func schemeOf(u *url.URL) string {
 	return u.Scheme + ":"
 }
 
+// dial connects once, with TLS if configured, and hangs up.
 func dial(ctx context.Context, addr string, config *tls.Config) error {
-	var d interface {
-		DialContext(ctx context.Context, network, addr string) (net.Conn, error)
-	} = &net.Dialer{}
-	if config != nil {
-		d = &tls.Dialer{Config: config}
-	}
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
-	return conn.Close()
+	defer conn.Close()
+	if config == nil {
+		return nil
+	}
+	err = tls.Client(conn, config).HandshakeContext(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("no answer to the TLS handshake (does it speak TLS?)")
+	}
+	return err
+}
+
+// ping says whether a server answers and takes the credentials.
+func ping(ctx context.Context, client redis.UniversalClient, addr string) error {
+	err := client.Ping(ctx).Err()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("store: Redis at %s hung up (does it want TLS, rediss://?)", addr)
+	}
+	return fmt.Errorf("store: Redis at %s: %w", addr, reason(err))
 }
 
 // reason strips the address that the caller has said already.
 func reason(err error) error {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
+	if errors.As(err, &op) {
 		return op.Err
 	}
 	return err
+}
+
+// address is what errors and logs call a client's server.
+func address(client redis.UniversalClient) string {
+	switch c := client.(type) {
+	case *redis.Client:
+		return c.Options().Addr
+	case *redis.ClusterClient:
+		return strings.Join(c.Options().Addrs, ",")
+	}
+	return "unknown address"
 }
 
 // tailClient makes a client like the given one, fit for a blocking read. go-redis gives a blocked XREAD a read deadline of BLOCK + 10 s and lets a

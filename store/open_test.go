@@ -1,0 +1,339 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/redistest"
+	"github.com/counterfoil/counterfoil/store"
+)
+
+// TestOpenErrors wants one clear line, without the password, and soon.
+func TestOpenErrors(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	locked := redistest.Start(t, redistest.Options{Password: "right"}).Addr()
+	secure := redistest.Start(t, redistest.Options{TLS: true, Password: "right"}).Addr()
+	for _, x := range []struct{ name, url, want string }{
+		{"empty", "", "want redis:// or rediss://"},
+		{"no scheme", "localhost:6379", "want redis:// or rediss://"},
+		{"another scheme", "http://:S3CRET@localhost", `"http:"`},
+		{"a slash in the password", "redis://:S3CRET/x@localhost:6379", "does not parse"},
+		{"a bad escape", "redis://:S3CRET%zz@localhost", "does not parse"},
+		{"a bad port", "redis://:S3CRET@localhost:port", "does not parse"},
+		{"a bad database", "redis://:S3CRET@localhost/one", "database"},
+		{"an unknown option", "redis://:S3CRET@localhost/?colour=red", "colour"},
+		{"nobody there", "redis://:S3CRET@" + closed.Addr().String(), "cannot be reached: connect: connection refused"},
+		{"no such host", "redis://:S3CRET@no-such-host.invalid", "cannot be reached"},
+		{"no answer", "redis://:S3CRET@" + silent.Addr().String(), "store: Redis at " + silent.Addr().String()},
+		{"a wrong password", "redis://:S3CRET@" + locked, "WRONGPASS"},
+		{"no password", "redis://" + locked, "NOAUTH"},
+		{"a stranger's certificate", "rediss://:S3CRET@" + secure, "certificate"},
+		{"TLS where there is none", "rediss://:S3CRET@" + locked, "does it speak TLS?"},
+		{"no TLS where it is wanted", "redis://:S3CRET@" + secure, "does it want TLS"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			stderr := captureStderr(t, func() {
+				for _, open := range []func() error{
+					func() error { _, err := store.Open(background(t), x.url, store.Config{Logger: quiet, Timeout: 300 * time.Millisecond}); return err },
+					func() error { _, err := store.OpenLogReader(background(t), x.url, store.Config{Timeout: 300 * time.Millisecond}); return err },
+				} {
+					start := time.Now()
+					err := open()
+					if err == nil {
+						t.Fatal("no error")
+					}
+					text := err.Error()
+					if !strings.HasPrefix(text, "store: ") || !strings.Contains(text, x.want) || strings.Contains(text, "\n") || len(text) > 200 {
+						t.Errorf("error reads %q, want %q in it", text, x.want)
+					}
+					if strings.Contains(text, "S3CRET") {
+						t.Errorf("the password is in %q", text)
+					}
+					if took := time.Since(start); took > 5*time.Second {
+						t.Errorf("took %v", took)
+					}
+				}
+			})
+			if stderr != "" {
+				t.Errorf("printed %q", stderr)
+			}
+		})
+	}
+}
+
+// captureStderr returns what f prints to standard error, past the error it returns.
+func captureStderr(t *testing.T, f func()) string {
+	t.Helper()
+	old := os.Stderr
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Stderr = w
+	done := make(chan string)
+	go func() {
+		var b bytes.Buffer
+		b.ReadFrom(r)
+		done <- b.String()
+	}()
+	func() {
+		defer func() { os.Stderr = old; w.Close() }()
+		f()
+	}()
+	return <-done
+}
+
+func TestOpen(t *testing.T) {
+	srv := redistest.Start(t, redistest.Options{Password: "p@ss /?#:%"})
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	for name, url := range map[string]string{"password": srv.URL(), "database": srv.URL() + "/3"} {
+		t.Run(name, func(t *testing.T) {
+			s, err := store.Open(background(t), url, store.Config{Logger: quiet})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			useAll(t, s)
+			reader, err := store.OpenLogReader(background(t), url, store.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			if b, err := reader.Read(background(t), "", 0); err != nil || len(b.Records) != 1 {
+				t.Errorf("%d records, %v", len(b.Records), err)
+			}
+		})
+	}
+}
+
+// useAll uses both clients of a store.
+func useAll(t *testing.T, s *store.Redis) {
+	t.Helper()
+	ref := newRef(t, s, "alice")
+	if _, err := s.Load(background(t), ref); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(background(t)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Read(background(t), "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Read(background(t), b.Records[0].Position, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTLS uses a client of the caller's, with a certificate that the system does not know. (A rediss:// URL takes the system's, and SSL_CERT_FILE.)
+func TestTLS(t *testing.T) {
+	srv := redistest.Start(t, redistest.Options{TLS: true, Password: "right"})
+	opt, err := redis.ParseURL(srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt.TLSConfig = srv.TLSConfig()
+	client := redis.NewClient(opt)
+	s, err := store.New(background(t), client, store.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	useAll(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Ping(background(t)).Err(); err != nil {
+		t.Errorf("Close closed the caller's client: %v", err)
+	}
+	client.Close()
+}
+
+// TestOpenIPv6 reaches a server on [::1] where the machine has it.
+func TestOpenIPv6(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 loopback on this machine")
+	}
+	addr := l.Addr().String()
+	l.Close()
+	_, err = store.Open(background(t), "redis://"+addr, store.Config{Logger: quiet})
+	if err == nil || !strings.Contains(err.Error(), "Redis at "+addr+" cannot be reached") {
+		t.Errorf("error is %v, want one about %s", err, addr)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	client := dialURL(t, startEmbedded(t).URL())
+	for name, cfg := range map[string]store.Config{
+		"brace":            {Prefix: "a{b"},
+		"closing brace":    {Prefix: "a}"},
+		"space":            {Prefix: "a b"},
+		"NUL":              {Prefix: "a\x00"},
+		"not ASCII":        {Prefix: "é:"},
+		"long":             {Prefix: strings.Repeat("x", 65)},
+		"negative timeout": {Timeout: -time.Second},
+	} {
+		if _, err := store.New(background(t), client, cfg); err == nil {
+			t.Errorf("New with %s succeeded", name)
+		}
+		if _, err := store.NewLogReader(background(t), client, cfg); err == nil {
+			t.Errorf("NewLogReader with %s succeeded", name)
+		}
+	}
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": client.Options().Addr}})
+	defer ring.Close()
+	for name, c := range map[string]redis.UniversalClient{"Ring": ring, "none": nil} {
+		if _, err := store.New(background(t), c, store.Config{Logger: quiet}); err == nil {
+			t.Errorf("New with %s succeeded", name)
+		}
+	}
+	ctx, cancel := context.WithCancel(background(t))
+	cancel()
+	if _, err := store.New(ctx, client, store.Config{Logger: quiet}); err == nil {
+		t.Error("New with a context that is over succeeded")
+	}
+}
+
+// TestPrefixes shows that two prefixes on one Redis are nothing to each other.
+func TestPrefixes(t *testing.T) {
+	client := dialURL(t, startEmbedded(t).URL())
+	ctx := background(t)
+	a, err := store.New(ctx, client, store.Config{Prefix: "a:", Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b, err := store.New(ctx, client, store.Config{Prefix: "b:", Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	ref := newRef(t, a, "alice")
+	if _, err := b.Load(ctx, ref); err == nil {
+		t.Error("b loads a session of a")
+	}
+	if _, err := b.End(ctx, counterfoil.Ending{Subject: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.End(ctx, counterfoil.Ending{Session: ref.Session}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Load(ctx, ref); err != nil {
+		t.Errorf("b ended a session of a: %v", err)
+	}
+	if err := a.Append(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if log, err := b.Read(ctx, "", 0); err != nil || log.Epoch != "" {
+		t.Errorf("b reads the log of a: %+v, %v", log, err)
+	}
+}
+
+// TestStartChecks reads the warnings about servers whose configuration weakens a promise.
+func TestStartChecks(t *testing.T) {
+	replicaOf := redistest.Start(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always"}})
+	for _, x := range []struct {
+		name   string
+		config []string
+		refuse bool     // by Strict
+		warn   []string // in the log; nothing else may be warned of
+		info   []string
+	}{
+		{"as it should be", []string{"appendonly yes", "appendfsync always", "maxmemory-policy noeviction"}, false, nil, []string{"no replica: durability is local"}},
+		{"no persistence", []string{"appendonly no"}, false, []string{"no AOF"}, nil},
+		{"AOF every second", []string{"appendonly yes", "appendfsync everysec"}, false, []string{"not synced at every write"}, nil},
+		{"evicts everything", []string{"appendonly yes", "appendfsync always", "maxmemory-policy allkeys-lru"}, true, []string{"deletes the revocation log"}, nil},
+		{"evicts what expires", []string{"appendonly yes", "appendfsync always", "maxmemory-policy volatile-ttl"}, true, []string{"not-before"}, nil},
+		{"CONFIG is blocked", []string{"appendonly yes", "appendfsync always", "maxmemory-policy allkeys-lru", `rename-command CONFIG ""`}, true, []string{"deletes the revocation log"}, nil},
+		{"CONFIG and INFO are blocked", []string{`rename-command CONFIG ""`, `rename-command INFO ""`}, false,
+			[]string{"eviction policy cannot be read", "persistence cannot be read", "replicas cannot be read"}, nil},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			url := redistest.Start(t, redistest.Options{Config: x.config}).URL()
+			var b bytes.Buffer
+			s, err := store.Open(background(t), url, store.Config{Logger: slog.New(slog.NewTextHandler(&b, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			if n := strings.Count(b.String(), "level=WARN"); n != len(x.warn) {
+				t.Errorf("%d warnings, want %d:\n%s", n, len(x.warn), &b)
+			}
+			for _, want := range append(x.warn, x.info...) {
+				if !strings.Contains(b.String(), want) {
+					t.Errorf("nothing about %q in\n%s", want, &b)
+				}
+			}
+			s, err = store.Open(background(t), url, store.Config{Logger: quiet, Strict: true})
+			if err == nil {
+				s.Close()
+			}
+			if refused := err != nil; refused != x.refuse {
+				t.Errorf("Strict refuses: %v (%v), want %v", refused, err, x.refuse)
+			}
+		})
+	}
+	t.Run("a replica, and nothing watches it", func(t *testing.T) {
+		host, port, _ := net.SplitHostPort(replicaOf.Addr())
+		redistest.Start(t, redistest.Options{Config: []string{"replicaof " + host + " " + port}})
+		master := dialURL(t, replicaOf.URL())
+		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(master.Info(t.Context(), "replication").Val(), "state=online"); {
+			if time.Now().After(deadline) {
+				t.Fatal("the replica does not come online")
+			}
+			master.Do(t.Context(), "WAIT", 1, 100)
+		}
+		var b bytes.Buffer
+		s, err := store.Open(background(t), replicaOf.URL(), store.Config{Logger: slog.New(slog.NewTextHandler(&b, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if !strings.Contains(b.String(), "min-replicas-to-write is 0") {
+			t.Errorf("nothing about min-replicas-to-write in\n%s", &b)
+		}
+	})
+	t.Run("embedded", func(t *testing.T) {
+		var b bytes.Buffer
+		s, err := store.Open(background(t), startEmbedded(t).URL(), store.Config{Logger: slog.New(slog.NewTextHandler(&b, nil)), Strict: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if b.Len() != 0 {
+			t.Errorf("said\n%s", &b)
+		}
+	})
+	t.Run("a client that ignores deadlines", func(t *testing.T) {
+		var b bytes.Buffer
+		client := redis.NewClient(&redis.Options{Addr: startEmbedded(t).Addr()})
+		defer client.Close()
+		s, err := store.New(background(t), client, store.Config{Logger: slog.New(slog.NewTextHandler(&b, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if !strings.Contains(b.String(), "ContextTimeoutEnabled") {
+			t.Errorf("said\n%s", &b)
+		}
+	})
+}
