@@ -5,6 +5,7 @@ package token
 import (
 	"strings"
 	"time"
+	"unsafe"
 )
 
 // With the build tag hostcrypto this package holds no signature code: the host of a WebAssembly module checks signatures, with WebCrypto for example, between
@@ -49,7 +50,7 @@ type Pending struct {
 }
 
 // Key returns the key that must have signed.
-func (p *Pending) Key() Key { return Key{p.k} }
+func (p *Pending) Key() Key { return Key{unsafe.Pointer(p.k)} }
 
 // Material returns what the key verifies with: 32 bytes for Ed25519, X and Y for ES256, the secret for HS256. The caller must not change it.
 func (p *Pending) Material() []byte {
@@ -102,7 +103,7 @@ func (v *Verifier) Finish(p *Pending, ok bool, now time.Time) (Verified, error) 
 			var e *entry
 			if e, err = v.accept(p.p, p.k, p.generation, now.UnixMilli()); err == nil {
 				v.stats.misses.Add(1)
-				return Verified{e}, nil
+				return Verified{unsafe.Pointer(e)}, nil
 			}
 		}
 	}

@@ -59,14 +59,14 @@ func checkSet(keys []Key) error {
 		return errKeyCount
 	}
 	for i, k := range keys {
-		if k.k == nil {
+		if k.p == nil {
 			return errZeroKey
 		}
-		if (k.k.alg == algHS256) != (keys[0].k.alg == algHS256) {
+		if (k.key().alg == algHS256) != (keys[0].key().alg == algHS256) {
 			return errMixedKinds
 		}
 		for _, earlier := range keys[:i] {
-			if earlier.k.id == k.k.id {
+			if earlier.key().id == k.key().id {
 				return errDuplicateKey
 			}
 		}
@@ -316,14 +316,14 @@ func AppendJWKS(b []byte, keys ...Key) ([]byte, error) {
 	start := len(b)
 	b = append(b, `{"keys":[`...)
 	for i, k := range keys {
-		if k.k.alg == algHS256 {
+		if k.key().alg == algHS256 {
 			return b[:start], errSymmetric
 		}
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = k.k.appendRequired(b)
-		b = append(b[:len(b)-1], `,"alg":"`+k.k.alg+`","kid":"`+k.k.id+`","use":"sig"}`...)
+		b = k.key().appendRequired(b)
+		b = append(b[:len(b)-1], `,"alg":"`+k.key().alg+`","kid":"`+k.key().id+`","use":"sig"}`...)
 	}
 	return append(b, `]}`...), nil
 }

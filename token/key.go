@@ -1,5 +1,7 @@
 package token
 
+import "unsafe"
+
 // The algorithms, by their names in RFC 7518 and RFC 8037. There is no RS*, no PS* and no "none".
 const (
 	algEdDSA = "EdDSA" // with Ed25519 only
@@ -25,8 +27,10 @@ var (
 //
 // A key prints as its algorithm and ID, or as "[redacted]" when it holds a secret.
 type Key struct {
-	k *key // behind a pointer: what fmt finds when it is told to bypass String is an address
+	p unsafe.Pointer // a *key; why not typed: see Verified
 }
+
+func (k Key) key() *key { return (*key)(k.p) }
 
 type key struct {
 	alg    string
@@ -45,7 +49,7 @@ func newKey(k *key, id string) Key {
 	}
 	k.id = id
 	k.header = string(appendBase64(nil, []byte(`{"alg":"`+k.alg+`","kid":"`+id+`","typ":"`+headerType+`"}`)))
-	return Key{k}
+	return Key{unsafe.Pointer(k)}
 }
 
 // appendRequired appends the JWK of required members in the order that RFC 7638 section 3.2 gives them.
@@ -89,47 +93,47 @@ func newHS256(secret []byte, id string) (Key, error) {
 
 // ID returns the key's ID, the "kid" of its tokens.
 func (k Key) ID() string {
-	if k.k == nil {
+	if k.p == nil {
 		return ""
 	}
-	return k.k.id
+	return k.key().id
 }
 
 // Algorithm returns "EdDSA", "ES256" or "HS256".
 func (k Key) Algorithm() string {
-	if k.k == nil {
+	if k.p == nil {
 		return ""
 	}
-	return k.k.alg
+	return k.key().alg
 }
 
 // HeaderSegment returns the first segment of every token of this key: base64url of {"alg":…,"kid":…,"typ":"session+jwt"}.
 func (k Key) HeaderSegment() string {
-	if k.k == nil {
+	if k.p == nil {
 		return ""
 	}
-	return k.k.header
+	return k.key().header
 }
 
 // IsZero reports whether this is the zero Key.
-func (k Key) IsZero() bool { return k.k == nil }
+func (k Key) IsZero() bool { return k.p == nil }
 
 // Equal reports whether both keys have the same ID, algorithm and material.
 func (k Key) Equal(other Key) bool {
-	if k.k == nil || other.k == nil {
-		return k.k == other.k
+	if k.p == nil || other.p == nil {
+		return k.p == other.p
 	}
-	return k.k.same(other.k)
+	return k.key().same(other.key())
 }
 
 func (k Key) String() string {
-	if k.k == nil {
+	if k.p == nil {
 		return "token: no key"
 	}
-	if len(k.k.secret) > 0 {
+	if len(k.key().secret) > 0 {
 		return redacted
 	}
-	return k.k.alg + " " + k.k.id
+	return k.key().alg + " " + k.key().id
 }
 
 // GoString returns what String returns.

@@ -3,6 +3,7 @@ package token
 import (
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // A KeySet holds the keys by which verifiers look tokens up, at most 16, all symmetric or all asymmetric. Verifiers see a [KeySet.Replace] at once.
@@ -45,7 +46,7 @@ func (s *KeySet) Replace(keys ...Key) error {
 	}
 	next := &keySetState{}
 	for _, k := range keys {
-		next.keys = append(next.keys, k.k)
+		next.keys = append(next.keys, k.key())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +86,7 @@ func (s *KeySet) Keys() []Key {
 	st := s.load()
 	keys := make([]Key, len(st.keys))
 	for i, k := range st.keys {
-		keys[i] = Key{k}
+		keys[i] = Key{unsafe.Pointer(k)}
 	}
 	return keys
 }

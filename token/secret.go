@@ -7,7 +7,7 @@ const redacted = "[redacted]"
 // A Secret is a string that does not print: a minted token, for example. fmt, log/slog and encoding/json show "[redacted]"; [Secret.Reveal] is
 // the one way to the text. The zero value is the empty secret. Secrets are values, safe for concurrent use; compare them with Equal.
 type Secret struct {
-	p *string // behind a pointer: verbs like %d bypass String, and then show an address only
+	p *string // behind a pointer, and not one to a struct: fmt shows its address where a verb like %d bypasses String
 }
 
 // NewSecret keeps s.

@@ -13,11 +13,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/counterfoil/counterfoil/token"
 )
 
-// The file of a ring: a private JWK set (RFC 7517), the key that signs first.
+// The file of a ring: a private JWK set (RFC 7517). Each key may say from when it signs, in Unix milliseconds; this member is Counterfoil's own.
 
 type fileSet struct {
 	Keys []fileKey `json:"keys"`
@@ -33,6 +34,8 @@ type fileKey struct {
 	Y   string `json:"y,omitempty"`
 	D   string `json:"d,omitempty"`
 	K   string `json:"k,omitempty"`
+
+	From int64 `json:"counterfoil_from,omitempty"`
 }
 
 // LoadRing reads a ring from its file. It refuses a file that others than its owner may read or write.
@@ -65,7 +68,7 @@ func LoadRing(path string) (*Ring, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("issuer: %s: more after the key set", path)
 	}
-	var keys []*Key
+	var keys []ringKey
 	for i, fk := range set.Keys {
 		k, err := fk.key()
 		if err != nil {
@@ -74,13 +77,12 @@ func LoadRing(path string) (*Ring, error) {
 		if k.ID() != fk.Kid || k.public.Algorithm() != fk.Alg || fk.Use != "sig" {
 			return nil, fmt.Errorf("issuer: %s: key %d: kid, alg or use is not that of the key", path, i)
 		}
-		keys = append(keys, k)
+		keys = append(keys, ringKey{k, fk.From})
 	}
-	r, err := NewRing(keys...)
-	if err != nil {
+	if err := check(keys); err != nil {
 		return nil, fmt.Errorf("%w (%s)", err, path)
 	}
-	return r, nil
+	return &Ring{keys: keys}, nil
 }
 
 func (fk fileKey) key() (*Key, error) {
@@ -132,14 +134,15 @@ func (fk fileKey) key() (*Key, error) {
 // (see [NewKey]) cannot be saved.
 func (r *Ring) Save(path string) (err error) {
 	r.mu.RLock()
-	keys := append([]*Key(nil), r.keys...)
+	keys := slices.Clone(r.keys)
 	r.mu.RUnlock()
 	var set fileSet
 	for _, k := range keys {
-		fk, err := k.file()
+		fk, err := k.key.file()
 		if err != nil {
 			return err
 		}
+		fk.From = k.from
 		set.Keys = append(set.Keys, fk)
 	}
 	data, err := json.MarshalIndent(set, "", "  ")
@@ -169,13 +172,32 @@ func (r *Ring) Save(path string) (err error) {
 	if err := f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	if dir, err := os.Open(filepath.Dir(path)); err == nil { // so that the rename outlives a crash, where directories can be synced
+		dir.Sync()
+		dir.Close()
+	}
+	return nil
+}
+
+// Reload replaces the keys of the ring by those of its file, as another process may have rotated it. On an error nothing changes.
+func (r *Ring) Reload(path string) error {
+	other, err := LoadRing(path)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.keys = other.keys
+	return nil
 }
 
 func (k *Key) file() (fileKey, error) {
 	enc := base64.RawURLEncoding
 	fk := fileKey{Alg: k.public.Algorithm(), Kid: k.ID(), Use: "sig"}
-	switch private := k.m.key.(type) {
+	switch private := k.m().key.(type) {
 	case ed25519.PrivateKey:
 		fk.Kty, fk.Crv = "OKP", "Ed25519"
 		fk.X, fk.D = enc.EncodeToString(private[ed25519.SeedSize:]), enc.EncodeToString(private.Seed())

@@ -80,7 +80,7 @@ func (i *Issuer) Mint(c token.Claims) (token.Secret, error) {
 	if c.Expires.Sub(c.IssuedAt) > i.config.maxLife() {
 		return token.Secret{}, fmt.Errorf("%w: lifetime over %v", ErrRefused, i.config.maxLife())
 	}
-	k := i.config.Ring.signing()
+	k := i.config.Ring.signing(c.IssuedAt)
 	var stack [1024]byte
 	payload, err := c.AppendJSON(stack[:0])
 	if err != nil {

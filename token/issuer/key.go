@@ -23,14 +23,13 @@ import (
 // crypto.Signer is. It prints as "[redacted]".
 type Key struct {
 	public token.Key
-	m      *material // behind a pointer: what fmt finds when it is told to bypass String is an address
+	m      func() *material // a function: fmt follows pointers to structs past every String method when a verb does not fit, as in %t
 }
 
 type material struct {
 	method jwt.SigningMethod
 	key    any           // what the method wants
 	signer crypto.Signer // nil for HS256
-	secret []byte        // HS256
 	remote bool          // the private key is not in this process, so what comes back is checked
 }
 
@@ -91,7 +90,7 @@ func NewKey(signer crypto.Signer) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
-	return &Key{public: public, m: m}, nil
+	return newKey(public, m), nil
 }
 
 // NewHMACKey makes an HS256 key from a random secret of at least 32 bytes, which it copies. Whoever can verify its tokens can mint them: for one
@@ -102,7 +101,11 @@ func NewHMACKey(secret []byte) (*Key, error) {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
 	secret = bytes.Clone(secret)
-	return &Key{public: public, m: &material{method: jwt.SigningMethodHS256, key: secret, secret: secret}}, nil
+	return newKey(public, &material{method: jwt.SigningMethodHS256, key: secret}), nil
+}
+
+func newKey(public token.Key, m *material) *Key {
+	return &Key{public: public, m: func() *material { return m }}
 }
 
 // ID returns the key's ID, the "kid" of its tokens.
@@ -119,18 +122,19 @@ func (k *Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // sign makes the token of a claim set.
 func (k *Key) sign(payload []byte) (string, error) {
+	m := k.m()
 	enc := base64.RawURLEncoding
 	header := k.public.HeaderSegment()
 	b := make([]byte, 0, len(header)+2+enc.EncodedLen(len(payload))+enc.EncodedLen(64))
 	b = append(b, header...)
 	b = append(b, '.')
 	b = enc.AppendEncode(b, payload)
-	sig, err := k.m.method.Sign(string(b), k.m.key)
+	sig, err := m.method.Sign(string(b), m.key)
 	if err != nil {
 		return "", fmt.Errorf("issuer: signing: %w", err)
 	}
-	if k.m.remote {
-		if err := k.m.method.Verify(string(b), sig, k.m.signer.Public()); err != nil {
+	if m.remote {
+		if err := m.method.Verify(string(b), sig, m.signer.Public()); err != nil {
 			return "", errors.New("issuer: the signer returned a signature that does not verify")
 		}
 	}
