@@ -19,6 +19,8 @@
 package fiberadapter
 
 import (
+	"context"
+	"net/http"
 	"strconv"
 
 	"github.com/gofiber/fiber/v2"
@@ -210,7 +212,11 @@ func Endpoints(m *counterfoil.Manager) fiber.Handler {
 	if err != nil {
 		panic("fiberadapter: a Manager is required")
 	}
-	serve := adaptor.HTTPHandler(h)
+	// The request's context would be Fiber's own, which is used again for another request while what was derived from it still looks at
+	// it. Nothing is lost: it never ends, and the Manager bounds each of its steps.
+	serve := adaptor.HTTPHandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(context.Background()))
+	})
 	return func(c *fiber.Ctx) error {
 		if !httpadapter.Serves(c.Path()) {
 			return c.Next()
