@@ -7,7 +7,8 @@
 //
 // Cookies are set and collected changes are saved when the handlers have returned. A handler that returns an error, panics, or
 // answers a status of 500 or more discards what it set with [counterfoil.Field.Set]; increments, updates and pops have taken effect when they return,
-// whatever the answer. A body stream runs after that: save before you return it.
+// whatever the answer. What cannot be saved is not answered: the client gets the refusal in the handler's place, without its headers, and an upgrade
+// that it prepared does not happen. A body stream runs after that: save before you return it.
 //
 // # Fiber's reused buffers
 //
@@ -19,16 +20,14 @@
 package fiberadapter
 
 import (
-	"context"
-	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/gofiber/fiber/v2/utils"
+	"github.com/valyala/fasthttp"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 )
@@ -42,6 +41,10 @@ type Config struct {
 
 	// ErrorHandler answers a request that is refused; nil = [Refuse]. It must not tell a client which check failed.
 	ErrorHandler fiber.ErrorHandler
+
+	// Extractor says which credential of a request counts; nil = the bearer token or, if there is none, the session cookies. With
+	// both, they must be of one session.
+	Extractor Extractor
 }
 
 type key int
@@ -62,39 +65,64 @@ func New(cfg Config) fiber.Handler {
 		refuse = Refuse
 	}
 	return func(c *fiber.Ctx) error {
-		if cfg.Next != nil && cfg.Next(c) {
-			return c.Next()
+		if cfg.Next != nil && cfg.Next(c) || c.Context().UserValue(cfg.Manager) != nil {
+			return c.Next() // or mounted twice: one exchange, lest two of them renew beside each other
 		}
-		x, err := cfg.Manager.Begin(c.UserContext(), request(c))
+		x, err := cfg.Manager.Begin(c.UserContext(), request(c, cfg.Extractor))
 		if err != nil {
 			return refuse(c, err)
 		}
-		c.Locals(exchangeKey, x)
+		c.Context().SetUserValue(exchangeKey, x)
+		c.Context().SetUserValue(cfg.Manager, x)
+		before := headers.Get().(*fasthttp.ResponseHeader)
+		c.Response().Header.CopyTo(before)
 		failed := c.Next()
-		if failed != nil || c.Response().StatusCode() >= fiber.StatusInternalServerError {
-			x.Session().Discard()
-		}
-		cookies, err := x.Commit(c.UserContext())
-		if err != nil {
-			c.Response().Reset() // the handler's answer claims what did not happen
-			return refuse(c, err)
-		}
-		for _, cookie := range cookies {
-			c.Response().Header.Add(fiber.HeaderSetCookie, cookie.SetCookie())
-		}
-		if len(cookies) > 0 {
-			c.Set(fiber.HeaderCacheControl, "no-store")
-		}
-		if status, _ := counterfoil.Status(failed); status != 0 {
-			return refuse(c, failed) // or else the application's error handler would tell the client what failed
-		}
-		return failed
+		err = commit(c, x, failed, before, refuse)
+		headers.Put(before)
+		return err
 	}
 }
 
-// Refuse answers err with its status and a body that says no more than the status does.
+// headers are the headers of answers as they were before the handler; they are copied, never handed out.
+var headers = sync.Pool{New: func() any { return new(fasthttp.ResponseHeader) }}
+
+// commit closes the exchange when the handlers have returned.
+func commit(c *fiber.Ctx, x *counterfoil.Exchange, failed error, before *fasthttp.ResponseHeader, refuse fiber.ErrorHandler) error {
+	if failed != nil || c.Response().StatusCode() >= fiber.StatusInternalServerError {
+		x.Session().Discard()
+	}
+	cookies, err := x.Commit(c.UserContext())
+	if err == nil && failed != nil {
+		if status, _ := counterfoil.Status(failed); status != 0 {
+			err = failed // the application's error handler would tell the client what failed
+		}
+	}
+	if err != nil {
+		// The handler's answer claims what did not happen: all of it goes, with its Location, cookies, stream and upgrade. What others had set
+		// before it stays.
+		c.Response().Reset()
+		before.CopyTo(&c.Response().Header)
+		c.Context().Hijack(nil)
+	}
+	for _, cookie := range cookies {
+		c.Response().Header.Add(fiber.HeaderSetCookie, cookie.SetCookie())
+	}
+	if len(cookies) > 0 {
+		c.Set(fiber.HeaderCacheControl, "no-store")
+	}
+	if err != nil {
+		return refuse(c, err)
+	}
+	return failed
+}
+
+// Refuse answers err with its status and a body that says no more than the status does. An error that is not of this module is
+// answered with 500.
 func Refuse(c *fiber.Ctx, err error) error {
 	status, retryAfter := counterfoil.Status(err)
+	if status == 0 {
+		status = fiber.StatusInternalServerError
+	}
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	if status == fiber.StatusUnauthorized {
 		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
@@ -104,25 +132,6 @@ func Refuse(c *fiber.Ctx, err error) error {
 	}
 	c.Response().ResetBody()
 	return c.SendStatus(status)
-}
-
-// request hands out views of Fiber's buffers: Begin and Verify copy what they keep.
-func request(c *fiber.Ctx) counterfoil.Request {
-	var cookies []string
-	for _, h := range c.Request().Header.PeekAll(fiber.HeaderCookie) {
-		cookies = append(cookies, utils.UnsafeString(h))
-	}
-	return counterfoil.Request{
-		Method:        c.Method(),
-		Host:          utils.UnsafeString(c.Context().Host()), // never X-Forwarded-Host, which a client can send
-		Cookie:        cookies,
-		Authorization: c.Get(fiber.HeaderAuthorization),
-		Origin:        c.Get(fiber.HeaderOrigin),
-		FetchSite:     c.Get("Sec-Fetch-Site"),
-		FetchMode:     c.Get("Sec-Fetch-Mode"),
-		FetchDest:     c.Get("Sec-Fetch-Dest"),
-		Upgrade:       c.Get(fiber.HeaderUpgrade),
-	}
 }
 
 func exchange(c *fiber.Ctx) *counterfoil.Exchange {
@@ -177,9 +186,10 @@ func Require(c *fiber.Ctx) error {
 type VerifyConfig struct {
 	// CookieSuffix is that of the application which sets the cookies.
 	CookieSuffix string
-	// Next and ErrorHandler as in [Config].
+	// Next, ErrorHandler and Extractor as in [Config].
 	Next         func(*fiber.Ctx) bool
 	ErrorHandler fiber.ErrorHandler
+	Extractor    Extractor
 }
 
 // Verify makes the middleware of a service that only verifies: what passes carries a valid token of a session that has not been revoked, as far
@@ -197,30 +207,11 @@ func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
 		if cfg.Next != nil && cfg.Next(c) {
 			return c.Next()
 		}
-		v, err := counterfoil.Verify(c.UserContext(), guard, request(c), cfg.CookieSuffix)
+		v, err := counterfoil.Verify(c.UserContext(), guard, request(c, cfg.Extractor), cfg.CookieSuffix)
 		if err != nil {
 			return refuse(c, err)
 		}
-		c.Locals(verifiedKey, v)
+		c.Context().SetUserValue(verifiedKey, v)
 		return c.Next()
-	}
-}
-
-// Endpoints serves [httpadapter.Endpoints] where their paths are asked for, and passes everything else on: app.Use(fiberadapter.Endpoints(m)).
-func Endpoints(m *counterfoil.Manager) fiber.Handler {
-	h, err := httpadapter.Endpoints(m)
-	if err != nil {
-		panic("fiberadapter: a Manager is required")
-	}
-	// The request's context would be Fiber's own, which is used again for another request while what was derived from it still looks at
-	// it. Nothing is lost: it never ends, and the Manager bounds each of its steps.
-	serve := adaptor.HTTPHandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r.WithContext(context.Background()))
-	})
-	return func(c *fiber.Ctx) error {
-		if !httpadapter.Serves(c.Path()) {
-			return c.Next()
-		}
-		return serve(c)
 	}
 }

@@ -7,7 +7,10 @@
 //
 // Cookies are set and collected changes are saved when the answer's header is written, so a handler that streams saves before it
 // streams. An answer of status 500 or more, and a panic before the header, discard what was set with [counterfoil.Field.Set];
-// increments, updates and pops have taken effect when they return, whatever the answer.
+// increments, updates and pops have taken effect when they return, whatever the answer. What cannot be saved is not answered: the
+// client gets the refusal in the handler's place, without the headers that the handler had set.
+//
+// Whoever hijacks the connection writes the header himself: changes are saved before, cookies are not sent.
 //
 // # Compatibility
 //
@@ -19,6 +22,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/revocation"
@@ -51,22 +55,33 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if outer, ok := r.Context().Value(exchangeKey).(*response); ok && outer.m == cfg.Manager {
+				next.ServeHTTP(w, r) // mounted twice: one exchange, lest two of them renew beside each other
+				return
+			}
 			x, err := cfg.Manager.Begin(r.Context(), request(r))
 			if err != nil {
 				refuse(w, r, err)
 				return
 			}
-			r = r.WithContext(context.WithValue(r.Context(), exchangeKey, x))
-			out := &response{ResponseWriter: w, r: r, x: x, refuse: refuse}
-			next.ServeHTTP(out, r)
+			out := &response{ResponseWriter: w, m: cfg.Manager, x: x, refuse: refuse}
+			if h := w.Header(); len(h) > 0 {
+				out.before = h.Clone()
+			}
+			out.r = r.WithContext(context.WithValue(r.Context(), exchangeKey, out))
+			next.ServeHTTP(out, out.r)
 			out.commit(http.StatusOK) // a handler that wrote nothing answers 200
 		})
 	}, nil
 }
 
-// Refuse answers err with its status and a body that says no more than the status does.
+// Refuse answers err with its status and a body that says no more than the status does. An error that is not of this module is
+// answered with 500.
 func Refuse(w http.ResponseWriter, _ *http.Request, err error) {
 	status, retryAfter := counterfoil.Status(err)
+	if status == 0 {
+		status = http.StatusInternalServerError
+	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	if status == http.StatusUnauthorized {
@@ -83,21 +98,34 @@ func request(r *http.Request) counterfoil.Request {
 		Method:        r.Method,
 		Host:          r.Host,
 		Cookie:        r.Header["Cookie"],
-		Authorization: r.Header.Get("Authorization"),
-		Origin:        r.Header.Get("Origin"),
-		FetchSite:     r.Header.Get("Sec-Fetch-Site"),
-		FetchMode:     r.Header.Get("Sec-Fetch-Mode"),
-		FetchDest:     r.Header.Get("Sec-Fetch-Dest"),
-		Upgrade:       r.Header.Get("Upgrade"),
+		Authorization: header(r, "Authorization"),
+		Origin:        header(r, "Origin"),
+		FetchSite:     header(r, "Sec-Fetch-Site"),
+		FetchMode:     header(r, "Sec-Fetch-Mode"),
+		FetchDest:     header(r, "Sec-Fetch-Dest"),
+		Upgrade:       header(r, "Upgrade"),
+	}
+}
+
+// header returns the values of a header as one list (RFC 9110, section 5.3). To look at the first one only would let whoever can plant a
+// second decide which one counts.
+func header(r *http.Request, name string) string {
+	switch values := r.Header[name]; len(values) {
+	case 0:
+		return ""
+	case 1:
+		return values[0]
+	default:
+		return strings.Join(values, ", ")
 	}
 }
 
 func exchange(r *http.Request) *counterfoil.Exchange {
-	x, ok := r.Context().Value(exchangeKey).(*counterfoil.Exchange)
+	w, ok := r.Context().Value(exchangeKey).(*response)
 	if !ok {
 		panic("httpadapter: no session: the middleware made by New is not in front of this handler")
 	}
-	return x
+	return w.x
 }
 
 // Session returns the session of the request. It panics if the middleware is not in front of the handler.
@@ -108,8 +136,8 @@ func Verified(r *http.Request) token.Verified {
 	if v, ok := r.Context().Value(verifiedKey).(token.Verified); ok {
 		return v
 	}
-	if x, ok := r.Context().Value(exchangeKey).(*counterfoil.Exchange); ok {
-		return x.Verified()
+	if w, ok := r.Context().Value(exchangeKey).(*response); ok {
+		return w.x.Verified()
 	}
 	return token.Verified{}
 }

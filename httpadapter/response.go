@@ -3,6 +3,8 @@ package httpadapter
 import (
 	"bufio"
 	"context"
+	"io"
+	"maps"
 	"net"
 	"net/http"
 
@@ -12,9 +14,12 @@ import (
 // response closes the exchange when the header is about to be written.
 type response struct {
 	http.ResponseWriter
-	r       *http.Request
-	x       *counterfoil.Exchange
-	refuse  func(http.ResponseWriter, *http.Request, error)
+	m      *counterfoil.Manager
+	r      *http.Request
+	x      *counterfoil.Exchange
+	refuse func(http.ResponseWriter, *http.Request, error)
+	before http.Header // what whoever is in front had set when the request arrived
+
 	done    bool
 	refused bool // another answer has been written in the handler's place
 }
@@ -31,8 +36,7 @@ func (w *response) commit(status int) bool {
 	// What the handler did has happened, so it is saved even if the client has gone.
 	cookies, err := w.x.Commit(context.WithoutCancel(w.r.Context()))
 	if err != nil {
-		w.refused = true
-		w.refuse(w.ResponseWriter, w.r, err)
+		w.answer(err)
 		return false
 	}
 	for _, c := range cookies {
@@ -44,8 +48,19 @@ func (w *response) commit(status int) bool {
 	return true
 }
 
+// answer refuses in the handler's place. What the handler said of its own answer, such as Location, Content-Encoding or cookies, goes;
+// what others had set before it stays.
+func (w *response) answer(err error) {
+	w.refused = true
+	h := w.Header()
+	clear(h)
+	maps.Copy(h, w.before)
+	w.refuse(w.ResponseWriter, w.r, err)
+}
+
+// WriteHeader passes informational answers on; 101 is none of them, it is the last word of HTTP on its connection.
 func (w *response) WriteHeader(status int) {
-	if status >= 200 && !w.commit(status) {
+	if (status >= 200 || status == http.StatusSwitchingProtocols) && !w.commit(status) {
 		return
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -56,6 +71,22 @@ func (w *response) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	return w.ResponseWriter.Write(b)
+}
+
+// WriteString spares io.WriteString a copy.
+func (w *response) WriteString(s string) (int, error) {
+	if !w.commit(http.StatusOK) {
+		return len(s), nil
+	}
+	return io.WriteString(w.ResponseWriter, s)
+}
+
+// ReadFrom leaves it to the server how a file gets into the connection, once the header is written.
+func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	if w.done && !w.refused {
+		return io.Copy(w.ResponseWriter, src)
+	}
+	return io.Copy(struct{ io.Writer }{w}, src)
 }
 
 // FlushError lets handlers stream through [http.ResponseController].
@@ -69,10 +100,23 @@ func (w *response) FlushError() error {
 // Flush lets handlers stream through [http.Flusher].
 func (w *response) Flush() { _ = w.FlushError() }
 
-// Hijack hands the connection over. Nothing can be saved with the header any more, so it is done now; cookies cannot be set.
+// Hijack hands the connection over. Nothing can be saved with the header any more, so it is done now. Whoever hijacks writes the header, so
+// it carries no cookies of ours, and nothing is renewed that could not be handed out.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.commit(http.StatusSwitchingProtocols)
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+	if !w.done {
+		if err := w.x.Session().Save(context.WithoutCancel(w.r.Context())); err != nil {
+			w.done = true
+			w.answer(err)
+			return nil, nil, err
+		}
+	} else if w.refused {
+		return nil, nil, http.ErrHijacked
+	}
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.done = true
+	}
+	return conn, rw, err
 }
 
 // Unwrap serves [http.ResponseController] for deadlines.

@@ -1,0 +1,105 @@
+package fiberadapter
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/utils"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/httpadapter"
+)
+
+// Endpoints serves [httpadapter.Endpoints] where their paths are asked for, and passes everything else on: app.Use(fiberadapter.Endpoints(m)).
+func Endpoints(m *counterfoil.Manager) fiber.Handler {
+	h, err := httpadapter.Endpoints(m)
+	if err != nil {
+		panic("fiberadapter: a Manager is required")
+	}
+	return func(c *fiber.Ctx) error {
+		if !httpadapter.Serves(c.Path()) {
+			return c.Next()
+		}
+		serve(c, h)
+		return nil
+	}
+}
+
+// serve runs a net/http handler. Fiber's own adaptor cannot stream, hands out strings that point into its buffers, and answers 500 for
+// a request line that net/url does not like.
+func serve(c *fiber.Ctx, h http.Handler) {
+	w := &bridge{c: c, header: http.Header{}}
+	h.ServeHTTP(w, convert(c))
+	w.WriteHeader(http.StatusOK)
+}
+
+// convert copies the request, except for its body, which is valid while the handler runs.
+func convert(c *fiber.Ctx) *http.Request {
+	r := &http.Request{
+		Method:     utils.CopyString(c.Method()),
+		URL:        &url.URL{Path: utils.CopyString(c.Path()), RawQuery: string(c.Request().URI().QueryString())},
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     http.Header{},
+		Host:       string(c.Context().Host()),
+		RemoteAddr: c.Context().RemoteAddr().String(),
+		TLS:        c.Context().TLSConnectionState(),
+	}
+	body := c.Request().Body()
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	r.RequestURI = r.URL.RequestURI()
+	cookies := all(c, fiber.HeaderCookie)
+	for i, v := range cookies {
+		cookies[i] = utils.CopyString(v)
+	}
+	c.Request().Header.VisitAll(func(k, v []byte) {
+		name := http.CanonicalHeaderKey(string(k))
+		r.Header[name] = append(r.Header[name], string(v))
+	})
+	if len(cookies) > 0 {
+		r.Header["Cookie"] = cookies // as they came; the walk above spells them anew
+	}
+	return r.WithContext(c.UserContext())
+}
+
+// bridge writes a net/http answer into Fiber's.
+type bridge struct {
+	c      *fiber.Ctx
+	header http.Header
+	wrote  bool
+}
+
+var _ httpadapter.Streamer = (*bridge)(nil)
+
+func (w *bridge) Header() http.Header { return w.header }
+
+func (w *bridge) WriteHeader(status int) {
+	if w.wrote || status < 200 {
+		return
+	}
+	w.wrote = true
+	w.c.Status(status)
+	h := &w.c.Response().Header
+	for name, values := range w.header {
+		h.Del(name)
+		for _, v := range values {
+			h.Add(name, v)
+		}
+	}
+}
+
+func (w *bridge) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.c.Write(b)
+}
+
+// Stream leaves the body to a function that runs when the handler has returned, which is how fasthttp streams.
+func (w *bridge) Stream(produce func(*bufio.Writer)) {
+	w.WriteHeader(http.StatusOK)
+	w.c.Context().SetBodyStreamWriter(produce)
+}

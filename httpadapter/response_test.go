@@ -1,0 +1,180 @@
+package httpadapter_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/internal/rig"
+)
+
+// ended makes what the handler has set unsaveable.
+func ended(t *testing.T, r *rig.Rig, req *http.Request) {
+	t.Helper()
+	_ = note.Set(httpadapter.Session(req), "late")
+	if err := r.End(req.Context(), httpadapter.Session(req).ID()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for name, last := range map[string]func(http.ResponseWriter){
+		"silent":  func(http.ResponseWriter) {},
+		"status":  func(w http.ResponseWriter) { w.WriteHeader(302) },
+		"body":    func(w http.ResponseWriter) { _, _ = w.Write([]byte("saved")) },
+		"string":  func(w http.ResponseWriter) { _, _ = io.WriteString(w, "saved") },
+		"file":    func(w http.ResponseWriter) { _, _ = io.Copy(w, strings.NewReader("saved")) },
+		"stream":  func(w http.ResponseWriter) { w.(http.Flusher).Flush(); _, _ = w.Write([]byte("saved")) },
+		"control": func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
+		"upgrade": func(w http.ResponseWriter) { w.WriteHeader(101) },
+		"hijack": func(w http.ResponseWriter) {
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				conn.Close()
+				t.Error("the connection of a refused request was handed over")
+			}
+			http.Error(w, "upgrade failed", 500)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sessions, err := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+			if err != nil {
+				t.Fatal(err)
+			}
+			inner := sessions(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if req.Method == "POST" {
+					_ = httpadapter.Login(req, "alice", counterfoil.LoginOptions{})
+					return
+				}
+				ended(t, r, req)
+				h := w.Header()
+				h.Set("Location", "/paid")
+				h.Set("Content-Encoding", "gzip")
+				h.Set("Content-Length", "5")
+				h.Add("Set-Cookie", "paid=yes")
+				h.Set("Content-Security-Policy", "default-src *")
+				last(w)
+			}))
+			h := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				w.Header().Set("Content-Security-Policy", "default-src 'none'")
+				inner.ServeHTTP(w, req)
+			})
+			srv := httptest.NewServer(h)
+			defer srv.Close()
+			res, err := http.Post(srv.URL, "", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL, nil)
+			for _, c := range res.Cookies() {
+				req.AddCookie(c)
+			}
+			res, err = http.DefaultTransport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			if res.StatusCode != 401 || string(body) != "Unauthorized\n" || res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%d %q %v", res.StatusCode, body, res.Header)
+			}
+			if res.Header.Get("Location") != "" || res.Header.Get("Content-Encoding") != "" || len(res.Cookies()) > 0 {
+				t.Errorf("the handler's header is still there: %v", res.Header)
+			}
+			if got := res.Header["Content-Security-Policy"]; len(got) != 1 || got[0] != "default-src 'none'" {
+				t.Errorf("what others had set is %q", got)
+			}
+		})
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+func TestUpgradeCarriesCookies(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+	srv := httptest.NewServer(sessions(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_ = note.Set(httpadapter.Session(req), "before")
+		w.Header().Set("Upgrade", "test")
+		w.Header().Set("Connection", "Upgrade")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.Close()
+	})))
+	defer srv.Close()
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL, nil)
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "test")
+	res, err := srv.Client().Transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 101 || len(res.Cookies()) != 2 {
+		t.Errorf("%d with %d cookies, want 101 and the two of the session that it began", res.StatusCode, len(res.Cookies()))
+	}
+}
+
+func TestPanics(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	srv, c := app(t, r.Manager, func(mux *http.ServeMux) {
+		mux.HandleFunc("GET /after", func(w http.ResponseWriter, req *http.Request) {
+			_ = note.Set(httpadapter.Session(req), "after")
+			_, _ = w.Write([]byte("some"))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		})
+		mux.HandleFunc("GET /before", func(w http.ResponseWriter, req *http.Request) {
+			_ = note.Set(httpadapter.Session(req), "before")
+			panic(http.ErrAbortHandler)
+		})
+		mux.HandleFunc("GET /note", func(w http.ResponseWriter, req *http.Request) {
+			v, _, _ := note.Get(req.Context(), httpadapter.Session(req))
+			_, _ = io.WriteString(w, v)
+		})
+	})
+	do(t, c, "POST", srv.URL+"/login")
+	for _, path := range []string{"/after", "/before"} {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+path, nil)
+		res, err := c.Do(req)
+		if err == nil {
+			_, err = io.ReadAll(res.Body)
+			res.Body.Close()
+		}
+		if err == nil {
+			t.Errorf("%s: the client did not notice that the handler broke off", path)
+		}
+		if _, body, _ := do(t, c, "GET", srv.URL+"/note"); body != "after" {
+			t.Errorf("%s: the note is %q, want what was saved with the header", path, body)
+		}
+	}
+}
+
+func TestMountedTwice(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+	w := httptest.NewRecorder()
+	sessions(sessions(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		_, _ = visits.Incr(req.Context(), httpadapter.Session(req), 1)
+	}))).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if got := len(w.Result().Cookies()); got != 2 {
+		t.Errorf("%d cookies, want 2", got)
+	}
+}
+
+func TestRefuseUnknownError(t *testing.T) {
+	w := httptest.NewRecorder()
+	httpadapter.Refuse(w, httptest.NewRequest("GET", "/", nil), errors.New("database password is hunter2"))
+	if w.Code != 500 || w.Body.String() != "Internal Server Error\n" {
+		t.Errorf("%d %q", w.Code, w.Body)
+	}
+}

@@ -1,0 +1,47 @@
+package httpadapter
+
+import (
+	"bufio"
+	"net/http"
+)
+
+// Streamer is a ResponseWriter of a server that writes a streamed body after the handler has returned, as fasthttp does. The function
+// ends when it wants to, or when flushing fails because the client has gone.
+type Streamer interface {
+	Stream(produce func(*bufio.Writer))
+}
+
+// stream writes the header and then a body that comes bit by bit: here, or where the server wants it.
+func stream(w http.ResponseWriter, produce func(*bufio.Writer)) {
+	w.WriteHeader(http.StatusOK)
+	for u := w; ; {
+		if s, ok := u.(Streamer); ok {
+			s.Stream(produce)
+			return
+		}
+		wrapped, ok := u.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		u = wrapped.Unwrap()
+	}
+	control := http.NewResponseController(w)
+	if control.Flush() != nil {
+		return
+	}
+	produce(bufio.NewWriterSize(flusher{w, control}, 4<<10))
+}
+
+// flusher sends what it is given at once. It sits below a buffer, so that a flush of the buffer is one of the connection.
+type flusher struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (f flusher) Write(b []byte) (int, error) {
+	n, err := f.w.Write(b)
+	if err != nil {
+		return n, err
+	}
+	return n, f.control.Flush()
+}
