@@ -145,6 +145,7 @@ func (c Config) check() error {
 // log and one that keeps the log's heartbeat, until Close.
 type Manager struct {
 	issuerName    string
+	audience      string
 	issuer        *issuer.Issuer
 	ring          *issuer.Ring
 	keys          *token.KeySet
@@ -167,6 +168,9 @@ type Manager struct {
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
+
+	mu     sync.Mutex
+	untold []revocation.Entry // revocations that the log has not taken yet: the heartbeat tries again
 }
 
 // New makes a Manager and starts to follow the revocation log. ctx bounds the start only.
@@ -176,6 +180,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{
 		issuerName:    cfg.Issuer,
+		audience:      cfg.Audience,
 		ring:          cfg.Keys,
 		store:         bounded{cfg.Store, cfg.Log, cfg.timeout()},
 		cookies:       newCookieNames(cfg.CookieSuffix, cfg.InsecurePlainCookies),
@@ -262,16 +267,17 @@ func (m *Manager) beat(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-m.keys.Missed(): // a token by a key that the ring has got meanwhile
 		case <-tick.C:
+			err := m.beatOnce(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil && !failing {
+				m.log.WarnContext(ctx, "counterfoil: heartbeat of the revocation log failed; verifiers will find their lists stale", "error", err)
+			}
+			failing = err != nil
 		}
-		err := m.store.Append(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil && !failing {
-			m.log.WarnContext(ctx, "counterfoil: heartbeat of the revocation log failed; verifiers will find their lists stale", "error", err)
-		}
-		failing = err != nil
 		if err := m.keys.Replace(m.ring.Public()...); err != nil {
 			m.log.ErrorContext(ctx, "counterfoil: signing keys not taken over", "error", err)
 		}

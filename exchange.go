@@ -3,6 +3,7 @@ package counterfoil
 import (
 	"context"
 	"errors"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -38,6 +39,7 @@ type Exchange struct {
 	session  *Session
 	refresh  string // the refresh token of the cookie, if there is one
 	cookie   bool   // the credential came as a cookie, or there was none
+	foreign  bool   // the cookies are another application's: neither used nor cleared
 	barred   error
 	refusal  error
 	tokens   Tokens // made on arrival
@@ -54,7 +56,7 @@ type Exchange struct {
 //   - a bearer token that is refused, with the reason; [token.ErrInvalid] also if bearer and cookie are not of one session;
 //   - [revocation.ErrStale], [ErrUnavailable]: it cannot be known who is asking.
 func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
-	x := &Exchange{m: m, arrived: time.Now(), cookie: true}
+	x := &Exchange{m: m, arrived: m.now(), cookie: true}
 	if foreign(r) && !(safe(r) && r.Method == "GET" && r.FetchMode == "navigate" && r.FetchDest == "document") {
 		x.barred = ErrCrossSite
 	}
@@ -103,11 +105,17 @@ func (x *Exchange) judge(ctx context.Context, access string) error {
 	if access == "" && x.refresh == "" {
 		return nil
 	}
+	if _, ours := x.m.sealer.open(x.refresh); ours != nil {
+		x.foreign = true // unless the access token says otherwise
+	}
 	err := error(token.ErrInvalid)
 	if access != "" && len(access) <= token.MaxCookieLen {
 		x.verified, err = x.m.guard.Check(ctx, access)
 	}
 	var expired *token.ExpiredError
+	if !errors.Is(err, token.ErrInvalid) {
+		x.foreign = false
+	}
 	switch {
 	case err == nil:
 		x.session = x.m.Open(x.verified)
@@ -135,6 +143,9 @@ func (x *Exchange) revive(ctx context.Context, refusal error) error {
 	switch {
 	case err == nil, errors.Is(err, ErrSuperseded):
 		x.session, x.tokens, x.refusal = s, tokens, nil
+		if !tokens.Access.IsZero() {
+			x.verified, _ = x.m.guard.Check(ctx, tokens.Access.Reveal())
+		}
 	case errors.Is(err, ErrReuse), errors.Is(err, ErrNotFound), errors.Is(err, token.ErrInvalid):
 		x.refusal = err
 	default:
@@ -146,7 +157,7 @@ func (x *Exchange) revive(ctx context.Context, refusal error) error {
 // Session returns the session of the request; a new one for a request of nobody.
 func (x *Exchange) Session() *Session { return x.session }
 
-// Verified returns the access token that came with the request, if it is good now.
+// Verified returns the access token that came with the request, if it is good now, or the one that was made in its place on arrival.
 func (x *Exchange) Verified() token.Verified { return x.verified }
 
 // Refusal says why a credential that came with the request did not count, nil if none came or it did.
@@ -158,11 +169,12 @@ func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) 
 	if err != nil {
 		return err
 	}
-	x.session, x.tokens, x.clear = s, Tokens{}, false
+	x.session, x.verified, x.tokens, x.clear = s, token.Verified{}, Tokens{}, false
 	return nil
 }
 
-// Logout ends the session of the request and has its cookies removed. Without one it only has the cookies removed.
+// Logout ends the session of the request and has its cookies removed. Without one it only has the cookies removed, unless
+// they are another application's. After a bearer token it leaves all cookies alone.
 func (x *Exchange) Logout(ctx context.Context) error {
 	return x.leave(ctx, func(s *Session) error { return x.m.End(ctx, s.ID()) })
 }
@@ -187,7 +199,7 @@ func (x *Exchange) leave(ctx context.Context, end func(*Session) error) error {
 	x.session.note(ErrNotFound)
 	x.session.issued = nil
 	x.session.mu.Unlock()
-	x.clear, x.tokens = x.barred == nil, Tokens{}
+	x.clear, x.tokens = x.cookie && x.barred == nil && !x.foreign, Tokens{}
 	return nil
 }
 
@@ -224,7 +236,10 @@ func (m *Manager) RefreshCookies(ctx context.Context, r Request) ([]Cookie, erro
 	access, refresh := m.cookies.find(r.Cookie)
 	var beside token.Verified
 	if access != "" && len(access) <= token.MaxCookieLen {
-		beside, _ = m.guard.Check(ctx, access)
+		var err error
+		if beside, err = m.guard.Check(ctx, access); errors.Is(err, revocation.ErrStale) {
+			return nil, err // reuse is not judged without knowing what came beside it
+		}
 	}
 	_, tokens, err := m.Refresh(ctx, strings.Clone(refresh), beside)
 	if err != nil {
@@ -249,7 +264,7 @@ func (x *Exchange) renew(ctx context.Context) Tokens {
 	if err != nil || t.session != x.verified.Session() {
 		return Tokens{}
 	}
-	_, tokens, err := x.m.renew(ctx, t, Presented{Quiet: true, OnlyCurrent: time.Since(x.arrived) > x.m.window})
+	_, tokens, err := x.m.renew(ctx, t, Presented{Quiet: true, OnlyCurrent: x.m.now().Sub(x.arrived) > x.m.window})
 	switch {
 	case err == nil:
 		return tokens
@@ -292,14 +307,14 @@ func bearerToken(header string) (string, bool) {
 }
 
 // Verify decides for a service that only verifies: it takes the bearer token or, if there is none, the session cookie with the given
-// suffix, and has guard check it. [token.ErrInvalid] if there is no credential, or two; [ErrCrossSite] as for [Manager.Begin].
+// suffix, by its plain name on loopback only, and has guard check it. [token.ErrInvalid] if there is no credential, or two; [ErrCrossSite] as for [Manager.Begin].
 func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix string) (token.Verified, error) {
 	if bearer, ok := bearerToken(r.Authorization); ok {
 		return guard.Check(ctx, bearer)
 	}
 	access, _ := newCookieNames(suffix, false).find(r.Cookie)
-	if access == "" {
-		// An application on loopback may run with plain names; which of the two came makes no difference to a verifier.
+	if access == "" && loopback(r.Host) {
+		// On loopback an application may run with plain names. Elsewhere a sibling domain could plant them.
 		access, _ = newCookieNames(suffix, true).find(r.Cookie)
 	}
 	if access == "" || len(access) > token.MaxCookieLen {
@@ -309,6 +324,15 @@ func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix stri
 		return token.Verified{}, ErrCrossSite
 	}
 	return guard.Check(ctx, access)
+}
+
+// loopback says whether a Host header names this machine.
+func loopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // Status returns the HTTP status that an error of this module is answered with, and the seconds after which to try again (0: never).

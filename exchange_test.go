@@ -314,6 +314,57 @@ func TestRefreshCookies(t *testing.T) {
 	}
 }
 
+func TestPlainNamesCountOnLoopbackOnly(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	_, tokens := login(t, r, "alice")
+	for host, want := range map[string]error{
+		"localhost:3000": nil, "127.0.0.1:3000": nil, "[::1]:3000": nil, "LOCALHOST": nil,
+		"app.test": token.ErrInvalid, "": token.ErrInvalid, "localhost.evil.test": token.ErrInvalid, "10.0.0.1": token.ErrInvalid,
+	} {
+		in := counterfoil.Request{Method: "GET", Host: host, Cookie: []string{"session=" + tokens.Access.Reveal()}}
+		if _, err := counterfoil.Verify(t.Context(), r.Guard(), in, ""); !errors.Is(err, want) {
+			t.Errorf("host %q: %v, want %v", host, err, want)
+		}
+	}
+}
+
+// TestCookiesOfOthersStay shows what a logout does not clear.
+func TestCookiesOfOthersStay(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	stranger := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Audience = "another" })
+	_, theirs := login(t, stranger, "alice")
+	_, ours := login(t, r, "alice")
+	logout := func(x *counterfoil.Exchange) error { return x.Logout(ctx) }
+	if got, _ := setCookies(t, r, counterfoil.Request{Cookie: []string{cookies(theirs)}}, logout); len(got) != 0 {
+		t.Errorf("another application's: cleared %q", got)
+	}
+	if got, _ := setCookies(t, r, counterfoil.Request{Authorization: "Bearer " + ours.Access.Reveal()}, logout); len(got) != 0 {
+		t.Errorf("after a bearer token: cleared %q", got)
+	}
+	if got, _ := setCookies(t, r, counterfoil.Request{Cookie: []string{cookies(ours)}}, logout); len(got) != 2 {
+		t.Errorf("our own, of a session that has ended: cleared %q", got)
+	}
+}
+
+// TestReuseIsNotJudgedInTheDark presents a refresh token beside an access token of which it cannot be known whether it is good.
+func TestReuseIsNotJudgedInTheDark(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	_, tokens := login(t, r, "alice")
+	// A Manager that follows no log and has nobody to ask, on the same store: its list is stale for ever.
+	cfg := r.Config
+	cfg.Store, cfg.Log = struct{ counterfoil.Store }{r.Config.Store}, r.Faults
+	dark, err := counterfoil.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dark.Close()
+	in := counterfoil.Request{Method: "POST", Cookie: []string{cookies(tokens)}}
+	if _, err := dark.RefreshCookies(t.Context(), in); !errors.Is(err, revocation.ErrStale) {
+		t.Errorf("%v, want ErrStale", err)
+	}
+}
+
 func TestStatus(t *testing.T) {
 	for err, want := range map[error]int{
 		nil:                                      0,

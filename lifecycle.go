@@ -7,7 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -28,8 +28,9 @@ type LoginOptions struct {
 // Login begins a session of subject under a new ID, and ends the one it replaces, if from is one. The caller has made sure
 // that it is subject who asks. The tokens are in [Session.Issued].
 //
-// No acknowledged write of a carried field is lost: the old record is frozen before it is copied. On an error nothing
-// is known to have begun; the login may be repeated with the same from.
+// What the request has set and not yet saved is saved first, so that a [ErrConflict] shows before anything else happens. No acknowledged
+// write of a carried field is lost: the old record is frozen before it is copied. After an error the login may be repeated with the same from,
+// and goes on where it stopped; the old session takes no writes any more.
 func (m *Manager) Login(ctx context.Context, from *Session, subject string, opt LoginOptions) (*Session, error) {
 	if err := checkSubject(subject); err != nil {
 		return nil, err
@@ -37,65 +38,87 @@ func (m *Manager) Login(ctx context.Context, from *Session, subject string, opt 
 	if len(opt.Device) > 256 {
 		return nil, errors.New("counterfoil: LoginOptions.Device is longer than 256 bytes")
 	}
-	if from != nil && from.barred != nil {
-		return nil, from.barred
-	}
-	fields, old, err := m.leave(ctx, from)
-	if err != nil {
-		return nil, err
-	}
 	r := NewRecord{
 		Subject: subject, Idle: m.idleLife, Absolute: m.absoluteLife, Login: true, Device: opt.Device, Cap: m.maxSessions,
 	}
-	for _, name := range opt.Carry {
-		if v, ok := fields[name]; ok {
-			r.Ops = append(r.Ops, Op{Kind: OpSet, Name: name, Value: v})
+	return m.replace(ctx, from, func(old Record) NewRecord {
+		for _, name := range opt.Carry {
+			if v, ok := old.Fields[name]; ok {
+				r.Ops = append(r.Ops, Op{Kind: OpSet, Name: name, Value: v})
+			}
 		}
-	}
-	s := &Session{m: m}
-	if _, err := m.create(ctx, s, r); err != nil {
-		return nil, err
-	}
-	if !old.IsZero() {
-		if err := m.End(ctx, old); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+		return r
+	})
 }
 
-// leave freezes the session that a login replaces and returns its last fields, with what this request had still to save, and its ID.
-func (m *Manager) leave(ctx context.Context, from *Session) (map[string][]byte, token.SessionID, error) {
+// replace begins the session that next makes of the old one, and ends the old one: freeze, create, end. Whatever was done when it
+// fails is not undone and not done again by the next try with the same from.
+func (m *Manager) replace(ctx context.Context, from *Session, next func(old Record) NewRecord) (*Session, error) {
 	if from == nil {
-		return nil, token.SessionID{}, nil
+		from = m.Anonymous()
+	}
+	if from.m != m {
+		return nil, errors.New("counterfoil: the session to replace is of another Manager")
+	}
+	if from.barred != nil {
+		return nil, from.barred
 	}
 	from.mu.Lock()
 	defer from.mu.Unlock()
-	fields := map[string][]byte{}
-	if !from.id.IsZero() && !from.ended {
-		r, err := m.store.Freeze(ctx, from.ref())
-		switch {
-		case errors.Is(err, ErrNotFound): // it ended meanwhile: nothing comes along
-			from.pending = nil
-		case err != nil:
-			return nil, token.SessionID{}, err
-		default:
-			maps.Copy(fields, r.Fields)
+	old, err := m.leave(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	r := next(old)
+	s := from.successor
+	if s == nil || s.subject != r.Subject {
+		s = &Session{m: m, subject: r.Subject}
+		if _, err := m.create(ctx, s, r); err != nil {
+			return nil, err
+		}
+		from.successor = s
+	}
+	if !from.id.IsZero() {
+		if err := m.End(ctx, from.id); err != nil {
+			return nil, err
 		}
 	}
-	for _, op := range from.pending {
-		if op.Kind == OpSet {
-			fields[op.Name] = op.Value
-		} else {
-			delete(fields, op.Name)
-		}
-	}
-	old := from.id
 	from.ended, from.pending, from.fields, from.seen = true, nil, nil, nil
-	return fields, old, nil
+	return s, nil
 }
 
-// create stores a record under a new ID, makes s its session and gives it tokens. The caller holds the lock of s.
+// leave saves what the request has set, freezes the record and returns it: the last state it will ever have. For a session that is not
+// stored it returns what would have been. The caller holds the lock of from.
+func (m *Manager) leave(ctx context.Context, from *Session) (Record, error) {
+	switch {
+	case from.ended || from.successor != nil:
+		return Record{}, nil
+	case from.id.IsZero():
+		r := Record{Fields: map[string][]byte{}}
+		for _, op := range from.pending {
+			if op.Kind == OpSet {
+				r.Fields[op.Name] = op.Value
+			}
+		}
+		return r, nil
+	}
+	var r Record
+	var err error
+	if len(from.pending) > 0 {
+		_, err = from.apply(ctx)
+	}
+	if err == nil || errors.Is(err, ErrNotFound) {
+		// A try before this one may have frozen it: then it takes no save, and can still be copied.
+		from.ended = false
+		r, err = m.store.Freeze(ctx, from.ref())
+	}
+	if errors.Is(err, ErrNotFound) { // it ended meanwhile: nothing comes along
+		return Record{}, nil
+	}
+	return r, err
+}
+
+// create stores a record under a new ID, makes s its session and gives it tokens. The caller holds the lock of s, or nobody else has s.
 func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created, error) {
 	id, err := newSessionID(r.Subject)
 	if err != nil {
@@ -108,7 +131,8 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 	}
 	if len(c.Evicted) > 0 {
 		if err := m.announceSessions(ctx, c.At, c.Evicted); err != nil {
-			return Created{}, err
+			// They have ended, and the heartbeat goes on telling; the login is not to blame.
+			m.log.WarnContext(ctx, "counterfoil: sessions ended by the cap are not yet announced to verifiers", "sessions", len(c.Evicted), "error", err)
 		}
 	}
 	g := grant{generation: 1, at: c.At, expires: c.Expires, idleEnds: min(c.At+r.Idle.Milliseconds(), c.Expires), pair: true}
@@ -120,7 +144,10 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 		return Created{}, err
 	}
 	// The client has not got the tokens yet: generation 0 confirms nothing.
-	s.id, s.subject, s.authTime, s.issued = id, r.Subject, milli(g.authTime), &tokens
+	s.id, s.issued = id, &tokens
+	if r.Login { // then s is new, and nobody else has it
+		s.authTime = milli(g.authTime)
+	}
 	return c, nil
 }
 
@@ -179,16 +206,55 @@ func (m *Manager) Sessions(ctx context.Context, subject string) ([]Record, error
 	return m.store.Sessions(ctx, subject)
 }
 
-// announce appends to the log and, at once, to this process's own list.
+// announce appends to the log and, at once, to this process's own list. What the log does not take now the heartbeat
+// appends later: a caller that does not repeat the step must not leave a verifier ignorant.
 func (m *Manager) announce(ctx context.Context, entries ...revocation.Entry) error {
 	err := m.store.Append(ctx, entries...)
+	if err != nil {
+		m.mu.Lock()
+		m.untold = append(m.untold, entries...)
+		if over := len(m.untold) - maxUntold; over > 0 {
+			m.untold = slices.Clone(m.untold[over:])
+		}
+		m.mu.Unlock()
+	}
 	for _, e := range entries {
-		// Whatever became of the log, the sessions have ended: this process refuses their tokens from now on.
-		err = errors.Join(err, m.list.Add(e))
+		// Whatever became of the log, the sessions have ended: this process refuses their tokens from now on. A list that is full has
+		// verifiers ask, which is as good.
+		if full := m.list.Add(e); full != nil && !errors.Is(full, revocation.ErrFull) {
+			err = errors.Join(err, full)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("counterfoil: session ended, but not announced to verifiers: %w", err)
 	}
+	return nil
+}
+
+// maxUntold bounds what is kept for a log that cannot be reached.
+const maxUntold = 1 << 14
+
+// beatOnce keeps the heartbeat and appends what the log did not take before.
+func (m *Manager) beatOnce(ctx context.Context) error {
+	if err := m.store.Append(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	if len(m.untold) == 0 {
+		m.mu.Unlock()
+		return nil
+	}
+	horizon := m.now().Add(-revocation.Horizon).UnixMilli()
+	m.untold = slices.DeleteFunc(m.untold, func(e revocation.Entry) bool { return !e.Permanent() && e.At <= horizon })
+	some := slices.Clone(m.untold[:min(len(m.untold), 256)])
+	m.mu.Unlock()
+	if err := m.store.Append(ctx, some...); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// Others may have been added, and the oldest dropped, meanwhile.
+	m.untold = slices.DeleteFunc(m.untold, func(e revocation.Entry) bool { return slices.Contains(some, e) })
 	return nil
 }
 

@@ -126,7 +126,7 @@ func (m *Manager) Refresh(ctx context.Context, refresh string, beside token.Veri
 	if err != nil {
 		return nil, Tokens{}, err
 	}
-	return m.renew(ctx, t, Presented{Beside: beside.Valid() && beside.Session() == t.session})
+	return m.renew(ctx, t, Presented{Beside: m.ours(beside) && beside.Session() == t.session})
 }
 
 // renew has the store judge t, as how says, and makes the tokens that the verdict grants.
@@ -146,7 +146,11 @@ func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented) (*Se
 		m.log.WarnContext(ctx, "counterfoil: refresh token reused, session ended", "session", m.blur(t.session))
 		return nil, Tokens{}, errors.Join(ErrReuse, m.announce(ctx, revocation.Entry{Kind: revocation.KindSession, At: r.At, Session: t.session}))
 	}
-	if r.Subject != "" && m.list.SubjectNotBefore(token.SubjectHash(m.issuerName, r.Subject)) >= r.Created {
+	notBefore := m.list.AllNotBefore()
+	if r.Subject != "" {
+		notBefore = max(notBefore, m.list.SubjectNotBefore(token.SubjectHash(m.issuerName, r.Subject)))
+	}
+	if notBefore >= r.Created {
 		return nil, Tokens{}, m.endAgain(ctx, t.session)
 	}
 	// The client has not got the new generation yet, so what this request does confirms none: generation 0.
@@ -177,6 +181,9 @@ type grant struct {
 func (m *Manager) mint(id token.SessionID, subject string, g grant) (Tokens, error) {
 	life := m.accessLife - m.jitter(m.accessLife/20)
 	expires := min(g.at+life.Milliseconds(), g.expires)
+	if expires <= g.at {
+		return Tokens{}, ErrNotFound // nothing of its life is left
+	}
 	access, err := m.issuer.Mint(token.Claims{
 		Subject:    subject,
 		Session:    id,

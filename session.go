@@ -23,13 +23,14 @@ import (
 // concurrent use, and not to be kept beyond its request.
 type Session struct {
 	m        *Manager
+	subject  string
 	authTime time.Time
 	barred   error // why this request may not begin a session, nil if it may
 
 	mu         sync.Mutex
 	id         token.SessionID // zero until the session is stored
-	subject    string
 	generation uint64
+	successor  *Session // begun by a login that is not finished: the old session still has to end
 	ended      bool
 	fields     map[string][]byte // as loaded, kept up to date with what this request wrote; nil = not loaded
 	seen       map[string]Value  // what this request has read: a set of it is compare-and-set
@@ -38,9 +39,13 @@ type Session struct {
 }
 
 // Open returns the session that a verified token is of. It asks nobody whether it still lives; the first use of its data does.
+// The session of another issuer's or audience's token is one that has ended, whatever store the two share.
 func (m *Manager) Open(v token.Verified) *Session {
 	if !v.Valid() {
 		return m.Anonymous()
+	}
+	if !m.ours(v) {
+		return &Session{m: m, ended: true}
 	}
 	at, _ := v.AuthTime()
 	return &Session{m: m, id: v.Session(), subject: v.Subject(), generation: v.Generation(), authTime: at}
@@ -57,6 +62,11 @@ func (s *Session) Subject() string { return s.subject }
 
 // AuthTime returns when the subject last proved who it is, the zero time if never in this session.
 func (s *Session) AuthTime() time.Time { return s.authTime }
+
+// ours says whether a verified token was issued for this Manager, and not for another tenant's.
+func (m *Manager) ours(v token.Verified) bool {
+	return v.Valid() && v.Issuer() == m.issuerName && v.Audience() == m.audience
+}
 
 // Issued returns the tokens that the client is to be given because this request began the session, and whether there are any.
 func (s *Session) Issued() (Tokens, bool) {
@@ -77,6 +87,13 @@ func (s *Session) Save(ctx context.Context) error {
 	defer s.mu.Unlock()
 	if len(s.pending) == 0 {
 		return nil
+	}
+	if s.id.IsZero() && !s.ended {
+		// There is nothing yet that could be deleted, and no reason to begin a session.
+		s.pending = slices.DeleteFunc(s.pending, func(op Op) bool { return op.Kind == OpDelete })
+		if len(s.pending) == 0 {
+			return nil
+		}
 	}
 	_, err := s.apply(ctx)
 	return err
@@ -100,7 +117,7 @@ func (s *Session) load(ctx context.Context, again bool) error {
 	if err != nil {
 		return s.note(err)
 	}
-	s.fields, s.seen = r.Fields, nil
+	s.fields = r.Fields // what was seen of the fields before stays what a set of them is compared with
 	if s.fields == nil {
 		s.fields = map[string][]byte{}
 	}
@@ -186,6 +203,16 @@ func (s *Session) do(ctx context.Context, op Op) (Value, error) {
 			rest = append(rest, p)
 		}
 	}
+	if op.Kind == OpTake && s.id.IsZero() && !s.ended {
+		// Nothing is stored that anybody else could take, so no session has to begin for it.
+		s.pending = rest
+		for _, p := range first {
+			if p.Kind == OpSet {
+				return Value{Bytes: p.Value, Present: true}, nil
+			}
+		}
+		return Value{}, nil
+	}
 	pending := s.pending
 	s.pending = append(first, op)
 	values, err := s.apply(ctx)
@@ -255,23 +282,16 @@ func (s *Session) wrote(op Op, result Value) {
 	}
 }
 
-// update replaces a field by what fn makes of it, again until nobody else changed it meanwhile.
+// update replaces a field by what fn makes of it, again until nobody else changed it meanwhile. fn runs without the lock.
 func (s *Session) update(ctx context.Context, name string, fn func(Value) (Value, error)) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if slices.ContainsFunc(s.pending, func(op Op) bool { return op.Name == name }) {
-		if _, err := s.apply(ctx); err != nil {
-			return err
-		}
-	}
 	for again := false; ; again = true {
-		if err := s.load(ctx, again); err != nil {
+		was, own, err := s.base(ctx, name, again)
+		if err != nil {
 			return err
 		}
-		was := s.see(name)
 		is, err := fn(Value{Bytes: bytes.Clone(was.Bytes), Present: was.Present})
 		if err != nil {
 			return err
@@ -280,20 +300,51 @@ func (s *Session) update(ctx context.Context, name string, fn func(Value) (Value
 		if is.Present {
 			op.Kind, op.Value = OpSet, is.Bytes
 		}
-		rest := s.pending
-		s.pending = []Op{op}
-		_, err = s.apply(ctx)
-		if !s.ended {
-			s.pending = rest
+		if own != nil {
+			op.If, op.Was = own.If, own.Was
 		}
-		// Each conflict means that another request got on, so this ends; ctx bounds how long it may take.
-		if !errors.Is(err, ErrConflict) {
+		err = s.applyOne(ctx, op)
+		// Each conflict means that another request got on, so this ends; ctx bounds how long it may take. A condition that
+		// an earlier set of this request brought along does not come true by waiting.
+		if !errors.Is(err, ErrConflict) || own != nil {
 			return err
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
+}
+
+// base returns what an update goes out from: what this request has set but not saved, and then that operation too, or else the record's value.
+func (s *Session) base(ctx context.Context, name string, again bool) (Value, *Op, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, op := range s.pending {
+		if op.Name == name {
+			return Value{Bytes: op.Value, Present: op.Kind == OpSet}, &op, nil
+		}
+	}
+	if err := s.load(ctx, again); err != nil {
+		return Value{}, nil, err
+	}
+	return s.see(name), nil, nil
+}
+
+// applyOne applies one operation now, in place of what is pending for its field. Everything else stays pending.
+func (s *Session) applyOne(ctx context.Context, op Op) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pending := s.pending
+	s.pending = []Op{op}
+	_, err := s.apply(ctx)
+	switch {
+	case s.ended:
+	case err != nil:
+		s.pending = pending
+	default:
+		s.pending = slices.DeleteFunc(pending, func(p Op) bool { return p.Name == op.Name })
+	}
+	return err
 }
 
 func checkName(name string) error {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/redistest"
+	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/store"
 	"github.com/counterfoil/counterfoil/store/embedded"
 	"github.com/counterfoil/counterfoil/token"
@@ -41,6 +42,7 @@ const (
 type Rig struct {
 	*counterfoil.Manager
 	Config counterfoil.Config // what the Manager was made from
+	Faults *Faults            // the store, to be made to fail
 	Logs   *Buffer            // what it logged
 
 	URL        string
@@ -112,7 +114,8 @@ func (r *Rig) open(t testing.TB) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	r.Config.Store = s
+	r.Faults = &Faults{Redis: s}
+	r.Config.Store = r.Faults
 	if r.Manager, err = counterfoil.New(t.Context(), r.Config); err != nil {
 		t.Fatal(err)
 	}
@@ -186,5 +189,14 @@ func Poll(t testing.TB, what string, done func() bool) {
 			t.Fatalf("after five seconds it is still not so that %s", what)
 		case <-tick.C:
 		}
+	}
+}
+
+// Revoke has everything end that began until now, as an operator's tool does.
+func (r *Rig) Revoke(t testing.TB) {
+	t.Helper()
+	now := r.Config.Now().UnixMilli()
+	if err := r.Faults.Append(t.Context(), revocation.Entry{Kind: revocation.KindAll, At: now, NotBefore: now}); err != nil {
+		t.Fatal(err)
 	}
 }
