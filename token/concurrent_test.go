@@ -13,7 +13,9 @@ import (
 )
 
 // In js the runtime itself keeps a goroutine for events of the host.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("runtime.handleEvent")) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("runtime.handleEvent"))
+}
 
 // TestConcurrently runs readers, key changes and forgeries on one verifier with a small table. A token of a key that is gone is never accepted by a call
 // that began after the key went.

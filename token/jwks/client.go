@@ -79,7 +79,11 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	}
 	c := &Client{config: config, http: config.HTTP, done: make(chan struct{})}
 	if c.http == nil {
-		c.http = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		c.http = &http.Client{
+			// One request in minutes is not worth a connection kept open, and the goroutines that keep it.
+			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
 	}
 	for {
 		err := c.fetch(ctx)
@@ -95,7 +99,7 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	}
 	background, stop := context.WithCancel(context.Background())
 	c.stop = stop
-	go c.run(background)
+	go c.run(background, c.keys.Missed())
 	return c, nil
 }
 
@@ -116,30 +120,21 @@ func (c *Client) Close() error {
 	return nil
 }
 
-func (c *Client) run(ctx context.Context) {
+func (c *Client) run(ctx context.Context, missed <-chan struct{}) {
 	defer close(c.done)
-	missed := c.keys.Missed()
 	timer := time.NewTimer(c.config.refresh())
 	defer timer.Stop()
-	var lastEarly time.Time
+	early := missed            // nil while no early refresh is allowed
+	var allow <-chan time.Time // when it is allowed again
 	for {
-		early := missed
-		if !lastEarly.IsZero() {
-			if wait := earlyEvery - time.Since(lastEarly); wait > 0 {
-				early = nil
-			}
-		}
-		var again <-chan time.Time // when early refreshes are allowed again
-		if early == nil {
-			again = time.After(earlyEvery - time.Since(lastEarly))
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-again:
+		case <-allow:
+			early, allow = missed, nil
 			continue
 		case <-early:
-			lastEarly = time.Now()
+			early, allow = nil, time.After(earlyEvery)
 		case <-timer.C:
 		}
 		next := c.config.refresh()
@@ -189,7 +184,7 @@ func (c *Client) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(doc, c.last) {
+	if c.last == nil || !bytes.Equal(doc, c.last) {
 		if err := c.apply(doc); err != nil {
 			return err
 		}

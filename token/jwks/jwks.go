@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/counterfoil/counterfoil/token"
 )
@@ -39,7 +40,7 @@ func Handler(keys func() []token.Key) http.Handler {
 		h.Set("Content-Type", "application/jwk-set+json")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("ETag", etag)
-		if r.Header.Get("If-None-Match") == etag {
+		if matches(r.Header.Values("If-None-Match"), etag) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
@@ -48,4 +49,17 @@ func Handler(keys func() []token.Key) http.Handler {
 			w.Write(doc)
 		}
 	})
+}
+
+// matches reports whether an If-None-Match header names the tag, weakly or strongly (RFC 9110 section 13.1.2).
+func matches(header []string, etag string) bool {
+	for _, line := range header {
+		for tag := range strings.SplitSeq(line, ",") {
+			tag = strings.TrimSpace(tag)
+			if tag == "*" || strings.TrimPrefix(tag, "W/") == etag {
+				return true
+			}
+		}
+	}
+	return false
 }

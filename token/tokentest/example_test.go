@@ -1,0 +1,48 @@
+package tokentest_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/tokentest"
+)
+
+// greet is what a user of the library would like to test.
+func greet(v token.Verified) string {
+	if v.Subject() == "" {
+		return "Hello, stranger"
+	}
+	return "Hello, " + v.Subject()
+}
+
+func TestGreet(t *testing.T) {
+	tokens := tokentest.New(t)
+	if got := greet(tokens.Verified(token.Claims{Subject: "Ada"})); got != "Hello, Ada" {
+		t.Error(got)
+	}
+	if got := greet(tokens.Verified(token.Claims{})); got != "Hello, stranger" {
+		t.Error(got)
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	tokens := tokentest.New(t)
+	verifier := tokens.Verifier()
+	raw := tokens.Mint(token.Claims{Subject: "Ada"})
+	if _, err := verifier.Verify(raw); err != nil {
+		t.Error(err)
+	}
+	tokens.Clock.Add(time.Hour)
+	if _, err := verifier.Verify(raw); token.Reason(err) != "expired" {
+		t.Error(err)
+	}
+}
+
+func ExampleClock() {
+	clock := tokentest.NewClock()
+	clock.Add(90 * time.Second)
+	fmt.Println(clock.Now().Format(time.RFC3339))
+	// Output: 2030-01-01T12:01:30Z
+}
