@@ -53,8 +53,14 @@ func TestOpenErrors(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			stderr := captureStderr(t, func() {
 				for _, open := range []func() error{
-					func() error { _, err := store.Open(background(t), x.url, store.Config{Logger: quiet, Timeout: 300 * time.Millisecond}); return err },
-					func() error { _, err := store.OpenLogReader(background(t), x.url, store.Config{Timeout: 300 * time.Millisecond}); return err },
+					func() error {
+						_, err := store.Open(background(t), x.url, store.Config{Logger: quiet, Timeout: 300 * time.Millisecond})
+						return err
+					},
+					func() error {
+						_, err := store.OpenLogReader(background(t), x.url, store.Config{Timeout: 300 * time.Millisecond})
+						return err
+					},
 				} {
 					start := time.Now()
 					err := open()
