@@ -77,7 +77,7 @@ const (
 	timeShift = 6
 )
 
-func sessionKey(id token.SessionID) (a, b uint64) {
+func sessionKey(id *token.SessionID) (a, b uint64) {
 	r := id.Random()
 	return binary.LittleEndian.Uint64(r[:8]), binary.LittleEndian.Uint64(r[8:])
 }
@@ -138,7 +138,7 @@ func (l *List) add(e Entry) (news bool, err error) {
 	defer l.mu.Unlock()
 	switch e.Kind {
 	case KindSession:
-		a, b := sessionKey(e.Session)
+		a, b := sessionKey(&e.Session)
 		return l.put(&l.sessions, a, b, sessionWord(e.Session, e.At), laterSession)
 	case KindSubject:
 		a, b := subjectKey(e.Subject)
@@ -152,9 +152,11 @@ func (l *List) add(e Entry) (news bool, err error) {
 }
 
 func (l *List) put(t *table, a, b, word uint64, merge func(old, new uint64) uint64) (news bool, err error) {
-	if old, ok := t.find(a, b, word); ok {
-		t.put(a, b, word, merge, l.now)
-		return merge(old, word) != old, nil
+	if w := t.find(a, b, word, t.mask); w != nil {
+		old := w.Load()
+		merged := merge(old, word)
+		w.Store(merged)
+		return merged != old, nil
 	}
 	if l.held() >= l.max {
 		l.sweep(l.now)
@@ -163,7 +165,8 @@ func (l *List) put(t *table, a, b, word uint64, merge func(old, new uint64) uint
 		raise(&l.lacks, t.last(word)+Horizon.Milliseconds())
 		return false, ErrFull
 	}
-	return t.put(a, b, word, merge, l.now), nil
+	t.put(a, b, word, l.now)
+	return true, nil
 }
 
 func (l *List) addKey(id string) (news bool, err error) {
@@ -222,17 +225,28 @@ func (l *List) Len() int {
 
 // Has reports whether exactly this session has been revoked.
 func (l *List) Has(id token.SessionID) bool {
+	return l.has(&id)
+}
+
+// has takes a pointer because copying an ID and reading it at once stalls the processor.
+func (l *List) has(id *token.SessionID) bool {
 	a, b := sessionKey(id)
-	h := l.sessions.key.hash(a, b)
-	s := l.sessions.segments[segmentOf(h)].Load()
-	return s != nil && s.slot(h, a, b, sessionWord(id, 0), tagMask) != nil
+	w := l.sessions.find(a, b, 0, 0)
+	if w == nil {
+		return false
+	}
+	word := sessionWord(*id, 0)
+	return (w.Load()^word)&tagMask == 0 || l.sessions.find(a, b, word, tagMask) != nil
 }
 
 // SubjectNotBefore returns the subject's not-before (Unix ms), 0 if there is none: its tokens with iat <= that are dead.
 func (l *List) SubjectNotBefore(subject [16]byte) int64 {
 	a, b := subjectKey(subject)
-	word, _ := l.subjects.find(a, b, 0)
-	return subjectNotBefore(word)
+	w := l.subjects.find(a, b, 0, 0)
+	if w == nil {
+		return 0
+	}
+	return subjectNotBefore(w.Load())
 }
 
 // AllNotBefore returns the everything-not-before (Unix ms), 0 if there is none: all tokens with iat <= that are dead.
@@ -254,13 +268,13 @@ func (l *List) Contains(v token.Verified) bool { return l.find(v) != nil }
 
 // find returns why the token is revoked, nil if it is not.
 func (l *List) find(v token.Verified) *refusal {
-	iat := v.IssuedAtMilli()
+	session, iat := v.Session(), v.IssuedAtMilli()
 	switch {
 	case iat <= l.all.Load():
 		return &revokedAll
 	case l.keys.Load() != nil && l.HasKey(v.KeyID()):
 		return &revokedKey
-	case l.Has(v.Session()):
+	case l.has(&session):
 		return &revokedSession
 	}
 	if subject := v.SubjectHash(); subject != [16]byte{} && iat <= l.SubjectNotBefore(subject) {

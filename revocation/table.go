@@ -9,9 +9,9 @@ import (
 // table is an exact set of 128-bit keys, each with one word beside it. Readers take no lock and write nothing; writers are serialised by
 // the owner.
 //
-// It is open addressing in two arrays. The first holds one byte for each slot, eight of them in a word: 0 for an empty slot, otherwise
-// seven bits of the key's hash with the high bit set. A look-up that finds nothing reads one word of it and is done. The second holds the slots:
-// two words of key and the word beside it.
+// It is open addressing in two arrays. The first holds one word for each group of seven slots: a byte for each slot, 0 if it is empty, otherwise
+// eight bits of the key's hash; and in the last byte whether a key that belongs here had to go on to the next group. A look-up that finds
+// nothing reads one such word, nearly always, and is done. The second holds the slots: two words of key and the word beside it.
 //
 // A slot is written once, before its byte is published, and never reused, so a reader that sees the byte sees the key. Only the
 // word beside it changes later, by an atomic store. Forgetting and growing build the segment again and publish it whole; readers that are
@@ -33,13 +33,13 @@ type table struct {
 const (
 	segmentBits = 6
 	segments    = 1 << segmentBits
-	groupSlots  = 8
+	groupSlots  = 7
 	slotWords   = 3
 
-	// A group is full when all eight slots are taken; then its keys go on in the next one. Segments are built half full
-	// and built again at three quarters, so that few groups are full and a key takes at most 50 bytes (25 for a slot).
-	groupBuilt = 4
-	groupGrow  = 6
+	// Segments are built with 10 keys in 3 groups (48 %) and built again at 5 keys a group (71 %). So at most one look-up in ten has to go on to a
+	// second group, and a key takes 35 to 53 bytes: a group is 8 + 7 * 24.
+	builtKeys, builtGroups = 10, 3
+	groupGrow              = 5
 )
 
 type segment struct {
@@ -81,48 +81,54 @@ func (k *hashKey) hash(a, b uint64) uint64 {
 }
 
 const (
-	bytesOnes  = 0x0101010101010101
-	bytesHighs = 0x8080808080808080
+	bytesOnes  = 0x0001010101010101 // of the seven slots
+	bytesHighs = 0x0080808080808080
+	passed     = 1 << 56 // a key went on to the next group
 )
-
-func tagOf(h uint64) uint64 { return h&0x7f | 0x80 }
 
 func segmentOf(h uint64) uint64 { return h >> (64 - segmentBits) }
 
 // groupOf spreads 32 bits of the hash, none of which are in the tag or choose the segment, over n groups.
-func groupOf(h uint64, n int) int { return int((h >> 7 & 0xffffffff) * uint64(n) >> 32) }
+func groupOf(h uint64, n int) int { return int((h >> 8 & 0xffffffff) * uint64(n) >> 32) }
 
-// find returns the word beside the key. Of the word that is looked for only the bits in the mask count.
-func (t *table) find(a, b, word uint64) (uint64, bool) {
+// tagOf returns the byte that stands for a key, never 0.
+func tagOf(h uint64) uint64 {
+	t := h & 0xff
+	return t + (t-1)>>63
+}
+
+// zeros marks the bytes that are zero. It may mark a byte above a zero one that is not, which comparing the key corrects.
+func zeros(x uint64) uint64 { return (x - bytesOnes) &^ x & bytesHighs }
+
+// find returns the word beside the key, or nil. If several keys differ only by the bits of the mask in their words, those of word decide.
+func (t *table) find(a, b, word, mask uint64) *atomic.Uint64 {
 	h := t.key.hash(a, b)
 	s := t.segments[segmentOf(h)].Load()
 	if s == nil {
-		return 0, false
+		return nil
 	}
-	if w := s.slot(h, a, b, word, t.mask); w != nil {
-		return w.Load(), true
+	g := groupOf(h, len(s.tags))
+	tags := s.tags[g].Load()
+	if zeros(tags^tagOf(h)*bytesOnes)|tags&passed == 0 {
+		return nil // the usual way out
 	}
-	return 0, false
+	return s.slot(h, g, a, b, word, mask)
 }
 
-// slot returns the word beside the key, or nil.
-func (s *segment) slot(h, a, b, word, mask uint64) *atomic.Uint64 {
-	g := groupOf(h, len(s.tags))
+// slot is find from a group on.
+func (s *segment) slot(h uint64, g int, a, b, word, mask uint64) *atomic.Uint64 {
 	pattern := tagOf(h) * bytesOnes
 	for range s.tags {
 		tags := s.tags[g].Load()
-		// The bytes that are equal become zero, and zero bytes are found by a borrow. A borrow may run into the next byte: a false alarm
-		// that comparing the key corrects.
-		x := tags ^ pattern
-		for m := (x - bytesOnes) &^ x & bytesHighs; m != 0; m &= m - 1 {
+		for m := zeros(tags ^ pattern); m != 0; m &= m - 1 {
 			i := slotWords * (groupSlots*g + bits.TrailingZeros64(m)/8)
 			c := s.slots[i : i+slotWords : i+slotWords]
 			if c[0].Load() == a && c[1].Load() == b && (c[2].Load()^word)&mask == 0 {
 				return &c[2]
 			}
 		}
-		if ^tags&bytesHighs != 0 {
-			return nil // an empty slot: the key would be here
+		if tags&passed == 0 {
+			return nil
 		}
 		if g++; g == len(s.tags) {
 			g = 0
@@ -131,34 +137,26 @@ func (s *segment) slot(h, a, b, word, mask uint64) *atomic.Uint64 {
 	return nil
 }
 
-// put adds the key, or merges its word with the one that is there. The writer's.
-func (t *table) put(a, b, word uint64, merge func(old, new uint64) uint64, now int64) (added bool) {
+// put adds a key that is not there. The writer's.
+func (t *table) put(a, b, word uint64, now int64) {
 	h := t.key.hash(a, b)
 	p := &t.segments[segmentOf(h)]
 	s := p.Load()
-	if s == nil {
+	switch {
+	case s == nil:
 		s = newSegment(1)
 		p.Store(s)
-	}
-	if w := s.slot(h, a, b, word, t.mask); w != nil {
-		old := w.Load()
-		if merged := merge(old, word); merged != old {
-			w.Store(merged)
-		}
-		return false
-	}
-	if s.n >= groupGrow*len(s.tags) {
+	case s.n >= groupGrow*len(s.tags):
 		s = t.rebuild(s, now)
 		p.Store(s)
 	}
 	s.insert(h, a, b, word)
 	s.oldest = min(s.oldest, t.last(word))
 	t.n++
-	return true
 }
 
 func newSegment(keys int) *segment {
-	groups := (keys + groupBuilt - 1) / groupBuilt
+	groups := (keys*builtGroups + builtKeys - 1) / builtKeys
 	return &segment{
 		tags:   make([]atomic.Uint64, groups),
 		slots:  make([]atomic.Uint64, slotWords*groupSlots*groups),
@@ -171,8 +169,8 @@ func (s *segment) insert(h, a, b, word uint64) {
 	g := groupOf(h, len(s.tags))
 	for {
 		tags := s.tags[g].Load()
-		if free := ^tags & bytesHighs; free != 0 {
-			i := bits.TrailingZeros64(free) / 8
+		if free := zeros(tags); free != 0 {
+			i := bits.TrailingZeros64(free) / 8 // the lowest mark is always right
 			c := s.slots[slotWords*(groupSlots*g+i):]
 			c[0].Store(a)
 			c[1].Store(b)
@@ -181,6 +179,8 @@ func (s *segment) insert(h, a, b, word uint64) {
 			s.n++
 			return
 		}
+		// A reader that comes between this and the store above misses the key, as if it had come before both.
+		s.tags[g].Store(tags | passed)
 		if g++; g == len(s.tags) {
 			g = 0
 		}
@@ -190,8 +190,12 @@ func (s *segment) insert(h, a, b, word uint64) {
 // each calls f for every key of the segment until it returns false. Readers may use it.
 func (s *segment) each(f func(a, b, word uint64) bool) bool {
 	for g := range s.tags {
-		for tags := s.tags[g].Load() & bytesHighs; tags != 0; tags &= tags - 1 {
-			c := s.slots[slotWords*(groupSlots*g+bits.TrailingZeros64(tags)/8):]
+		tags := s.tags[g].Load()
+		for i := range groupSlots {
+			if tags>>(8*i)&0xff == 0 {
+				break // slots are filled from the first on
+			}
+			c := s.slots[slotWords*(groupSlots*g+i):]
 			if !f(c[0].Load(), c[1].Load(), c[2].Load()) {
 				return false
 			}
