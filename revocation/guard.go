@@ -21,8 +21,10 @@ type GuardConfig struct {
 	Ask        Asker         // nil: what the list cannot prove is refused
 	AskTimeout time.Duration // bounds one question; 0 = 500 ms, at most 10 s. A check waits at most twice as long
 
-	Events Events           // told when a check first finds the list stale, and when one finds it fresh again; may be nil
-	Now    func() time.Time // nil = time.Now
+	Events Events // told when a check first finds the list stale, and when one finds it fresh again; may be nil
+
+	// Now is the clock, also for the verifier. Nil means the machine's, read at most a quarter of a second ago; the verifier then uses its own.
+	Now func() time.Time
 }
 
 // A Guard decides on tokens: verifier, list and policy in one call, and the only place where the decision is written.
@@ -38,8 +40,9 @@ type Guard struct {
 	leeway   time.Duration
 	asking   *asking // nil: nobody to ask
 	events   Events
-	now      func() time.Time
+	clock    func() time.Time // nil: the machine's
 
+	sights   sights
 	wasStale atomic.Bool
 	counts   guardCounts
 }
@@ -60,10 +63,7 @@ type GuardStats struct {
 
 // NewGuard makes a Guard. It refuses a configuration that is incomplete or out of bounds.
 func NewGuard(cfg GuardConfig) (*Guard, error) {
-	g := &Guard{verifier: cfg.Verifier, list: cfg.List, policy: cfg.Policy, events: cfg.Events, now: cfg.Now}
-	if g.now == nil {
-		g.now = time.Now
-	}
+	g := &Guard{verifier: cfg.Verifier, list: cfg.List, policy: cfg.Policy, events: cfg.Events, clock: cfg.Now}
 	var ok bool
 	if g.verifier == nil || g.list == nil {
 		return nil, errors.New("revocation: GuardConfig.Verifier and GuardConfig.List are required")
@@ -99,12 +99,26 @@ func (g *Guard) Check(ctx context.Context, raw string) (token.Verified, error) {
 
 // CheckPolicy is Check under p or the guard's own policy, whichever is stricter.
 func (g *Guard) CheckPolicy(ctx context.Context, raw string, p Policy) (token.Verified, error) {
-	now := g.now()
+	if !keepsLooking || g.clock != nil {
+		return g.checkAt(ctx, raw, p, g.now())
+	}
+	v, err := g.verifier.Verify(raw)
+	if err != nil {
+		return token.Verified{}, err
+	}
+	if err := g.judge(ctx, v, p, g.look()); err != nil {
+		return token.Verified{}, err
+	}
+	return v, nil
+}
+
+func (g *Guard) checkAt(ctx context.Context, raw string, p Policy, now time.Time) (token.Verified, error) {
 	v, err := g.verifier.VerifyAt(raw, now)
 	if err != nil {
 		return token.Verified{}, err
 	}
-	if err := g.judge(ctx, v, p, now); err != nil {
+	s := g.lookAt(now)
+	if err := g.judge(ctx, v, p, &s); err != nil {
 		return token.Verified{}, err
 	}
 	return v, nil
@@ -115,7 +129,11 @@ func (g *Guard) CheckVerified(ctx context.Context, v token.Verified, p Policy) e
 	if !v.Valid() {
 		return token.ErrInvalid
 	}
-	return g.judge(ctx, v, p, g.now())
+	if keepsLooking && g.clock == nil {
+		return g.judge(ctx, v, p, g.look())
+	}
+	s := g.lookAt(g.now())
+	return g.judge(ctx, v, p, &s)
 }
 
 // Decide is the part of the decision that needs no I/O, for hosts that ask in their own way: it refuses the token with an error, or accepts it, or says
@@ -124,7 +142,8 @@ func (g *Guard) Decide(v token.Verified, p Policy, now time.Time) (ask bool, err
 	if !v.Valid() {
 		return false, token.ErrInvalid
 	}
-	why, err := g.decide(v, p, now)
+	s := g.lookAt(now)
+	why, err := g.decide(v, p, &s)
 	if err != nil {
 		return false, err
 	}
@@ -134,8 +153,8 @@ func (g *Guard) Decide(v token.Verified, p Policy, now time.Time) (ask bool, err
 	return false, nil
 }
 
-func (g *Guard) judge(ctx context.Context, v token.Verified, p Policy, now time.Time) error {
-	why, err := g.decide(v, p, now)
+func (g *Guard) judge(ctx context.Context, v token.Verified, p Policy, s *sight) error {
+	why, err := g.decide(v, p, s)
 	if err != nil {
 		return err
 	}
@@ -146,23 +165,18 @@ func (g *Guard) judge(ctx context.Context, v token.Verified, p Policy, now time.
 }
 
 // decide returns the refusal, or why the token must be asked about, or neither.
-func (g *Guard) decide(v token.Verified, p Policy, now time.Time) (why string, err error) {
+func (g *Guard) decide(v token.Verified, p Policy, s *sight) (why string, err error) {
 	// What the list holds is true whatever its age: the union of all that was ever revoked only grows.
 	if r := g.list.find(v); r != nil {
 		g.counts.revoked.Add(1)
 		return "", r
 	}
-	log := g.list.log.Load()
-	stale := log.stale(now, g.maxStale, g.leeway)
-	if (stale != "") != g.wasStale.Load() {
-		g.notice(stale, log, now)
-	}
-	doubt := stale
+	doubt := s.stale
 	if doubt == "" {
-		switch ms := now.UnixMilli(); {
-		case ms < g.list.lacks.Load():
+		switch {
+		case s.ms < g.list.lacks.Load():
 			doubt = reasonLacks
-		case ms < g.list.unknown.Load():
+		case s.ms < g.list.unknown.Load():
 			doubt = reasonUnknown
 		}
 	}
@@ -173,11 +187,11 @@ func (g *Guard) decide(v token.Verified, p Policy, now time.Time) (why string, e
 		}
 		return "", nil
 	case p >= Paranoid:
-		if stale != "" {
+		if s.stale != "" {
 			g.counts.stale.Add(1)
-			return "", &refusal{is: ErrStale, reason: stale}
+			return "", &refusal{is: ErrStale, reason: s.stale}
 		}
-		if v.IssuedAtMilli() < log.birth {
+		if v.IssuedAtMilli() < s.log.birth {
 			g.counts.stale.Add(1)
 			return "", &staleBeforeLog
 		}
@@ -186,7 +200,7 @@ func (g *Guard) decide(v token.Verified, p Policy, now time.Time) (why string, e
 		}
 		return doubt, nil
 	}
-	if v.IssuedAtMilli() < log.birth {
+	if v.IssuedAtMilli() < s.log.birth {
 		g.counts.expired.Add(1)
 		return "", &refusal{reason: reasonBirth, cause: &token.ExpiredError{Expires: v.Expires()}}
 	}
@@ -213,22 +227,6 @@ func (g *Guard) ask(ctx context.Context, v token.Verified, why string) error {
 	return nil
 }
 
-// notice tells the hook, once, that checks find the list stale or fresh again.
-func (g *Guard) notice(stale string, log *logState, now time.Time) {
-	if !g.wasStale.CompareAndSwap(stale == "", stale != "") || g.events == nil {
-		return
-	}
-	e := Event{Kind: EventHealed, Time: now, Epoch: log.epoch, Reason: stale}
-	if stale != "" {
-		e.Kind = EventStale
-	}
-	if log.why == "" {
-		since, wall := log.age(now)
-		e.Age = max(since, wall)
-	}
-	g.events.Event(e)
-}
-
 // Stats returns the counts so far.
 func (g *Guard) Stats() GuardStats {
 	c := &g.counts
@@ -245,4 +243,11 @@ func (g *Guard) Policy() Policy { return g.policy }
 // may want to wait for it.
 func (g *Guard) Status() Freshness {
 	return g.list.Freshness(g.now(), g.maxStale, g.leeway)
+}
+
+func (g *Guard) now() time.Time {
+	if g.clock != nil {
+		return g.clock()
+	}
+	return time.Now()
 }
