@@ -58,11 +58,11 @@ type Config struct {
 	// front and drop the old one after IdleLife.
 	Secrets [][]byte
 
-	// Store keeps the sessions. It has to be a [Log] too unless Log is set. If it is a [revocation.Source] the Manager follows the
+	// Store keeps the sessions. It has to be a [revocation.Appender] too unless Log is set. If it is a [revocation.Source] the Manager follows the
 	// revocation log through it, and if it is a [revocation.Asker] a stale list asks it; without them the default policy refuses
 	// what it cannot prove.
 	Store Store
-	Log   Log
+	Log   revocation.Appender
 
 	AccessLife    time.Duration // of an access token; 0 = 5 min, at most 15 min
 	IdleLife      time.Duration // of a session that nobody renews; 0 = 30 min, at least twice AccessLife
@@ -195,7 +195,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		now:           cfg.Now,
 	}
 	if m.store.log == nil {
-		l, ok := cfg.Store.(Log)
+		l, ok := cfg.Store.(revocation.Appender)
 		if !ok {
 			return nil, errors.New("counterfoil: Config.Log is required: the Store keeps no revocation log")
 		}

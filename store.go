@@ -53,7 +53,7 @@ const (
 type Store interface {
 	// Create makes a record under an ID that was never used. It sets created and newest-issued to
 	// max(now, subject's not-before + 1), generation 1, and applies the operations. If the subject then has more live sessions than
-	// r.Cap, those renewed longest ago are ended and returned.
+	// r.Cap, those renewed longest ago are ended and returned. ErrNotFound, and nothing is made, if r.NotAfter is not after created.
 	Create(ctx context.Context, r NewRecord) (Created, error)
 
 	// Load returns the live record, with all its fields. ErrNotFound covers: absent, past its absolute expiry, created at or before
@@ -80,12 +80,11 @@ type Store interface {
 	Sessions(ctx context.Context, subject string) ([]Record, error)
 }
 
-// Log is the writing side of the revocation log.
-type Log interface {
-	// Append appends the entries in order. It is idempotent in effect: an entry that is in the log twice revokes what it revokes once.
-	// Without entries it writes a heartbeat, unless the newest record is younger than a second.
-	// When Append returns nil every entry is in the log.
-	Append(ctx context.Context, entries ...revocation.Entry) error
+// A Finder is a Store that finds a record by its ID alone, for whoever asks about a renewal before it is granted. A Store that is none works
+// with every configuration but [Config.Bind].
+type Finder interface {
+	// Find is Load for somebody who does not know the subject. It confirms nothing.
+	Find(ctx context.Context, id token.SessionID) (Record, error)
 }
 
 // Ref names a session by what a verified token says of it.
@@ -101,7 +100,9 @@ type NewRecord struct {
 	Subject  string        // "" = anonymous; such a session is in no index
 	Idle     time.Duration // life after each renewal
 	Absolute time.Duration // life in all
+	NotAfter int64         // the absolute expiry is no later than this, Unix ms; 0 = Absolute alone decides
 	Login    bool          // the subject proved who it is: authentication time = creation time
+	AuthTime int64         // otherwise: the authentication time, Unix ms; 0 = never
 	Device   string        // label shown to the subject, at most 256 bytes
 	Ops      []Op          // its first fields
 	Cap      int           // live sessions a subject may have, this one included; 0 = no bound
@@ -122,6 +123,7 @@ type Record struct {
 	Created    int64 // Unix ms
 	Renewed    int64 // newest time handed out in a token, Unix ms
 	Expires    int64 // absolute expiry, Unix ms
+	Idle       time.Duration
 	AuthTime   int64 // Unix ms; 0 = never authenticated
 	Device     string
 	Frozen     bool
@@ -205,6 +207,7 @@ type Refreshed struct {
 	Expires    int64  // absolute expiry, Unix ms
 	IdleEnds   int64  // when the record now ends if it is not renewed again, Unix ms
 	AuthTime   int64  // Unix ms; 0 = never
+	Device     string
 }
 
 // Ending says which sessions End ends. Exactly one form:
@@ -226,11 +229,11 @@ type Ended struct {
 	Sessions []token.SessionID
 }
 
-// bounded puts a deadline on every step of a Store and a Log, so that no caller has to (the contexts of some frameworks never end), and
+// bounded puts a deadline on every step of a Store and of the revocation log, so that no caller has to (the contexts of some frameworks never end), and
 // tells their failures from their decisions.
 type bounded struct {
 	store   Store
-	log     Log
+	log     revocation.Appender
 	timeout time.Duration
 }
 

@@ -48,8 +48,10 @@ type Source interface {
 	Read(ctx context.Context, after Position, wait time.Duration) (Batch, error)
 }
 
-// An Appender is the writing side of a log. A Follower that is given one appends what the log has lost.
+// An Appender is the writing side of a log. Whoever ends sessions appends to it and keeps its heartbeat; a Follower that is given one
+// appends what the log has lost. It is safe for concurrent use.
 type Appender interface {
-	// Append appends the entries in order. Appending an entry again is harmless. When it returns nil all of them are in the log.
+	// Append appends the entries in order. It is idempotent in effect: an entry that is in the log twice revokes what it revokes once. Without
+	// entries it writes a heartbeat, unless the newest record is younger than [Heartbeat]. When it returns nil all of them are in the log.
 	Append(ctx context.Context, entries ...Entry) error
 }

@@ -36,7 +36,7 @@ const (
 // so it was refused, and with it everything that the same call was to append.
 var ErrPast = errors.New("store: revocation entry is older than the log's horizon")
 
-// Append implements counterfoil.Log.
+// Append implements revocation.Appender.
 func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) error {
 	epoch := make([]byte, 9)
 	rand.Read(epoch)

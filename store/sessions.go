@@ -48,13 +48,13 @@ func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoi
 	case r.Cap < 0:
 		return none, errors.New("store: create: negative cap")
 	}
-	login := "0"
+	authenticated := max(0, r.AuthTime)
 	if r.Login {
-		login = "1"
+		authenticated = -1 // when the record is made
 	}
 	tag := r.Session.Tag()
-	args := []any{r.Session.String(), r.Subject, s.keys.sessions(tag), r.Idle.Milliseconds(), r.Absolute.Milliseconds(), login,
-		r.Device, r.Cap, counterfoil.MaxDataLen}
+	args := []any{r.Session.String(), r.Subject, s.keys.sessions(tag), r.Idle.Milliseconds(), r.Absolute.Milliseconds(), r.NotAfter,
+		authenticated, r.Device, r.Cap, counterfoil.MaxDataLen}
 	args, err := appendOps(args, r.Ops)
 	if err != nil {
 		return none, err
@@ -84,6 +84,21 @@ func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoi
 // Load implements counterfoil.Store.
 func (s *Redis) Load(ctx context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
 	return s.whole(ctx, loadScript, ref, ref.Generation)
+}
+
+// Find implements counterfoil.Finder.
+func (s *Redis) Find(ctx context.Context, id token.SessionID) (counterfoil.Record, error) {
+	if id.IsZero() {
+		return counterfoil.Record{}, counterfoil.ErrNotFound
+	}
+	subject, ok, err := s.subject(ctx, id)
+	if err != nil {
+		return counterfoil.Record{}, err
+	}
+	if !ok {
+		return counterfoil.Record{}, counterfoil.ErrNotFound
+	}
+	return s.Load(ctx, counterfoil.Ref{Session: id, Subject: subject})
 }
 
 // Freeze implements counterfoil.Store.
@@ -120,6 +135,8 @@ func record(id token.SessionID, flat reply) counterfoil.Record {
 			r.Renewed = flat.int(i + 1)
 		case "a":
 			r.Expires = flat.int(i + 1)
+		case "i":
+			r.Idle = time.Duration(flat.int(i+1)) * time.Millisecond
 		case "at":
 			r.AuthTime = flat.int(i + 1)
 		case "d":
@@ -280,6 +297,7 @@ func (s *Redis) Refresh(ctx context.Context, p counterfoil.Presented) (counterfo
 		Expires:    rep.int(5),
 		IdleEnds:   rep.int(6),
 		AuthTime:   rep.int(7),
+		Device:     rep.string(8),
 	}, nil
 }
 
@@ -412,6 +430,7 @@ func (s *Redis) Sessions(ctx context.Context, subject string) ([]counterfoil.Rec
 			AuthTime:   row.int(5),
 			Device:     row.string(6),
 			Frozen:     row.string(7) == "1",
+			Idle:       time.Duration(row.int(8)) * time.Millisecond,
 		})
 	}
 	slices.SortFunc(list, func(a, b counterfoil.Record) int {

@@ -1,7 +1,7 @@
 // Package store keeps Counterfoil's sessions and its revocation log in Redis, through go-redis.
 //
 // [Open] takes a URL, [New] a go-redis client; both answer a [Redis], which is all that an application needs: a counterfoil.Store, a
-// counterfoil.Log, and for the guard a revocation.Source and a revocation.Asker. A process that only verifies tokens takes a [LogReader]
+// revocation.Appender, and for the guard a revocation.Source and a revocation.Asker. A process that only verifies tokens takes a [LogReader]
 // instead, which can read the revocation log and nothing else.
 //
 // Redis 7.0 or newer, Valkey 8 and the in-process server of package embedded run the same scripts; a standalone server, Sentinel and
@@ -119,7 +119,7 @@ func (c Config) validate() error {
 }
 
 // Redis is the store: sessions and revocation log in one Redis, which may be a single server, a Sentinel group or a Cluster.
-// [Open] and [New] make it; the zero value is not usable. Its methods are those of counterfoil.Store, counterfoil.Log,
+// [Open] and [New] make it; the zero value is not usable. Its methods are those of counterfoil.Store, revocation.Appender,
 // revocation.Source and revocation.Asker, and [Redis.Close]. It is safe for concurrent use and runs no goroutine of its own.
 type Redis struct {
 	client  redis.UniversalClient
@@ -131,11 +131,12 @@ type Redis struct {
 }
 
 var (
-	_ counterfoil.Store = (*Redis)(nil)
-	_ counterfoil.Log   = (*Redis)(nil)
-	_ revocation.Source = (*Redis)(nil)
-	_ revocation.Asker  = (*Redis)(nil)
-	_ revocation.Source = (*LogReader)(nil)
+	_ counterfoil.Store   = (*Redis)(nil)
+	_ counterfoil.Finder  = (*Redis)(nil)
+	_ revocation.Appender = (*Redis)(nil)
+	_ revocation.Source   = (*Redis)(nil)
+	_ revocation.Asker    = (*Redis)(nil)
+	_ revocation.Source   = (*LogReader)(nil)
 )
 
 // Open connects to the Redis at a URL: redis://[user:password@]host[:port][/database], or rediss:// for TLS. It fails if the server

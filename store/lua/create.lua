@@ -2,9 +2,11 @@
 --
 -- KEYS  1 session  2 the subject's not-before  3 the subject's index
 --       and, undeclared but of the same slot, the session keys that the index names
--- ARGV  1 session ID  2 subject ('' = anonymous)  3 prefix of session keys  4 idle ms  5 absolute ms  6 '1' = login
---       7 device  8 cap (0 = none)  9 budget in bytes  10… operations (ops.lua)
--- reply {1, created, absolute expiry, {value, …}, {evicted ID, …}}, or {code}: -1 … -3 as in ops.lua, -4 the ID was used before
+-- ARGV  1 session ID  2 subject ('' = anonymous)  3 prefix of session keys  4 idle ms  5 absolute ms
+--       6 latest absolute expiry (0 = none)  7 authentication time (0 = never, -1 = now)
+--       8 device  9 cap (0 = none)  10 budget in bytes  11… operations (ops.lua)
+-- reply {1, created, absolute expiry, {value, …}, {evicted ID, …}}, or {code}: 0 nothing of its life is left, -1 … -3 as in ops.lua,
+--       -4 the ID was used before
 --
 -- Keeps promise 1: a session begins after its subject's not-before, so that ending all sessions never hits a later login and
 -- no earlier session outlives it. An ID that is in use is refused, never taken over (fixation).
@@ -15,6 +17,13 @@ local sid, subject, base = ARGV[1], ARGV[2], ARGV[3]
 local n = notbefore(KEYS[2])
 local created = math.max(now, n + 1)
 local expires = created + ARGV[5]
+local latest = tonumber(ARGV[6])
+if latest > 0 and latest < expires then
+	expires = latest
+end
+if expires <= created then
+	return {0}
+end
 
 -- The other sessions of the subject, read before anything is written. A frozen one is being replaced by this very step or was
 -- left by a crash: it can neither be written nor renewed, so it is neither counted nor ended here.
@@ -38,17 +47,21 @@ if subject ~= '' then
 	end
 end
 
-local code, out = apply(KEYS[1], 10, 0, tonumber(ARGV[9]), true)
+local code, out = apply(KEYS[1], 11, 0, tonumber(ARGV[10]), true)
 if code ~= 1 then
 	return {code}
 end
 redis.call('HSET', KEYS[1], 'id', sid, 'u', subject, 'c', num(created), 'a', num(expires), 'i', ARGV[4], 't', num(created),
 	'g', '1', 'p', '0', 'h', num(now), 'k', '0')
-if ARGV[6] == '1' then
-	redis.call('HSET', KEYS[1], 'at', num(created))
+local authenticated = tonumber(ARGV[7])
+if authenticated < 0 then
+	authenticated = created
 end
-if ARGV[7] ~= '' then
-	redis.call('HSET', KEYS[1], 'd', ARGV[7])
+if authenticated > 0 then
+	redis.call('HSET', KEYS[1], 'at', num(authenticated))
+end
+if ARGV[8] ~= '' then
+	redis.call('HSET', KEYS[1], 'd', ARGV[8])
 end
 redis.call('PEXPIRE', KEYS[1], num(math.min(tonumber(ARGV[4]), expires - now)))
 
@@ -57,7 +70,7 @@ if subject ~= '' then
 	for _, id in ipairs(gone) do
 		redis.call('ZREM', KEYS[3], id)
 	end
-	local cap = tonumber(ARGV[8])
+	local cap = tonumber(ARGV[9])
 	if cap > 0 and #others + 1 > cap then
 		table.sort(others, function(x, y)
 			if x.t ~= y.t then

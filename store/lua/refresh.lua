@@ -3,12 +3,12 @@
 -- KEYS  1 session  2 the subject's not-before  3 the subject's index
 -- ARGV  1 session ID  2 subject  3 generation presented  4 window W ms
 --       5 '1' = beside an unexpired access token, or quiet: reuse is not judged now  6 '1' = renew only if current
--- reply {0} absent or dead, or {1, verdict, current generation, issue time, created, absolute expiry, idle end, authentication time}
+-- reply {0} absent or dead, or {1, verdict, current generation, issue time, created, absolute expiry, idle end, authentication time, device}
 --       verdicts: 1 renewed  2 rotated  3 handed out  4 displaced  5 adopted  6 superseded  7 reused
 --
 -- Keeps promise 3. State: g = current generation, p = the one before, h = when g was made or last handed to a holder of p,
 -- k = when g was first seen to have arrived (0 = not yet).
-local r = fields(KEYS[1], 'id', 'u', 'c', 'a', 'g', 'p', 'h', 'k', 'i', 't', 'at', 'z')
+local r = fields(KEYS[1], 'id', 'u', 'c', 'a', 'g', 'p', 'h', 'k', 'i', 't', 'at', 'z', 'd')
 if not live(r, ARGV[1], ARGV[2], notbefore(KEYS[2])) then
 	return {0}
 end
@@ -27,7 +27,7 @@ end
 
 local at = math.max(now, newest)
 local function answer(verdict, idleends)
-	return {1, verdict, num(cur), num(at), num(created), num(expires), num(idleends), r[11] or '0'}
+	return {1, verdict, num(cur), num(at), num(created), num(expires), num(idleends), r[11] or '0', r[13] or ''}
 end
 
 -- Frozen: a login or rotation is replacing this session. Requests beside it are as good as superseded by it; later ones have no session.

@@ -117,6 +117,8 @@ func (c *comparison) create() {
 	r := counterfoil.NewRecord{
 		Session: id, Subject: subject, Idle: 30 * time.Minute,
 		Absolute: rapid.SampledFrom([]time.Duration{time.Hour, 40 * time.Minute, 12 * time.Hour}).Draw(c.T, "absolute"),
+		NotAfter: rapid.SampledFrom([]int64{0, 0, c.model.now, c.model.now + 20_000, c.model.now + time.Hour.Milliseconds()}).Draw(c.T, "not after"),
+		AuthTime: rapid.SampledFrom([]int64{0, c.model.now - 60_000}).Draw(c.T, "authenticated"),
 		Login:    rapid.Bool().Draw(c.T, "login"), Device: "device", Cap: rapid.IntRange(0, 3).Draw(c.T, "cap"), Ops: c.ops(),
 	}
 	want, wantErr := c.model.Create(c.ctx, r)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/token"
@@ -33,7 +34,7 @@ var createRules = []rule{
 				s.broken("subject %s: created %d, expires %d, want %v later", name, c.At, c.Expires, absolute)
 			}
 			if got.Session != r.Session || got.Subject != subject || got.Created != c.At || got.Renewed != c.At || got.Expires != c.Expires ||
-				got.AuthTime != 0 || got.Device != r.Device || got.Frozen || got.Generation != 1 || string(got.Fields["f"]) != "v" {
+				got.AuthTime != 0 || got.Idle != idle || got.Device != r.Device || got.Frozen || got.Generation != 1 || string(got.Fields["f"]) != "v" {
 				s.broken("subject %s: Load answers %+v", name, got)
 			}
 		}
@@ -45,6 +46,31 @@ var createRules = []rule{
 		if got := s.load(ref); got.AuthTime != got.Created {
 			s.broken("authentication time %d, created %d", got.AuthTime, got.Created)
 		}
+	}},
+	{"a life that goes on", "Create takes over an authentication time, and an absolute expiry that is earlier than its own; past that it is ErrNotFound", func(s *suite) {
+		first := record("alice")
+		first.Login = true
+		ref := s.createAs(first)
+		s.pass(ref.Session, time.Minute)
+		old := s.load(ref)
+		r := record("alice")
+		r.NotAfter, r.AuthTime = old.Expires, old.AuthTime
+		c, err := s.under.Store.Create(s.ctx, r)
+		s.must(err, "Create")
+		got := s.load(counterfoil.Ref{Session: r.Session, Subject: "alice"})
+		if c.Expires != old.Expires || got.Expires != old.Expires || got.AuthTime != old.AuthTime || got.Idle != r.Idle {
+			s.broken("a record that expires at %d, authenticated at %d, became %+v", old.Expires, old.AuthTime, got)
+		}
+		later := record("alice")
+		later.NotAfter = c.At + 2*absolute.Milliseconds()
+		if c, err := s.under.Store.Create(s.ctx, later); err != nil || c.Expires != c.At+absolute.Milliseconds() {
+			s.broken("with a later bound it expires %d ms after its creation, %v; want its own %v", c.Expires-c.At, err, absolute)
+		}
+		over := record("alice")
+		over.NotAfter = c.At - 1
+		_, err = s.under.Store.Create(s.ctx, over)
+		s.is(err, counterfoil.ErrNotFound, "Create past its bound")
+		s.lives(counterfoil.Ref{Session: over.Session, Subject: "alice"}, false, "past its bound")
 	}},
 	{"operations", "Create applies its operations in order and answers one value for each", func(s *suite) {
 		r := record("alice", set("a", "1"), incr("n", 5), incr("n", 2), set("b", "x"), take("b"), del("a"))

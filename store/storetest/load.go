@@ -4,9 +4,29 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/token"
 )
 
 var loadRules = []rule{
+	{"find", "A store that is a Finder finds a live session by its ID alone, confirms nothing, and finds no other", func(s *suite) {
+		f, ok := s.under.Store.(counterfoil.Finder)
+		if !ok {
+			s.Skip("the store is no Finder")
+		}
+		ref := s.rotated()
+		want := s.load(ref)
+		got, err := f.Find(s.ctx, ref.Session)
+		s.must(err, "Find")
+		if got.Subject != ref.Subject || got.Expires != want.Expires || got.Generation != want.Generation {
+			s.broken("Find answers %+v, Load %+v", got, want)
+		}
+		s.refresh(ref, 1, counterfoil.HandedOut, 2) // as before it arrived
+		s.end(counterfoil.Ending{Session: ref.Session})
+		for _, id := range []token.SessionID{ref.Session, newID("alice"), {}} {
+			_, err := f.Find(s.ctx, id)
+			s.is(err, counterfoil.ErrNotFound, "Find of what is not there")
+		}
+	}},
 	{"fields", "Load answers every field, byte for byte", func(s *suite) {
 		want := map[string]string{"": "", "empty": "", "nul": "a\x00b", "bytes": "\xff\xfe\x00\r\n$5\r\n", "f:x": "1", "id": "not the ID", "u": "u", "z": "1", "{x}": "{}"}
 		delete(want, "") // a field has a name

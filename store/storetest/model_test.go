@@ -127,8 +127,14 @@ func (m *model) Create(_ context.Context, n counterfoil.NewRecord) (counterfoil.
 		created = m.now
 	}
 	r := &record{idle: n.Idle.Milliseconds(), state: state{cur: 1, h: m.now}}
-	r.Record = counterfoil.Record{Session: n.Session, Subject: n.Subject, Created: created, Renewed: created,
-		Expires: created + n.Absolute.Milliseconds(), Device: n.Device, Fields: map[string][]byte{}}
+	r.Record = counterfoil.Record{Session: n.Session, Subject: n.Subject, Created: created, Renewed: created, Idle: n.Idle,
+		Expires: created + n.Absolute.Milliseconds(), AuthTime: n.AuthTime, Device: n.Device, Fields: map[string][]byte{}}
+	if n.NotAfter > 0 && m.fault != "life prolonged" {
+		r.Expires = min(r.Expires, n.NotAfter)
+	}
+	if r.Expires <= created {
+		return counterfoil.Created{}, counterfoil.ErrNotFound
+	}
 	if n.Login {
 		r.AuthTime = created
 	}
@@ -299,7 +305,7 @@ func (m *model) Refresh(_ context.Context, p counterfoil.Presented) (counterfoil
 		return counterfoil.Refreshed{}, counterfoil.ErrNotFound
 	}
 	a := counterfoil.Refreshed{Verdict: counterfoil.Superseded, Subject: r.Subject, Generation: r.cur, At: max(m.now, r.Renewed),
-		Created: r.Created, Expires: r.Expires, IdleEnds: m.now + r.idleEnd - m.forward, AuthTime: r.AuthTime}
+		Created: r.Created, Expires: r.Expires, IdleEnds: m.now + r.idleEnd - m.forward, AuthTime: r.AuthTime, Device: r.Device}
 	if r.frozen != 0 && m.fault != "frozen is renewed" {
 		if max(m.now-r.frozen, r.frozen-m.now) <= p.Window.Milliseconds() {
 			return a, nil

@@ -39,7 +39,7 @@ type Under struct {
 	Misfile func(t testing.TB, id token.SessionID)
 
 	// Log and Source are the two sides of the revocation log. Optional; its rules are tested where both are given.
-	Log    counterfoil.Log
+	Log    revocation.Appender
 	Source revocation.Source
 }
 

@@ -35,6 +35,7 @@ func TestFaults(t *testing.T) {
 		"created before the not-before": "Create sets created to at least",
 		"cap ends the newest":           "renewed longest ago",
 		"no cap":                        "renewed longest ago",
+		"life prolonged":                "an absolute expiry that is earlier",
 		"fields shared":                 "What Load answered is the caller's",
 		"loading renews":                "reading or writing it does not renew it",
 		"late save revives":             "it does not come back",
