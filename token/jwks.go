@@ -191,9 +191,6 @@ func (s *scanner) key() (Key, error) {
 		return Key{}, errKeyUse
 	}
 	id := value[memberKid]
-	if has[memberKid] && (id == "" || len(id) > maxKeyIDLen || !isAlphabet(id)) {
-		return Key{}, errKeyID
-	}
 	// want says which of the members that hold material the type has; any other would mean that the document is confused about what it holds.
 	want := func(alg string, members ...int) error {
 		if has[memberAlg] && value[memberAlg] != alg {
@@ -207,6 +204,9 @@ func (s *scanner) key() (Key, error) {
 			if has[m] != wanted {
 				return errKeyMember
 			}
+		}
+		if has[memberKid] && (id == "" || len(id) > maxKeyIDLen || !isAlphabet(id)) {
+			return errKeyID
 		}
 		return nil
 	}
