@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -305,6 +306,52 @@ type outer struct {
 
 func (o outer) Cleanup(f func()) { o.parent.Cleanup(f) }
 func (o outer) TempDir() string  { return o.parent.TempDir() }
+
+// TestRestart kills a server that syncs every write and starts it again: what was acknowledged is there, and the pooled connections, all of them
+// dead, cost no step, not even one that is never repeated.
+func TestRestart(t *testing.T) {
+	srv := redistest.Start(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always"}})
+	ctx := background(t)
+	s, err := store.Open(ctx, srv.URL(), store.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ref, ended := newRef(t, s, "alice"), newRef(t, s, "alice")
+	count := []counterfoil.Op{{Kind: counterfoil.OpIncr, Name: "n", By: 1}}
+	for i := range 3 {
+		if _, err := s.Save(ctx, ref, count); err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 {
+			if _, err := s.End(ctx, counterfoil.Ending{Session: ended.Session}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Append(ctx, sessionEntry(t, time.Now())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, err := s.Read(ctx, "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv.Restart(t)
+		saved, err := s.Save(ctx, ref, count)
+		if err != nil {
+			t.Fatalf("the first step after a restart: %v", err)
+		}
+		if want := strconv.Itoa(2*i + 2); string(saved.Values[0].Bytes) != want {
+			t.Errorf("count is %s, want %s", saved.Values[0].Bytes, want)
+		}
+		after, err := s.Read(ctx, "", 0)
+		if err != nil || after.Epoch != before.Epoch || len(after.Records) != len(before.Records) {
+			t.Errorf("the log had %d records of epoch %q, now %d of %q, %v", len(before.Records), before.Epoch, len(after.Records), after.Epoch, err)
+		}
+		if _, err := s.Load(ctx, ended); i > 0 && !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("the ended session: %v", err)
+		}
+	}
+}
 
 // TestDown shows that a Redis that is not there is an error of no session: nobody is logged out by it.
 func TestDown(t *testing.T) {

@@ -24,8 +24,11 @@ const (
 	// in a token by the clock of the session's node; on one server they are the same clock and need no margin.
 	clusterMargin = 10 * time.Second
 
-	maxBlock        = time.Second            // the longest that one read waits: with tailGrace, a half-open link is noticed within 2 s
-	tailGrace       = 500 * time.Millisecond // what an answer may take beyond the wait
+	// The longest that one read waits, and what its answer may take beyond that. Together they stay under 2 s, within which a half-open link
+	// is noticed; the second leaves a far edge the time to connect, which is part of a read after every tailConnLife.
+	maxBlock  = 900 * time.Millisecond
+	tailGrace = time.Second
+
 	tailDialTimeout = time.Second
 	tailConnLife    = time.Minute // a connection may point at a master that has been replaced; it is not kept for ever
 	tailCount       = 4096        // records of one read
@@ -33,7 +36,7 @@ const (
 )
 
 // ErrPast means that an entry was older than the horizon of the log when it was appended. It could not revoke anything that is still valid,
-// so it was refused, and with it everything that the same call was to append.
+// so it was refused, and with it everything that the same call was to append. Append the others without it.
 var ErrPast = errors.New("store: revocation entry is older than the log's horizon")
 
 // Append implements revocation.Appender.
@@ -69,7 +72,7 @@ func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) error {
 	return errors.New("store: append: Redis answered something that is no answer to this step")
 }
 
-// Read implements revocation.Source. It waits at most a second, whatever wait says.
+// Read implements revocation.Source. It waits at most 0.9 s, whatever wait says.
 func (s *Redis) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
 	return s.log.Read(ctx, after, wait)
 }
@@ -150,7 +153,7 @@ func NewLogReader(ctx context.Context, client redis.UniversalClient, cfg Config)
 // Close ends the connections; a Read that waits returns with an error. Closing twice is harmless.
 func (l *LogReader) Close() error { return closeOnce(l.client) }
 
-// Read implements revocation.Source. It waits at most a second, whatever wait says, and returns at most some thousands of records at a time.
+// Read implements revocation.Source. It waits at most 0.9 s, whatever wait says, and returns at most some thousands of records at a time.
 func (l *LogReader) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
 	if after == "" {
 		return l.readAll(ctx)

@@ -58,7 +58,7 @@ import (
 	"github.com/counterfoil/counterfoil/revocation"
 )
 
-// Config configures a [Redis] and a [LogReader]. The zero value is the secure default.
+// Config configures a [Redis], and of a [LogReader] prefix and timeout. The zero value is the secure default.
 type Config struct {
 	// Prefix begins every key; tenants that share a Redis have one each. Empty means "cf:".
 	// Printable ASCII, at most 64 bytes, without braces, which would choose the Cluster slot.
