@@ -205,17 +205,19 @@ func (s *scanner) name() (string, bool) {
 	return raw, true
 }
 
-// number takes a JSON number and returns its text.
+// number takes a JSON number and returns its text. It must be one that a double can hold, since some parsers refuse others and some make them infinite.
 func (s *scanner) number() (string, bool) {
 	start := s.pos
 	if s.peek() == '-' {
 		s.pos++
 	}
+	first := s.pos
 	if c := s.peek(); c == '0' {
 		s.pos++
 	} else if !s.digits() {
 		return "", false
 	}
+	magnitude := s.pos - first // of the number: it is below ten to this power
 	if s.peek() == '.' {
 		s.pos++
 		if !s.digits() {
@@ -224,14 +226,23 @@ func (s *scanner) number() (string, bool) {
 	}
 	if c := s.peek(); c == 'e' || c == 'E' {
 		s.pos++
+		negative := s.peek() == '-'
 		if c := s.peek(); c == '+' || c == '-' {
 			s.pos++
 		}
-		if !s.digits() {
+		exponent := s.pos
+		if !s.digits() || s.pos-exponent > 3 {
 			return "", false
 		}
+		if !negative {
+			e := 0
+			for i := exponent; i < s.pos; i++ {
+				e = e*10 + int(s.data[i]-'0')
+			}
+			magnitude += e
+		}
 	}
-	return s.data[start:s.pos], true
+	return s.data[start:s.pos], magnitude <= 308
 }
 
 func (s *scanner) digits() bool {
