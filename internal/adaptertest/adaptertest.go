@@ -1,0 +1,170 @@
+// Package adaptertest runs the same requests through httpadapter and fiberadapter and expects the same answers. It is all tests: [Answer] is
+// what they compare, [HTTP] and [Fiber] are the two ways to get one.
+package adaptertest
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/httpadapter"
+)
+
+// Answer is what a client can tell two answers apart by.
+type Answer struct {
+	Status     int
+	Body       string   // without a last newline
+	SetCookie  []string // sorted; values replaced by their kind
+	Header     string   // Cache-Control, WWW-Authenticate, Retry-After
+	RawCookies []*http.Cookie
+}
+
+// String spells out all that is compared.
+func (a Answer) String() string {
+	return fmt.Sprintf("%d %q %s %q", a.Status, a.Body, a.Header, a.SetCookie)
+}
+
+func answer(res *http.Response) Answer {
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	a := Answer{Status: res.StatusCode, Body: strings.TrimSuffix(string(body), "\n"), RawCookies: res.Cookies()}
+	for _, v := range res.Header["Set-Cookie"] {
+		name, rest, _ := strings.Cut(v, "=")
+		value, attributes, _ := strings.Cut(rest, ";")
+		switch strings.Count(value, ".") {
+		case 2:
+			value = "<access>"
+		case 3:
+			value = "<refresh>"
+		}
+		a.SetCookie = append(a.SetCookie, name+"="+value+";"+attributes)
+	}
+	slices.Sort(a.SetCookie)
+	for _, name := range []string{"Cache-Control", "WWW-Authenticate", "Retry-After"} {
+		if v := res.Header.Values(name); len(v) > 0 {
+			a.Header += "[" + name + ": " + strings.Join(v, " | ") + "]"
+		}
+	}
+	return a
+}
+
+// note is set by the application under test; it takes effect when the answer is written.
+var (
+	note   = counterfoil.NewField[string]("note")
+	visits = counterfoil.NewCounter("visits")
+)
+
+// An App answers one request through an adapter.
+type App func(t testing.TB, r *http.Request) Answer
+
+// HTTP serves the application on net/http.
+func HTTP(t testing.TB, m *counterfoil.Manager) App {
+	t.Helper()
+	sessions, err := httpadapter.New(httpadapter.Config{Manager: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoints, err := httpadapter.Endpoints(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	handle := func(path string, h func(w http.ResponseWriter, r *http.Request) error) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			if err := h(w, r); err != nil {
+				httpadapter.Refuse(w, r, err)
+			}
+		})
+	}
+	handle("/", func(w http.ResponseWriter, r *http.Request) error {
+		_, err := io.WriteString(w, httpadapter.Session(r).Subject()+"/"+httpadapter.Verified(r).Subject())
+		return err
+	})
+	handle("/incr", func(w http.ResponseWriter, r *http.Request) error {
+		n, err := visits.Incr(r.Context(), httpadapter.Session(r), 1)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(w, n)
+		return err
+	})
+	handle("/set", func(w http.ResponseWriter, r *http.Request) error { return note.Set(httpadapter.Session(r), "x") })
+	handle("/end", func(w http.ResponseWriter, r *http.Request) error {
+		if err := note.Set(httpadapter.Session(r), "x"); err != nil {
+			return err
+		}
+		if err := m.End(r.Context(), httpadapter.Session(r).ID()); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, "saved")
+		return err
+	})
+	handle("/login", func(w http.ResponseWriter, r *http.Request) error {
+		return httpadapter.Login(r, "alice", counterfoil.LoginOptions{})
+	})
+	handle("/logout", func(w http.ResponseWriter, r *http.Request) error { return httpadapter.Logout(r) })
+	handle("/everywhere", func(w http.ResponseWriter, r *http.Request) error { return httpadapter.LogoutEverywhere(r) })
+	mux.Handle("/me", httpadapter.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, httpadapter.Session(r).Subject())
+	})))
+	app := sessions(mux)
+	return func(_ testing.TB, r *http.Request) Answer {
+		w := httptest.NewRecorder()
+		if httpadapter.Serves(r.URL.Path) {
+			endpoints.ServeHTTP(w, r)
+		} else {
+			app.ServeHTTP(w, r)
+		}
+		a := answer(w.Result())
+		if r.Method == http.MethodHead {
+			a.Body = "" // which the server drops, and the recorder does not
+		}
+		return a
+	}
+}
+
+// Fiber serves the same application on Fiber.
+func Fiber(t testing.TB, m *counterfoil.Manager) App {
+	t.Helper()
+	app := fiber.New(fiber.Config{ReadBufferSize: 1 << 20}) // as much as net/http reads
+	app.Use(fiberadapter.Endpoints(m), fiberadapter.New(fiberadapter.Config{Manager: m}))
+	app.All("/incr", func(c *fiber.Ctx) error {
+		n, err := visits.Incr(c.UserContext(), fiberadapter.Session(c), 1)
+		if err != nil {
+			return err
+		}
+		return c.SendString(fmt.Sprint(n))
+	})
+	app.All("/set", func(c *fiber.Ctx) error { return note.Set(fiberadapter.Session(c), "x") })
+	app.All("/end", func(c *fiber.Ctx) error {
+		if err := note.Set(fiberadapter.Session(c), "x"); err != nil {
+			return err
+		}
+		if err := m.End(c.UserContext(), fiberadapter.Session(c).ID()); err != nil {
+			return err
+		}
+		return c.SendString("saved")
+	})
+	app.All("/login", func(c *fiber.Ctx) error { return fiberadapter.Login(c, "alice", counterfoil.LoginOptions{}) })
+	app.All("/logout", fiberadapter.Logout)
+	app.All("/everywhere", fiberadapter.LogoutEverywhere)
+	app.All("/me", fiberadapter.Require, func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) })
+	app.All("/", func(c *fiber.Ctx) error {
+		return c.SendString(fiberadapter.Session(c).Subject() + "/" + fiberadapter.Verified(c).Subject())
+	})
+	return func(t testing.TB, r *http.Request) Answer {
+		res, err := app.Test(r, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer(res)
+	}
+}

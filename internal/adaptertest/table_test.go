@@ -1,0 +1,307 @@
+package adaptertest_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/internal/adaptertest"
+	"github.com/counterfoil/counterfoil/internal/rig"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+}
+
+const (
+	session = "__Host-Http-session"
+	refresh = "__Host-Http-refresh"
+
+	setAccess    = session + "=<access>; Path=/; Secure; HttpOnly; SameSite=Lax"
+	setRefresh   = refresh + "=<refresh>; Path=/; Secure; HttpOnly; SameSite=Lax"
+	clearAccess  = session + "=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
+	clearRefresh = refresh + "=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
+
+	noStore      = "[Cache-Control: no-store]"
+	unauthorized = noStore + "[WWW-Authenticate: Bearer]"
+	unavailable  = noStore + "[Retry-After: 1]"
+)
+
+// client is somebody who has logged in as alice.
+type client struct {
+	access, refresh string
+	s               *counterfoil.Session
+}
+
+func login(t testing.TB, r *rig.Rig) client {
+	t.Helper()
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	return client{tokens.Access.Reveal(), tokens.Refresh.Reveal(), s}
+}
+
+func (c client) cookies() string { return session + "=" + c.access + "; " + refresh + "=" + c.refresh }
+
+func both(c client) []string   { return []string{"Cookie", c.cookies()} }
+func bearer(c client) []string { return []string{"Authorization", "Bearer " + c.access} }
+func nothing(client) []string  { return nil }
+func plus(more ...string) func(client) []string {
+	return func(c client) []string { return append(both(c), more...) }
+}
+
+// The pair of tokens that both adapters hand out.
+var fresh = []string{setRefresh, setAccess}
+
+// step is what happens between login and request.
+type step func(testing.TB, *rig.Rig, client)
+
+type row struct {
+	name   string
+	before step // nil: nothing
+	lost   bool // the store is gone, while the list is still fresh
+	method string
+	path   string
+	header func(client) []string
+	want   string
+}
+
+func is(status int, body, header string, cookies ...string) string {
+	return adaptertest.Answer{Status: status, Body: body, Header: header, SetCookie: cookies}.String()
+}
+
+func after(d time.Duration) step {
+	return func(_ testing.TB, r *rig.Rig, _ client) { r.Advance(d) }
+}
+
+func end(t testing.TB, r *rig.Rig, c client) {
+	if err := r.End(t.Context(), c.s.ID()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var table = []row{
+	{"nobody", nil, false, "GET", "/", nothing, is(200, "/", "")},
+	{"nobody writes", nil, false, "GET", "/incr", nothing, is(200, "1", noStore, fresh...)},
+	{"nobody, from another site, writes", nil, false, "POST", "/incr", func(client) []string { return []string{"Sec-Fetch-Site", "cross-site"} }, is(403, "Forbidden", noStore)},
+	{"nobody at a closed door", nil, false, "GET", "/me", nothing, is(401, "Unauthorized", unauthorized)},
+	{"cookies", nil, false, "GET", "/", both, is(200, "alice/alice", "")},
+	{"cookies, HEAD", nil, false, "HEAD", "/me", both, is(200, "", "")},
+	{"cookies, POST", nil, false, "POST", "/incr", both, is(200, "1", "")},
+	{"cookies, PUT, same origin", nil, false, "PUT", "/incr", plus("Sec-Fetch-Site", "same-origin"), is(200, "1", "")},
+	{"cookies, DELETE, sibling", nil, false, "DELETE", "/incr", plus("Sec-Fetch-Site", "same-site"), is(403, "Forbidden", noStore)},
+	{"cookies, POST, another origin", nil, false, "POST", "/", plus("Origin", "https://evil.test"), is(403, "Forbidden", noStore)},
+	{"cookies, POST, null origin", nil, false, "POST", "/", plus("Origin", "null"), is(403, "Forbidden", noStore)},
+	{"cookies, POST, own origin", nil, false, "POST", "/", plus("Origin", "https://app.test"), is(200, "alice/alice", "")},
+	{"cookies, upgrade from another origin", nil, false, "GET", "/", plus("Origin", "https://evil.test", "Upgrade", "websocket"), is(403, "Forbidden", noStore)},
+	{"cookies, followed link", nil, false, "GET", "/me", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"), is(200, "alice", "")},
+	{"two values of Sec-Fetch-Site", nil, false, "POST", "/", plus("Sec-Fetch-Site", "same-origin", "Sec-Fetch-Site", "cross-site"), is(403, "Forbidden", noStore)},
+	{"bearer", nil, false, "GET", "/me", bearer, is(200, "alice", "")},
+	{"bearer, POST from another site", nil, false, "POST", "/incr", func(c client) []string { return append(bearer(c), "Sec-Fetch-Site", "cross-site") }, is(200, "1", "")},
+	{"bearer, scheme in capitals", nil, false, "GET", "/me", func(c client) []string { return []string{"Authorization", "BEARER " + c.access} }, is(200, "alice", "")},
+	{"two bearers", nil, false, "GET", "/", func(c client) []string { return append(bearer(c), bearer(c)...) }, is(401, "Unauthorized", unauthorized)},
+	{"bearer that is none", nil, false, "GET", "/", func(client) []string { return []string{"Authorization", "Bearer x"} }, is(401, "Unauthorized", unauthorized)},
+	{"another scheme", nil, false, "GET", "/", func(client) []string { return []string{"Authorization", "Basic YTpi"} }, is(200, "/", "")},
+	{"bearer and cookies agree", nil, false, "GET", "/", func(c client) []string { return append(bearer(c), both(c)...) }, is(200, "alice/alice", "")},
+	{"refresh token as bearer", nil, false, "GET", "/", func(c client) []string { return []string{"Authorization", "Bearer " + c.refresh} }, is(401, "Unauthorized", unauthorized)},
+	{"two session cookies, one refresh cookie", nil, false, "GET", "/me", plus("Cookie", session+"=planted"), is(200, "alice", noStore, setAccess)},
+	{"two of both", nil, false, "GET", "/me", plus("Cookie", session+"=planted; "+refresh+"=planted"), is(401, "Unauthorized", unauthorized)},
+	{"two session cookies in one header", nil, false, "GET", "/me", func(c client) []string {
+		return []string{"Cookie", session + "=" + c.access + "; " + session + "=" + c.access}
+	}, is(401, "Unauthorized", unauthorized)},
+	{"two headers, one cookie each", nil, false, "GET", "/me", func(c client) []string {
+		return []string{"Cookie", session + "=" + c.access, "Cookie", refresh + "=" + c.refresh}
+	}, is(200, "alice", "")},
+	{"another application's cookie", nil, false, "GET", "/me", func(c client) []string { return []string{"Cookie", "session=" + c.access} }, is(401, "Unauthorized", unauthorized)},
+	{"a cookie of 64 KiB", nil, false, "GET", "/me", func(c client) []string { return []string{"Cookie", session + "=" + strings.Repeat("a", 64<<10)} }, is(401, "Unauthorized", unauthorized)},
+	{"a refresh cookie of 64 KiB", nil, false, "GET", "/", plus("Cookie", "x="+strings.Repeat("b", 64<<10)), is(200, "alice/alice", "")},
+	{"thousands of cookies", nil, false, "GET", "/me", plus("Cookie", strings.Repeat("x=y; ", 5000)), is(200, "alice", "")},
+	{"cookies that are none", nil, false, "GET", "/", func(client) []string {
+		return []string{"Cookie", ";;=;=; " + session + "; " + refresh + "=\"\";\x01=\x02"}
+	}, is(200, "/", "")},
+	{"login", nil, false, "POST", "/login", nothing, is(200, "", noStore, fresh...)},
+	{"login again", nil, false, "POST", "/login", both, is(200, "", noStore, fresh...)},
+	{"login from another site's form", nil, false, "POST", "/login", func(client) []string { return []string{"Origin", "https://evil.test"} }, is(403, "Forbidden", noStore)},
+	{"logout", nil, false, "POST", "/logout", both, is(200, "", noStore, clearRefresh, clearAccess)},
+	{"logout of nobody", nil, false, "POST", "/logout", nothing, is(200, "", noStore, clearRefresh, clearAccess)},
+	{"logout everywhere", nil, false, "POST", "/everywhere", both, is(200, "", noStore, clearRefresh, clearAccess)},
+	{"the session ends under the handler", nil, false, "GET", "/end", both, is(401, "Unauthorized", unauthorized)},
+
+	{"ended session", end, false, "GET", "/me", both, is(401, "Unauthorized", unauthorized)},
+	{"ended session, open door: no cookie is cleared", end, false, "GET", "/", both, is(200, "/", "")},
+	{"ended session, bearer", end, false, "GET", "/", bearer, is(401, "Unauthorized", unauthorized)},
+	{"renewal at half of the life", after(3 * time.Minute), false, "GET", "/", both, is(200, "alice/alice", noStore, fresh...)},
+	{"no renewal without the refresh token", after(3 * time.Minute), false, "GET", "/", func(c client) []string { return []string{"Cookie", session + "=" + c.access} }, is(200, "alice/alice", "")},
+	{"no renewal of a bearer", after(3 * time.Minute), false, "GET", "/", bearer, is(200, "alice/alice", "")},
+	{"no renewal for another site's image", after(3 * time.Minute), false, "GET", "/", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"), is(200, "alice/alice", "")},
+	{"expired access token", after(6 * time.Minute), false, "GET", "/", both, is(200, "alice/alice", noStore, fresh...)},
+	{"expired access token, followed link", after(6 * time.Minute), false, "GET", "/me", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"), is(200, "alice", noStore, fresh...)},
+	{"expired access token, another site's frame", after(6 * time.Minute), false, "GET", "/", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"), is(200, "/", "")},
+	{"expired bearer", after(6 * time.Minute), false, "GET", "/", bearer, is(401, "Unauthorized", unauthorized)},
+	{"idle too long", after(31 * time.Minute), false, "GET", "/", both, is(200, "/", "")},
+	{"store gone, only who", nil, true, "GET", "/", both, is(200, "alice/alice", "")},
+	{"store gone, state needed", nil, true, "GET", "/incr", both, is(503, "Service Unavailable", unavailable)},
+	{"store gone, nobody needs state", nil, true, "GET", "/incr", nothing, is(503, "Service Unavailable", unavailable)},
+	{"store gone, save", nil, true, "POST", "/set", both, is(503, "Service Unavailable", unavailable)},
+	{"store gone, logout", nil, true, "POST", "/logout", both, is(503, "Service Unavailable", unavailable)},
+
+	{"endpoint: keys", nil, false, "POST", httpadapter.JWKSPath, nothing, is(405, "method not allowed", "")},
+	{"endpoint: refresh", nil, false, "POST", httpadapter.RefreshPath, both, is(204, "", noStore, setAccess)},
+	{"endpoint: refresh of nobody", nil, false, "POST", httpadapter.RefreshPath, nothing, is(401, "Unauthorized", unauthorized)},
+	{"endpoint: refresh by another site", nil, false, "POST", httpadapter.RefreshPath, plus("Sec-Fetch-Site", "cross-site"), is(403, "Forbidden", noStore)},
+	{"endpoint: refresh by GET", nil, false, "GET", httpadapter.RefreshPath, both, is(405, "Method Not Allowed", "")},
+	{"endpoint: logout", nil, false, "POST", httpadapter.LogoutPath, both, is(204, "", noStore, clearRefresh, clearAccess)},
+	{"endpoint: logout by GET", nil, false, "GET", httpadapter.LogoutPath, both, is(405, "Method Not Allowed", "")},
+	{"endpoint: alive", nil, true, "GET", httpadapter.AlivePath, nothing, is(200, "ok", noStore)},
+	{"endpoint: not ready", nil, true, "GET", httpadapter.ReadyPath, nothing, is(503, "Service Unavailable", unavailable)},
+}
+
+// TestSameThroughBoth runs every row through both adapters, each with a session of its own.
+func TestSameThroughBoth(t *testing.T) {
+	for _, adapter := range []struct {
+		name string
+		app  func(testing.TB, *counterfoil.Manager) adaptertest.App
+	}{{"net/http", adaptertest.HTTP}, {"Fiber", adaptertest.Fiber}} {
+		t.Run(adapter.name, func(t *testing.T) {
+			healthy := rig.New(t, rig.Embedded)
+			storeless := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
+				c.Timeout, c.MaxStale = 100*time.Millisecond, 10*time.Minute
+			})
+			storeless.Fresh(t)
+			had := login(t, storeless)
+			storeless.StopServer()
+			for _, tt := range table {
+				t.Run(tt.name, func(t *testing.T) {
+					r, c := healthy, client{}
+					switch {
+					case tt.lost:
+						r, c = storeless, had
+					default:
+						if c = login(t, r); tt.before != nil {
+							tt.before(t, r, c)
+						}
+					}
+					if got := adapter.app(t, r.Manager)(t, request(tt.method, tt.path, tt.header(c)...)).String(); got != tt.want {
+						t.Errorf("\n got %s\nwant %s", got, tt.want)
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestStoreGoneWhenItIsNeededToKnowWho has a token that only the store could replace.
+func TestStoreGoneWhenItIsNeededToKnowWho(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	c := login(t, r)
+	apps := []adaptertest.App{adaptertest.HTTP(t, r.Manager), adaptertest.Fiber(t, r.Manager)}
+	r.Advance(6 * time.Minute)
+	r.StopServer()
+	for _, app := range apps {
+		if got, want := app(t, request("GET", "/", both(c)...)).String(), is(503, "Service Unavailable", unavailable); got != want {
+			t.Errorf("\n got %s\nwant %s", got, want)
+		}
+	}
+}
+
+func request(method, path string, header ...string) *http.Request {
+	r := httptest.NewRequest(method, "https://app.test"+path, nil)
+	r.Host = "app.test"
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	return r
+}
+
+// TestCrossSiteAgainstTheStandardLibrary compares the decision with http.CrossOriginProtection over a matrix of requests. Wherever they differ the
+// difference is one of those listed, and each of those occurs.
+func TestCrossSiteAgainstTheStandardLibrary(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	c := login(t, r)
+	apps := map[string]adaptertest.App{"net/http": adaptertest.HTTP(t, r.Manager), "Fiber": adaptertest.Fiber(t, r.Manager)}
+	differences := []struct {
+		why     string
+		applies func(req *http.Request, credential string) bool
+		refused bool // what ours says
+		seen    int
+	}{
+		{"without a cookie there is nothing that the other site could misuse", func(_ *http.Request, cred string) bool { return cred == "nothing" }, false, 0},
+		{"a bearer token is attached on purpose, never by the browser", func(_ *http.Request, cred string) bool { return cred == "bearer" }, false, 0},
+		{"an upgrade opens a channel that can change anything, so it counts as unsafe", func(r *http.Request, cred string) bool {
+			return cred == "cookies" && r.Header.Get("Upgrade") != ""
+		}, true, 0},
+		{"host names have no case", func(r *http.Request, _ string) bool { return r.Header.Get("Origin") == "https://APP.test" }, false, 0},
+	}
+	asked := 0
+	for _, method := range []string{"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"} {
+		for _, site := range []string{"", "same-origin", "none", "same-site", "cross-site", "unheard-of", "SAME-ORIGIN"} {
+			for _, origin := range []string{"", "null", "https://app.test", "http://app.test", "https://APP.test", "https://sub.app.test", "https://app.test:8443", "https://app.test.evil.test", "https://evil.test", "https://app.test@evil.test", "%", "file://"} {
+				for _, upgrade := range []string{"", "websocket"} {
+					for credential, header := range map[string]func(client) []string{"nothing": nothing, "cookies": both, "bearer": bearer} {
+						req := func() *http.Request {
+							h := header(c)
+							for k, v := range map[string]string{"Sec-Fetch-Site": site, "Origin": origin, "Upgrade": upgrade} {
+								if v != "" {
+									h = append(h, k, v)
+								}
+							}
+							return request(method, "/", h...)
+						}
+						theirs := new(http.CrossOriginProtection).Check(req()) != nil
+						what := fmt.Sprintf("%s, %s, Sec-Fetch-Site %q, Origin %q, Upgrade %q", method, credential, site, origin, upgrade)
+						names := []string{"net/http"}
+						if asked%7 == 0 || credential == "cookies" { // Fiber's test harness is slow
+							names = append(names, "Fiber")
+						}
+						for _, name := range names {
+							a := apps[name](t, req())
+							ours := a.Status == 403
+							if !ours && a.Status != 200 {
+								t.Errorf("%s: %s: %s", name, what, a)
+							}
+							if ours == theirs {
+								continue
+							}
+							listed := false
+							for i := range differences {
+								if d := &differences[i]; d.refused == ours && d.applies(req(), credential) {
+									d.seen++
+									listed = true
+								}
+							}
+							if !listed {
+								t.Errorf("%s: %s: refused here %v, there %v, and no listed difference says why", name, what, ours, theirs)
+							}
+						}
+						asked++
+					}
+				}
+			}
+		}
+	}
+	for _, d := range differences {
+		if d.seen == 0 {
+			t.Errorf("this difference never shows: %s", d.why)
+		}
+	}
+	t.Logf("%d requests compared", asked)
+}
+
+// TestLargeHeadersAreTheClientsFault shows that headers which the server lets through are read to the end, and nothing comes of them.
+func TestLargeHeadersAreTheClientsFault(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for name, app := range map[string]adaptertest.App{"net/http": adaptertest.HTTP(t, r.Manager), "Fiber": adaptertest.Fiber(t, r.Manager)} {
+		if a := app(t, request("GET", "/", "Cookie", strings.Repeat("a=b; ", 100_000))); a.Status != 200 {
+			t.Errorf("%s: 500 KB of cookies: %d", name, a.Status)
+		}
+	}
+}
