@@ -24,10 +24,11 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Server is a Redis in this process. [Start] makes it; the zero value is not usable. Most callers want [Server.URL] and [Server.Close].
-// It is safe for concurrent use.
+// Server is a Redis in this process. [Start] and [InMemory] make it; the zero value is not usable. Most callers want [Server.URL] and
+// [Server.Close]. It is safe for concurrent use.
 type Server struct {
 	mini  *miniredis.Miniredis
+	addr  string // "" = in memory
 	close func()
 }
 
@@ -48,21 +49,33 @@ func Start(addr string) (*Server, error) {
 	if err := m.StartAddr(addr); err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
-	m.ClockTTL(true) // off by default: keys would never expire
-	return &Server{mini: m, close: sync.OnceFunc(m.Close)}, nil
+	return newServer(m, m.Addr()), nil
 }
 
-// Addr returns host:port.
-func (s *Server) Addr() string { return s.mini.Addr() }
+// InMemory makes a server without an address, which only its own clients reach. It also works in a testing/synctest bubble, where no
+// socket does, and there follows the bubble's time.
+func InMemory() *Server { return newServer(miniredis.NewMiniRedis(), "") }
 
-// URL returns the redis:// URL.
-func (s *Server) URL() string { return "redis://" + s.mini.Addr() }
+func newServer(m *miniredis.Miniredis, addr string) *Server {
+	m.ClockTTL(true) // off by default: keys would never expire
+	return &Server{mini: m, addr: addr, close: sync.OnceFunc(m.Close)}
+}
 
-// Client returns a client that reaches the server through memory, not through a socket, so that it also works in a testing/synctest bubble.
-// The caller closes it.
+// Addr returns host:port, or "" if the server has none.
+func (s *Server) Addr() string { return s.addr }
+
+// URL returns the redis:// URL, or "" if the server has no address.
+func (s *Server) URL() string {
+	if s.addr == "" {
+		return ""
+	}
+	return "redis://" + s.addr
+}
+
+// Client returns a client that reaches the server through memory, not through a socket. The caller closes it.
 func (s *Server) Client() *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr:                     s.mini.Addr(),
+		Addr:                     "embedded",
 		Dialer:                   func(context.Context, string, string) (net.Conn, error) { return s.mini.Dial() },
 		ContextTimeoutEnabled:    true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
