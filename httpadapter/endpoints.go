@@ -2,10 +2,13 @@ package httpadapter
 
 import (
 	"errors"
+	"html/template"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/token"
 	"github.com/counterfoil/counterfoil/token/jwks"
 )
 
@@ -13,37 +16,110 @@ import (
 const (
 	JWKSPath             = "/.well-known/jwks.json"
 	RefreshPath          = "/session/refresh"
+	RenewPath            = "/session/renew"
 	LogoutPath           = "/session/logout"
 	LogoutEverywherePath = "/session/logout-everywhere"
+	ActivePath           = "/session/active"
+	ListPath             = "/session/list"
+	EndPath              = "/session/end"
+	EndOthersPath        = "/session/end-others"
+	EventsPath           = "/session/events"
+	PagePath             = "/session/devices"
+	pageStylePath        = "/session/devices.css"
+	pageScriptPath       = "/session/devices.js"
+	IntrospectPath       = "/session/introspect"
+	RevokePath           = "/session/revoke"
 	AlivePath            = "/health/alive"
 	ReadyPath            = "/health/ready"
 )
 
-var paths = []string{JWKSPath, RefreshPath, LogoutPath, LogoutEverywherePath, AlivePath, ReadyPath}
+var paths = []string{
+	JWKSPath, RefreshPath, RenewPath, LogoutPath, LogoutEverywherePath, ActivePath, ListPath, EndPath, EndOthersPath, EventsPath,
+	PagePath, pageStylePath, pageScriptPath, IntrospectPath, RevokePath, AlivePath, ReadyPath,
+}
 
 // Serves says whether path is one of those that [Endpoints] serves.
 func Serves(path string) bool { return slices.Contains(paths, path) }
 
-// Endpoints serves what every application with sessions needs besides its own pages:
+// EndpointsConfig says how [Endpoints] works. The zero value is the default.
+type EndpointsConfig struct {
+	// Callers are those who may introspect and revoke tokens: name and secret, at least 32 bytes, sent as HTTP Basic. None: nobody may.
+	Callers map[string]token.Secret
+
+	// Login is the path of this host where whoever is not logged in is sent, with the parameter "return". "" = they are told, with 401.
+	Login string
+
+	// Page is the page [PagePath], executed with a [PageData]; nil = the one that comes with this package.
+	Page *template.Template
+
+	// Confirmed, if set, says how many verifiers follow the revocation log, and whether all of them have reached what was written to it
+	// at the given time. The page then shows when an ended session was ended everywhere.
+	Confirmed Confirmation
+
+	// MaxStreams is how many event streams may be open at once; 0 = 1000. Each asks the store twice a second.
+	MaxStreams int
+	// Stop ends the event streams when it is closed, for a server that shuts down; nil = never.
+	Stop <-chan struct{}
+
+	Now func() time.Time // nil = time.Now
+}
+
+// Endpoints serves what every application with sessions needs besides its own pages. At most one config is used.
 //
 //	GET  /.well-known/jwks.json         the public keys
 //	POST /session/refresh               renews the cookies: 204; 409 = another tab did just now, read the jar again; 401 = log in
-//	POST /session/logout                ends the session: 204
-//	POST /session/logout-everywhere     ends all sessions of the subject: 204
+//	GET  /session/renew?return=/path    renews the cookies of a browser that a gateway sent here, and sends it back
+//	POST /session/logout                ends the session
+//	POST /session/logout-everywhere     ends all sessions of the subject
+//	GET  /session/active                {"active":true} or {"active":false} for the token that comes with the request
+//	GET  /session/list                  the sessions of the subject, as JSON; each has an opaque handle
+//	POST /session/end                   ends the one with the handle of the form field "handle"
+//	POST /session/end-others            ends all but this one
+//	GET  /session/events                server-sent events when one of them begins or ends
+//	GET  /session/devices               the same for people: "Where you are signed in"
+//	POST /session/introspect            RFC 7662, for Callers
+//	POST /session/revoke                RFC 7009, for Callers
 //	GET  /health/alive                  200 while the process serves
 //	GET  /health/ready                  200 while the store answers and the revocation list is fresh, 503 otherwise
 //
-// They need no middleware in front. No token is ever in a body.
-func Endpoints(m *counterfoil.Manager) (http.Handler, error) {
+// What ends something answers 204 or, if the form has a field "return" with a path of this host, 303 to there; any other target is refused with 400
+// before anything is done.
+//
+// They need no middleware in front. No token and no session ID is ever in a body.
+func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler, error) {
+	var cfg EndpointsConfig
+	if len(config) > 0 {
+		cfg = config[0]
+	}
 	sessions, err := New(Config{Manager: m})
 	if err != nil {
 		return nil, err
 	}
+	e, err := newEndpoints(m, cfg)
+	if err != nil {
+		return nil, err
+	}
+	tolerant, err := New(Config{Manager: m, ErrorHandler: inactive})
+	if err != nil {
+		return nil, err
+	}
+
 	mux := http.NewServeMux()
 	mux.Handle(JWKSPath, jwks.Handler(m.PublicKeys))
-	mux.Handle("POST "+RefreshPath, refresh(m))
-	mux.Handle("POST "+LogoutPath, sessions(leave(Logout)))
-	mux.Handle("POST "+LogoutEverywherePath, sessions(leave(LogoutEverywhere)))
+	mux.HandleFunc("POST "+RefreshPath, e.refresh)
+	mux.HandleFunc("GET "+RenewPath, e.renew(sessions))
+	mux.Handle("POST "+LogoutPath, sessions(then(Logout)))
+	mux.Handle("POST "+LogoutEverywherePath, sessions(then(LogoutEverywhere)))
+	mux.Handle("GET "+ActivePath, tolerant(http.HandlerFunc(e.active)))
+	mux.Handle("GET "+ListPath, sessions(Require(http.HandlerFunc(e.list))))
+	mux.Handle("POST "+EndPath, sessions(Require(then(e.end))))
+	mux.Handle("POST "+EndOthersPath, sessions(Require(then(e.endOthers))))
+	mux.Handle("GET "+EventsPath, sessions(Require(http.HandlerFunc(e.events))))
+	mux.Handle("GET "+PagePath, sessions(http.HandlerFunc(e.page)))
+	mux.HandleFunc("GET "+pageStylePath, asset("text/css; charset=utf-8", style))
+	mux.HandleFunc("GET "+pageScriptPath, asset("text/javascript; charset=utf-8", script))
+	mux.HandleFunc("POST "+IntrospectPath, e.called(e.introspect))
+	mux.HandleFunc("POST "+RevokePath, e.called(e.revoke))
 	mux.HandleFunc("GET "+AlivePath, func(w http.ResponseWriter, _ *http.Request) { healthy(w) })
 	mux.HandleFunc("GET "+ReadyPath, func(w http.ResponseWriter, r *http.Request) {
 		if err := m.Ready(r.Context()); err != nil {
@@ -55,33 +131,101 @@ func Endpoints(m *counterfoil.Manager) (http.Handler, error) {
 	return mux, nil
 }
 
+type endpoints struct {
+	m         *counterfoil.Manager
+	callers   map[string]token.Secret
+	login     string
+	template  *template.Template
+	confirmed Confirmation
+	streams   chan struct{} // holds one for each open stream
+	stop      <-chan struct{}
+	now       func() time.Time
+}
+
+func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, error) {
+	for name, secret := range cfg.Callers {
+		if name == "" || len(secret.Reveal()) < 32 {
+			return nil, errors.New("httpadapter: each of EndpointsConfig.Callers needs a name and a secret of at least 32 bytes")
+		}
+	}
+	if _, ok := ReturnPath(cfg.Login); cfg.Login != "" && !ok {
+		return nil, errors.New("httpadapter: EndpointsConfig.Login is not a path of this host")
+	}
+	if cfg.MaxStreams < 0 {
+		return nil, errors.New("httpadapter: EndpointsConfig.MaxStreams is negative")
+	}
+	e := &endpoints{
+		m: m, callers: cfg.Callers, login: cfg.Login, template: cfg.Page, confirmed: cfg.Confirmed, stop: cfg.Stop, now: cfg.Now,
+	}
+	if e.template == nil {
+		e.template = defaultPage
+	}
+	if e.now == nil {
+		e.now = time.Now
+	}
+	if cfg.MaxStreams == 0 {
+		cfg.MaxStreams = 1000
+	}
+	e.streams = make(chan struct{}, cfg.MaxStreams)
+	return e, nil
+}
+
 func healthy(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-func refresh(m *counterfoil.Manager) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		cookies, err := m.RefreshCookies(r.Context(), request(r))
-		if err != nil {
-			Refuse(w, r, err)
-			return
-		}
-		for _, c := range cookies {
-			w.Header().Add("Set-Cookie", c.SetCookie())
-		}
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusNoContent)
-	})
+func (e *endpoints) refresh(w http.ResponseWriter, r *http.Request) {
+	if !e.renewed(w, r, func(err error) { Refuse(w, r, err) }) {
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
-func leave(end func(*http.Request) error) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := end(r); err != nil && !errors.Is(err, counterfoil.ErrNotFound) {
-			Refuse(w, r, err)
+// renewed sets the cookies that the refresh cookie of the request is worth, or calls refuse.
+func (e *endpoints) renewed(w http.ResponseWriter, r *http.Request, refuse func(error)) bool {
+	cookies, err := e.m.RefreshCookies(r.Context(), request(r))
+	if err != nil {
+		refuse(err)
+		return false
+	}
+	for _, c := range cookies {
+		w.Header().Add("Set-Cookie", c.SetCookie())
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return true
+}
+
+// renew serves browsers that a gateway sent here because their access token has expired there. The refresh token is judged even if the
+// access token is good by this clock, lest a gateway whose clock is ahead sends the browser back at once. Only for whoever came from
+// another site that is not allowed; then it is the middleware that renews, if the token has expired here too.
+func (e *endpoints) renew(sessions func(http.Handler) http.Handler) http.HandlerFunc {
+	byMiddleware := sessions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if Session(r).ID().IsZero() {
+			e.toLogin(w, r)
 			return
 		}
-		w.WriteHeader(http.StatusNoContent)
-	})
+		back(w, r)
+	}))
+	return func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := ReturnPath(r.URL.Query().Get("return")); !ok {
+			badRequest(w)
+			return
+		}
+		if e.renewed(w, r, func(err error) {
+			switch status, _ := counterfoil.Status(err); status {
+			case http.StatusForbidden:
+				byMiddleware.ServeHTTP(w, r)
+			case http.StatusConflict: // another request has just renewed: the jar is good
+				back(w, r)
+			case http.StatusUnauthorized:
+				e.toLogin(w, r)
+			default:
+				Refuse(w, r, err)
+			}
+		}) {
+			back(w, r)
+		}
+	}
 }

@@ -1,0 +1,97 @@
+package httpadapter
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// nobodysSecret is compared with when the name is unknown, so that names cannot be told by time.
+var nobodysSecret = token.NewSecret(strings.Repeat("\x00", 32))
+
+// called lets configured callers pass, by HTTP Basic with name and secret in the encoding of RFC 6749, section 2.3.1, and hands on the form field "token".
+func (e *endpoints) called(serve func(w http.ResponseWriter, r *http.Request, raw string)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		if !e.knows(r) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="callers"`)
+			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+			return
+		}
+		raw := ""
+		if form(w, r) {
+			raw = r.PostForm.Get("token")
+		}
+		if raw == "" {
+			badRequest(w)
+			return
+		}
+		serve(w, r, raw)
+	}
+}
+
+func (e *endpoints) knows(r *http.Request) bool {
+	name, password, ok := r.BasicAuth()
+	if !ok || len(r.Header["Authorization"]) != 1 {
+		return false
+	}
+	name, err := url.QueryUnescape(name)
+	if err != nil {
+		return false
+	}
+	password, err = url.QueryUnescape(password)
+	if err != nil {
+		return false
+	}
+	secret, known := e.callers[name]
+	if !known {
+		secret = nobodysSecret
+	}
+	return token.NewSecret(password).Equal(secret) && known
+}
+
+// introspect answers as RFC 7662 says. A token is active if it would be accepted now, by a list that is fresh and by asking the store;
+// of all others nothing is said, not even why. Refresh tokens are for this service alone and never active here.
+func (e *endpoints) introspect(w http.ResponseWriter, r *http.Request, raw string) {
+	v, err := e.m.Guard().CheckPolicy(r.Context(), raw, revocation.Paranoid)
+	if err != nil {
+		inactive(w, r, err)
+		return
+	}
+	answer := map[string]any{
+		"active": true, "token_type": "Bearer", "iss": v.Issuer(), "aud": v.Audience(), "iat": v.IssuedAt().Unix(), "exp": v.Expires().Unix(),
+	}
+	if v.Subject() != "" {
+		answer["sub"] = v.Subject()
+	}
+	if at, ok := v.AuthTime(); ok {
+		answer["auth_time"] = at.Unix()
+	}
+	writeJSON(w, answer)
+}
+
+// revoke ends the session of an access or a refresh token, as RFC 7009 says: 200 for every token that is not active afterwards, whether or not
+// it ever was, and 503 if that is not certain.
+func (e *endpoints) revoke(w http.ResponseWriter, r *http.Request, raw string) {
+	var id token.SessionID
+	v, err := e.m.Guard().CheckPolicy(r.Context(), raw, revocation.BestEffort)
+	if err == nil {
+		id = v.Session()
+	} else if s, _, judged := e.m.Refresh(r.Context(), raw, token.Verified{}); s != nil {
+		id = s.ID()
+	} else if status, _ := counterfoil.Status(judged); status >= 500 || status == 0 {
+		Refuse(w, r, judged)
+		return
+	}
+	if !id.IsZero() {
+		if err := e.m.End(r.Context(), id); err != nil && !isNobody(err) {
+			Refuse(w, r, err)
+			return
+		}
+	}
+	w.WriteHeader(http.StatusOK)
+}

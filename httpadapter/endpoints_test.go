@@ -1,0 +1,484 @@
+package httpadapter_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+func TestReturnPath(t *testing.T) {
+	for _, good := range []string{"/", "/a", "/a/b?c=d&e=%2F#f", "/a//b", "/%2Fevil.test", "/?https://evil.test", "/é"} {
+		if got, ok := httpadapter.ReturnPath(good); !ok || !strings.HasPrefix(got, "/") {
+			t.Errorf("%q is refused (%q)", good, got)
+		}
+	}
+	for _, bad := range []string{
+		"", "a", "//evil.test", "///evil.test", `/\evil.test`, `\\evil.test`, `/a\b`, "https://evil.test", "https:/evil.test", "javascript:alert(1)", "/\t/evil.test",
+		"/\n/evil.test", "/a\r\nSet-Cookie: a=b", " /a", "/%zz", "data:text/html,x", "/" + strings.Repeat("a", 2048), "?a", "#a", "/\x00",
+	} {
+		if got, ok := httpadapter.ReturnPath(bad); ok {
+			t.Errorf("%q is taken as %q", bad, got)
+		}
+	}
+}
+
+// person is alice on one device, with the endpoints alone.
+type person struct {
+	t       testing.TB
+	h       http.Handler
+	s       *counterfoil.Session
+	access  string
+	refresh string
+}
+
+func signIn(t testing.TB, r *rig.Rig, h http.Handler, device string) *person {
+	t.Helper()
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: device})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	return &person{t, h, s, tokens.Access.Reveal(), tokens.Refresh.Reveal()}
+}
+
+func (p *person) do(method, path string, form ...string) *httptest.ResponseRecorder {
+	p.t.Helper()
+	values := url.Values{}
+	for i := 0; i < len(form); i += 2 {
+		values.Set(form[i], form[i+1])
+	}
+	r := httptest.NewRequest(method, path, strings.NewReader(values.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	if p.s != nil {
+		r.Header.Set("Cookie", "__Host-Http-session="+p.access+"; __Host-Http-refresh="+p.refresh)
+	}
+	w := httptest.NewRecorder()
+	p.h.ServeHTTP(w, r)
+	for _, secret := range []string{p.access, p.refresh} {
+		if secret != "" && strings.Contains(w.Body.String(), secret) {
+			p.t.Errorf("%s %s: a token is in the body", method, path)
+		}
+	}
+	if p.s != nil && strings.Contains(w.Body.String(), p.s.ID().String()) {
+		p.t.Errorf("%s %s: a session ID is in the body", method, path)
+	}
+	return w
+}
+
+func (p *person) list() []httpadapter.Device {
+	p.t.Helper()
+	var answer struct{ Sessions []httpadapter.Device }
+	if w := p.do("GET", httpadapter.ListPath); w.Code != 200 || json.Unmarshal(w.Body.Bytes(), &answer) != nil {
+		p.t.Fatalf("list: %d %s", w.Code, w.Body)
+	}
+	return answer.Sessions
+}
+
+func handler(t testing.TB, r *rig.Rig, cfg httpadapter.EndpointsConfig) http.Handler {
+	t.Helper()
+	r.Fresh(t) // or else each request asks the store whether the session lives
+	h, err := httpadapter.Endpoints(r.Manager, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestMySessions(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{})
+	laptop, phone, tablet := signIn(t, r, h, "Laptop"), signIn(t, r, h, "Phone"), signIn(t, r, h, "Tablet")
+	mallory, err := r.Login(t.Context(), nil, "mallory", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mt, _ := mallory.Issued()
+	other := &person{t, h, mallory, mt.Access.Reveal(), mt.Refresh.Reveal()}
+
+	list := laptop.list()
+	if len(list) != 3 || !list[0].Current || list[0].Label != "Laptop" || list[1].Current || list[1].Since.IsZero() || list[1].Seen.IsZero() {
+		t.Fatalf("%+v", list)
+	}
+	handle := func(label string) string {
+		for _, d := range list {
+			if d.Label == label {
+				return d.Handle
+			}
+		}
+		t.Fatal(label)
+		return ""
+	}
+	for _, tt := range []struct {
+		name string
+		who  *person
+		form []string
+		code int
+		left int
+	}{
+		{"no handle", laptop, nil, 400, 3},
+		{"a handle of nobody's", laptop, []string{"handle", strings.Repeat("a", 22)}, 204, 3},
+		{"somebody else's session", other, []string{"handle", handle("Phone")}, 204, 3},
+		{"and then to another host", laptop, []string{"handle", handle("Phone"), "return", "//evil.test"}, 400, 3},
+		{"another device", laptop, []string{"handle", handle("Phone"), "return", "/settings?tab=2"}, 303, 2},
+		{"the same again", laptop, []string{"handle", handle("Phone")}, 204, 2},
+	} {
+		w := tt.who.do("POST", httpadapter.EndPath, tt.form...)
+		if w.Code != tt.code || tt.code == 303 && w.Header().Get("Location") != "/settings?tab=2" {
+			t.Errorf("%s: %d %v, want %d", tt.name, w.Code, w.Header(), tt.code)
+		}
+		if got := len(laptop.list()); got != tt.left {
+			t.Errorf("%s: %d sessions, want %d", tt.name, got, tt.left)
+		}
+	}
+	if w := phone.do("GET", httpadapter.ListPath); w.Code != 401 {
+		t.Errorf("the ended session lists: %d", w.Code)
+	}
+	if w := laptop.do("POST", httpadapter.EndOthersPath); w.Code != 204 || len(laptop.list()) != 1 {
+		t.Errorf("end others: %d", w.Code)
+	}
+	if w := tablet.do("GET", httpadapter.ListPath); w.Code != 401 {
+		t.Errorf("the tablet still lists: %d", w.Code)
+	}
+	w := laptop.do("POST", httpadapter.EndPath, "handle", laptop.list()[0].Handle)
+	if w.Code != 204 || len(w.Header()["Set-Cookie"]) != 2 {
+		t.Errorf("ending this session: %d %v, want its cookies removed", w.Code, w.Header())
+	}
+	if got := len(other.list()); got != 1 {
+		t.Errorf("somebody else has %d sessions, want 1", got)
+	}
+	nobody := &person{t: t, h: h}
+	for _, path := range []string{httpadapter.ListPath, httpadapter.EventsPath} {
+		if w := nobody.do("GET", path); w.Code != 401 {
+			t.Errorf("nobody, %s: %d", path, w.Code)
+		}
+	}
+}
+
+func TestLogoutReturns(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{})
+	p := signIn(t, r, h, "")
+	for _, bad := range []string{"", "https://evil.test/", "//evil.test", `/\evil.test`, "/\r\nX: y"} {
+		if w := p.do("POST", httpadapter.LogoutPath, "return", bad); w.Code != 400 || w.Header().Get("Location") != "" {
+			t.Errorf("return %q: %d %v", bad, w.Code, w.Header())
+		}
+	}
+	if w := p.do("POST", httpadapter.LogoutPath+"?return="+url.QueryEscape("https://evil.test")); w.Code != 400 {
+		t.Errorf("return in the query: %d", w.Code)
+	}
+	if len(p.list()) != 1 {
+		t.Error("a refused logout has logged out")
+	}
+	if w := p.do("POST", httpadapter.LogoutPath, "return", "/bye"); w.Code != 303 || w.Header().Get("Location") != "/bye" || len(w.Header()["Set-Cookie"]) != 2 {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	if w := p.do("POST", httpadapter.LogoutPath, "junk", strings.Repeat("x", 1<<20)); w.Code != 400 {
+		t.Errorf("a form of 1 MiB: %d", w.Code)
+	}
+}
+
+func TestRenewForGateways(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{Login: "/login?theme=dark"})
+	plain := handler(t, r, httpadapter.EndpointsConfig{})
+	p := signIn(t, r, h, "")
+	if w := p.do("GET", httpadapter.RenewPath+"?return=https://evil.test"); w.Code != 400 {
+		t.Errorf("another host: %d", w.Code)
+	}
+	w := p.do("GET", httpadapter.RenewPath+"?return=/report%3Fq=1")
+	if w.Code != 303 || w.Header().Get("Location") != "/report?q=1" || len(w.Header()["Set-Cookie"]) != 1 {
+		t.Errorf("good tokens: %d %v, want a new access token and no loop", w.Code, w.Header())
+	}
+	r.Advance(6 * time.Minute)
+	if w := p.do("GET", httpadapter.RenewPath+"?return=/report"); w.Code != 303 || w.Header().Get("Location") != "/report" || len(w.Header()["Set-Cookie"]) != 2 {
+		t.Errorf("expired: %d %v", w.Code, w.Header())
+	}
+	// A link on another site led to the gateway, which sent the browser here.
+	fresh := signIn(t, r, h, "")
+	r.Advance(6 * time.Minute)
+	req := httptest.NewRequest("GET", httpadapter.RenewPath+"?return=/report", nil)
+	req.Header.Set("Cookie", "__Host-Http-session="+fresh.access+"; __Host-Http-refresh="+fresh.refresh)
+	for k, v := range map[string]string{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"} {
+		req.Header.Set(k, v)
+	}
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, req)
+	if rec.Code != 303 || rec.Header().Get("Location") != "/report" || len(rec.Header()["Set-Cookie"]) != 2 {
+		t.Errorf("from another site: %d %v", rec.Code, rec.Header())
+	}
+	nobody := &person{t: t, h: h}
+	if w := nobody.do("GET", httpadapter.RenewPath+"?return=/report"); w.Code != 303 || w.Header().Get("Location") != "/login?return=%2Freport&theme=dark" {
+		t.Errorf("nobody: %d %v", w.Code, w.Header())
+	}
+	if w := (&person{t: t, h: plain}).do("GET", httpadapter.RenewPath+"?return=/report"); w.Code != 401 {
+		t.Errorf("nobody, no login known: %d", w.Code)
+	}
+}
+
+func TestActive(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{})
+	p := signIn(t, r, h, "")
+	ask := func(bearer string) string {
+		req := httptest.NewRequest("GET", httpadapter.ActivePath, nil)
+		if bearer != "" {
+			req.Header.Set("Authorization", "Bearer "+bearer)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		return fmt.Sprint(w.Code, " ", w.Body)
+	}
+	if got := ask(p.access); got != "200 {\"active\":true}\n" {
+		t.Error(got)
+	}
+	if w := p.do("GET", httpadapter.ActivePath); w.Body.String() != "{\"active\":true}\n" {
+		t.Error(w.Body)
+	}
+	_ = r.End(t.Context(), p.s.ID())
+	for _, bearer := range []string{"", "x", p.access, p.refresh} {
+		if got := ask(bearer); got != "200 {\"active\":false}\n" {
+			t.Errorf("%.5s…: %s", bearer, got)
+		}
+	}
+}
+
+func TestIntrospectionAndRevocation(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	secret := strings.Repeat("s:%+", 8)
+	h := handler(t, r, httpadapter.EndpointsConfig{Callers: map[string]token.Secret{"edge 1": token.NewSecret(secret)}})
+	call := func(name, password, path, raw string) *httptest.ResponseRecorder {
+		req := httptest.NewRequest("POST", path, strings.NewReader(url.Values{"token": {raw}}.Encode()))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if name != "" {
+			req.SetBasicAuth(url.QueryEscape(name), url.QueryEscape(password))
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		return w
+	}
+	p := signIn(t, r, h, "")
+	for _, who := range [][2]string{{"", ""}, {"edge 1", ""}, {"edge 1", secret[1:]}, {"edge 2", secret}, {"edge 2", strings.Repeat("\x00", 32)}} {
+		for _, path := range []string{httpadapter.IntrospectPath, httpadapter.RevokePath} {
+			if w := call(who[0], who[1], path, p.access); w.Code != 401 || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Basic") || strings.Contains(w.Body.String(), "alice") {
+				t.Errorf("%s as %q: %d %s", path, who, w.Code, w.Body)
+			}
+		}
+	}
+	if w := call("edge 1", secret, httpadapter.IntrospectPath, ""); w.Code != 400 {
+		t.Errorf("no token: %d", w.Code)
+	}
+	w := call("edge 1", secret, httpadapter.IntrospectPath, p.access)
+	var got map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got["active"] != true || got["sub"] != "alice" || got["iss"] != r.Config.Issuer || got["exp"] == nil {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if strings.Contains(w.Body.String(), p.s.ID().String()) || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("%s %v", w.Body, w.Header())
+	}
+	for i, raw := range []string{"x", p.refresh, p.access + "x", strings.Repeat("a", 9000)} {
+		if w := call("edge 1", secret, httpadapter.IntrospectPath, raw); w.Code != 200 || w.Body.String() != "{\"active\":false}\n" {
+			t.Errorf("token %d: %d %s", i, w.Code, w.Body)
+		}
+		if raw != p.refresh {
+			if w := call("edge 1", secret, httpadapter.RevokePath, raw); w.Code != 200 || w.Body.Len() > 0 {
+				t.Errorf("revoke token %d: %d %s", i, w.Code, w.Body)
+			}
+		}
+	}
+	byRefresh := signIn(t, r, h, "")
+	for _, tt := range []struct{ revoke, access string }{{p.access, p.access}, {byRefresh.refresh, byRefresh.access}} {
+		for range 2 {
+			if w := call("edge 1", secret, httpadapter.RevokePath, tt.revoke); w.Code != 200 {
+				t.Errorf("revoke: %d", w.Code)
+			}
+		}
+		if w := call("edge 1", secret, httpadapter.IntrospectPath, tt.access); w.Body.String() != "{\"active\":false}\n" {
+			t.Errorf("after revoking: %s", w.Body)
+		}
+	}
+	alive := signIn(t, r, h, "")
+	r.StopServer()
+	if w := call("edge 1", secret, httpadapter.RevokePath, alive.access); w.Code != 503 {
+		t.Errorf("revoke without a store: %d, want 503", w.Code)
+	}
+	if w := call("edge 1", secret, httpadapter.IntrospectPath, alive.access); w.Code != 503 {
+		t.Errorf("introspect without a store: %d, want 503", w.Code)
+	}
+	if _, err := httpadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Callers: map[string]token.Secret{"a": token.NewSecret("short")}}); err == nil {
+		t.Error("a short secret is accepted")
+	}
+}
+
+func TestPage(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{Login: "/login"})
+	p := signIn(t, r, h, "Firefox on Linux")
+	signIn(t, r, h, `<script>alert(1)</script>" onload="x`)
+	w := p.do("GET", httpadapter.PagePath)
+	body := w.Body.String()
+	if w.Code != 200 || !strings.Contains(body, "Firefox on Linux") || !strings.Contains(body, "this device") || !strings.Contains(body, `action="/session/end"`) {
+		t.Errorf("%d %s", w.Code, body)
+	}
+	if strings.Contains(body, "<script>alert") || strings.Contains(body, `" onload="`) {
+		t.Error("a device's label gets into the page as it is")
+	}
+	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || w.Header().Get("Cache-Control") != "no-store" {
+		t.Error(w.Header())
+	}
+	if strings.Contains(body, "style=") || strings.Contains(body, "<style") || strings.Contains(body, "javascript:") {
+		t.Error("something inline is in the page")
+	}
+	nobody := &person{t: t, h: h}
+	if w := nobody.do("GET", httpadapter.PagePath); w.Code != 401 || !strings.Contains(w.Body.String(), "You are signed out") || !strings.Contains(w.Body.String(), `href="/login"`) {
+		t.Errorf("nobody: %d %s", w.Code, w.Body)
+	}
+	for _, asset := range []string{"/session/devices.css", "/session/devices.js"} {
+		if w := nobody.do("GET", asset); w.Code != 200 || w.Body.Len() < 500 {
+			t.Errorf("%s: %d", asset, w.Code)
+		}
+	}
+	r.StopServer()
+	if w := p.do("GET", httpadapter.PagePath); w.Code != 503 || strings.Contains(w.Body.String(), "Firefox") {
+		t.Errorf("store gone: %d %s", w.Code, w.Body)
+	}
+}
+
+// follow opens the event stream of p and returns its events, one "name data" a string; the channel closes with the stream.
+func follow(t *testing.T, url string, p *person) <-chan string {
+	t.Helper()
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", url+httpadapter.EventsPath, nil)
+	req.Header.Set("Cookie", "__Host-Http-session="+p.access+"; __Host-Http-refresh="+p.refresh)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("%d %v", res.StatusCode, res.Header)
+	}
+	events := make(chan string, 16)
+	go func() {
+		defer close(events)
+		defer res.Body.Close()
+		name := ""
+		for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+			if v, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				name = v
+			} else if v, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				events <- name + " " + v
+			}
+		}
+	}()
+	return events
+}
+
+func next(t *testing.T, events <-chan string) string {
+	t.Helper()
+	select {
+	case e := <-events:
+		return e
+	case <-time.After(5 * time.Second):
+		t.Fatal("no event within five seconds")
+		return ""
+	}
+}
+
+func TestEvents(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	stop := make(chan struct{})
+	h := handler(t, r, httpadapter.EndpointsConfig{
+		Stop: stop, MaxStreams: 2,
+		Confirmed: func(context.Context, time.Time) (int, bool, error) { return 3, true, nil },
+	})
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	laptop, phone := signIn(t, r, h, "Laptop"), signIn(t, r, h, "Phone")
+	onLaptop, onPhone := follow(t, srv.URL, laptop), follow(t, srv.URL, phone)
+	if w := laptop.do("GET", httpadapter.EventsPath); w.Code != 503 {
+		t.Errorf("a third stream: %d, want 503", w.Code)
+	}
+	tablet := signIn(t, r, h, "Tablet")
+	for _, events := range []<-chan string{onLaptop, onPhone} {
+		if e := next(t, events); !strings.HasPrefix(e, "began ") || !strings.Contains(e, "Tablet") {
+			t.Errorf("after a login: %s", e)
+		}
+	}
+	_ = r.End(t.Context(), tablet.s.ID())
+	if e := next(t, onLaptop); !strings.HasPrefix(e, "ended ") || !strings.Contains(e, "Tablet") {
+		t.Errorf("after an end: %s", e)
+	}
+	if e := next(t, onLaptop); !strings.HasPrefix(e, "confirmed ") || !strings.Contains(e, `"verifiers":3`) {
+		t.Errorf("after that: %s", e)
+	}
+	_ = r.End(t.Context(), phone.s.ID())
+	for e := range onPhone {
+		if !strings.HasPrefix(e, "gone") && !strings.Contains(e, "Tablet") {
+			t.Errorf("on the phone: %s", e)
+		}
+	}
+	close(stop)
+	for e := range onLaptop {
+		if !strings.Contains(e, "Phone") && !strings.HasPrefix(e, "confirmed") {
+			t.Errorf("on the laptop: %s", e)
+		}
+	}
+}
+
+func TestAuthFunc(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	type metadata struct{}
+	auth, err := httpadapter.AuthFunc(httpadapter.AuthConfig{
+		Guard: r.Guard(),
+		Metadata: func(ctx context.Context, key string) []string {
+			return ctx.Value(metadata{}).(map[string][]string)[key]
+		},
+		Fail: func(code uint32, text string) error { return fmt.Errorf("%d %s", code, text) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := "Bearer " + tokens.Access.Reveal()
+	for _, tt := range []struct {
+		name   string
+		values []string
+		want   string
+	}{
+		{"good", []string{good}, "alice"},
+		{"none", nil, "16 unauthenticated"},
+		{"two", []string{good, good}, "16 unauthenticated"},
+		{"another scheme", []string{"Basic YTpi"}, "16 unauthenticated"},
+		{"no token", []string{"Bearer x"}, "16 unauthenticated"},
+	} {
+		ctx, err := auth(context.WithValue(t.Context(), metadata{}, map[string][]string{"authorization": tt.values}))
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = httpadapter.VerifiedFrom(ctx).Subject()
+		}
+		if got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	if _, err := httpadapter.AuthFunc(httpadapter.AuthConfig{}); err == nil {
+		t.Error("accepted nothing")
+	}
+}

@@ -1,0 +1,173 @@
+package httpadapter
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// Confirmation says how many verifiers follow the revocation log, and whether all of them know what was written to it by the given time.
+type Confirmation func(ctx context.Context, by time.Time) (verifiers int, all bool, err error)
+
+// How a stream of events goes.
+const (
+	lookEvery  = 500 * time.Millisecond // at the subject's sessions
+	ownEvery   = 100 * time.Millisecond // at the revocation list, which costs nothing, for the session that looks on
+	aliveEvery = 15 * time.Second       // a comment, to notice that the client has gone
+	streamLife = 4 * time.Minute        // then the client comes again, with a newer token
+	confirmFor = 40 * time.Second       // a verifier that says nothing for 30 s no longer counts
+)
+
+// events tells the sessions' fate as server-sent events:
+//
+//	began      {"handle":…,"device":…}                 a session that was not there before
+//	ended      {"handle":…,"device":…}                 one that is there no more
+//	confirmed  {"handle":…,"verifiers":3,"after_ms":12}  every verifier has confirmed that it refuses its tokens
+//	gone       {}                                      the session that asked has ended; the stream ends
+func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
+	select {
+	case e.streams <- struct{}{}:
+	default:
+		Refuse(w, r, counterfoil.ErrUnavailable)
+		return
+	}
+	s := Session(r)
+	watch := &watch{e: e, ctx: r.Context(), subject: s.Subject(), own: s.ID(), verified: Verified(r), ended: map[string]time.Time{}}
+	var err error
+	if watch.seen, err = e.devices(r.Context(), watch.subject, watch.own); err != nil {
+		<-e.streams
+		Refuse(w, r, err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would wait for a full buffer
+	stream(w, func(out *bufio.Writer) {
+		defer func() { <-e.streams }()
+		watch.out = out
+		watch.run()
+	})
+}
+
+// watch is one client that looks on. It is used by one goroutine.
+type watch struct {
+	e        *endpoints
+	ctx      context.Context
+	out      *bufio.Writer
+	subject  string
+	own      token.SessionID
+	verified token.Verified
+	seen     []Device
+	ended    map[string]time.Time // handles that wait for confirmation
+}
+
+func (w *watch) run() {
+	if _, err := w.out.WriteString("retry: 1000\n\n"); err != nil || w.out.Flush() != nil {
+		return
+	}
+	end := time.NewTimer(streamLife)
+	own, look, alive := time.NewTicker(ownEvery), time.NewTicker(lookEvery), time.NewTicker(aliveEvery)
+	defer end.Stop()
+	defer own.Stop()
+	defer look.Stop()
+	defer alive.Stop()
+	for {
+		goes := true
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-w.e.stop:
+			return
+		case <-end.C:
+			return
+		case <-own.C:
+			if w.verified.Valid() && w.e.m.Guard().CheckVerified(w.ctx, w.verified, revocation.BestEffort) != nil {
+				w.tell("gone", struct{}{})
+				return
+			}
+		case <-look.C:
+			goes = w.look()
+		case <-alive.C:
+			_, _ = w.out.WriteString(":\n\n")
+			goes = w.out.Flush() == nil
+		}
+		if !goes {
+			return
+		}
+	}
+}
+
+// look compares the sessions with those of the last look. A store that does not answer changes nothing.
+func (w *watch) look() bool {
+	now, err := w.e.devices(w.ctx, w.subject, w.own)
+	if err != nil {
+		return true
+	}
+	before := w.seen
+	w.seen = now
+	for _, d := range before {
+		if find(now, d.Handle) {
+			continue
+		}
+		if d.Current {
+			w.tell("gone", struct{}{})
+			return false
+		}
+		w.ended[d.Handle] = w.e.now()
+		if !w.tell("ended", map[string]string{"handle": d.Handle, "device": d.Label}) {
+			return false
+		}
+	}
+	for _, d := range now {
+		if !find(before, d.Handle) && !w.tell("began", map[string]string{"handle": d.Handle, "device": d.Label}) {
+			return false
+		}
+	}
+	return w.confirm()
+}
+
+func find(list []Device, handle string) bool {
+	for _, d := range list {
+		if d.Handle == handle {
+			return true
+		}
+	}
+	return false
+}
+
+// confirm tells which ended sessions every verifier knows of.
+func (w *watch) confirm() bool {
+	for handle, at := range w.ended {
+		after := w.e.now().Sub(at)
+		if w.e.confirmed == nil || after > confirmFor {
+			delete(w.ended, handle)
+			continue
+		}
+		verifiers, all, err := w.e.confirmed(w.ctx, at)
+		if err != nil || !all {
+			continue
+		}
+		delete(w.ended, handle)
+		if !w.tell("confirmed", map[string]any{"handle": handle, "verifiers": verifiers, "after_ms": after.Milliseconds()}) {
+			return false
+		}
+	}
+	return true
+}
+
+// tell writes one event; false if the client has gone.
+func (w *watch) tell(event string, data any) bool {
+	b, err := json.Marshal(data)
+	if err != nil {
+		return false
+	}
+	_, _ = w.out.WriteString("event: " + event + "\ndata: " + string(b) + "\n\n")
+	return w.out.Flush() == nil
+}

@@ -1,0 +1,107 @@
+package httpadapter
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"html/template"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+)
+
+var (
+	//go:embed page/devices.html
+	html string
+	//go:embed page/devices.css
+	style []byte
+	//go:embed page/devices.js
+	script []byte
+
+	defaultPage = template.Must(template.New("devices").Funcs(PageFuncs).Parse(html))
+)
+
+// PageFuncs are the functions that the page's template uses besides those of html/template. A template of your own needs them only
+// if it calls them: template.New("page").Funcs(httpadapter.PageFuncs).
+var PageFuncs = template.FuncMap{
+	// when writes a time for readers without JavaScript; the script puts it into the reader's own zone and words.
+	"when": func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
+	// iso writes a time for the datetime attribute.
+	"iso": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+}
+
+// PageData is what the template of the page "Where you are signed in" is executed with.
+type PageData struct {
+	SignedIn bool
+	Subject  string
+	This     Device   // the session that looks on
+	Others   []Device // those seen last come first
+	Login    string   // where to log in, "" = nowhere known
+
+	Path, End, EndOthers, Logout, LogoutEverywhere, Style, Script, Events string // paths
+}
+
+// page shows the sessions of the subject. Reading and ending work without a script; with one the list changes by itself.
+func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
+	s := Session(r)
+	data := PageData{
+		SignedIn: s.Subject() != "", Subject: s.Subject(), Login: e.login,
+		Path: PagePath, End: EndPath, EndOthers: EndOthersPath, Logout: LogoutPath, LogoutEverywhere: LogoutEverywherePath,
+		Style: pageStylePath, Script: pageScriptPath, Events: EventsPath,
+	}
+	status := http.StatusOK
+	if data.SignedIn {
+		list, err := e.devices(r.Context(), s.Subject(), s.ID())
+		if err == nil && (len(list) == 0 || !list[0].Current) {
+			err = counterfoil.ErrNotFound // this one has ended, and the news has not come yet
+		}
+		switch {
+		case errors.Is(err, counterfoil.ErrNotFound):
+			data.SignedIn, data.Subject = false, ""
+		case err != nil:
+			Refuse(w, r, err)
+			return
+		default:
+			data.This, data.Others = list[0], list[1:]
+		}
+	}
+	if !data.SignedIn {
+		status = http.StatusUnauthorized
+	}
+	var b bytes.Buffer
+	if err := e.template.Execute(&b, data); err != nil {
+		Refuse(w, r, err)
+		return
+	}
+	h := w.Header()
+	dress(h)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	if status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes())
+}
+
+// dress tells browsers that the page is made of what this host serves and of nothing else.
+func dress(h http.Header) {
+	h.Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+}
+
+func asset(contentType string, content []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", contentType)
+		h.Set("Content-Length", strconv.Itoa(len(content)))
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "public, max-age=300")
+		_, _ = w.Write(content)
+	}
+}

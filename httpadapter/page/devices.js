@@ -1,0 +1,69 @@
+// Keeps the page true without a reload. Everything works without it: the list and the buttons are plain HTML.
+"use strict";
+
+const news = document.getElementById("news");
+const past = document.getElementById("past");
+
+// Times in the reader's own zone and words.
+function localize(root) {
+	for (const t of root.querySelectorAll("time")) {
+		const at = new Date(t.dateTime);
+		if (!isNaN(at)) t.textContent = at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+	}
+}
+
+// Takes the list from the page as it is now. What has the focus keeps it.
+async function refresh() {
+	const answer = await fetch(location.pathname, { credentials: "same-origin", cache: "no-store" });
+	if (answer.status === 401) return location.reload();
+	if (!answer.ok) return; // the list stays; the next event tries again
+	const now = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("sessions");
+	if (!now) return;
+	localize(now);
+	const focused = document.activeElement?.closest("article")?.dataset.handle;
+	document.getElementById("sessions").replaceWith(document.adoptNode(now));
+	if (focused) document.querySelector(`article[data-handle="${CSS.escape(focused)}"] button`)?.focus();
+}
+
+function say(text) {
+	news.textContent = text;
+}
+
+const name = (device) => device || "Unknown device";
+
+function ended(data) {
+	const line = document.createElement("li");
+	line.dataset.handle = data.handle;
+	line.textContent = name(data.device) + ": signed out";
+	past.querySelector("ul").prepend(line);
+	past.hidden = false;
+	say(name(data.device) + " was signed out.");
+	return refresh();
+}
+
+function confirmed(data) {
+	const line = past.querySelector(`li[data-handle="${CSS.escape(data.handle)}"]`);
+	if (!line) return;
+	const everywhere = data.verifiers === 1 ? "the one verifier" : `all ${data.verifiers} verifiers`;
+	line.textContent += `, confirmed by ${everywhere} within ${(data.after_ms / 1000).toFixed(1)} s`;
+}
+
+localize(document);
+
+// A page from the browser's memory may show what is over.
+addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
+
+const path = document.body.dataset.events;
+if (path) {
+	const events = new EventSource(path);
+	events.addEventListener("began", (e) => {
+		say(name(JSON.parse(e.data).device) + " was signed in.");
+		refresh();
+	});
+	events.addEventListener("ended", (e) => ended(JSON.parse(e.data)));
+	events.addEventListener("confirmed", (e) => confirmed(JSON.parse(e.data)));
+	events.addEventListener("gone", () => { events.close(); location.reload(); });
+	// The browser comes again by itself after a pause, but not after a refusal.
+	events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) setTimeout(refresh, 2000); });
+	addEventListener("pagehide", () => events.close());
+}
