@@ -14,11 +14,12 @@ import (
 	"github.com/counterfoil/counterfoil/httpadapter"
 )
 
-// Endpoints serves [httpadapter.Endpoints] where their paths are asked for, and passes everything else on: app.Use(fiberadapter.Endpoints(m)).
-func Endpoints(m *counterfoil.Manager) fiber.Handler {
-	h, err := httpadapter.Endpoints(m)
+// Endpoints serves [httpadapter.Endpoints] where their paths are asked for, and passes everything else on: app.Use(fiberadapter.Endpoints(m)). It
+// panics on a configuration that cannot work, as [New] does.
+func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fiber.Handler {
+	h, err := httpadapter.Endpoints(m, config...)
 	if err != nil {
-		panic("fiberadapter: a Manager is required")
+		panic("fiberadapter: " + err.Error())
 	}
 	return func(c *fiber.Ctx) error {
 		if !httpadapter.Serves(c.Path()) {

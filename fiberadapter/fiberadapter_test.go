@@ -17,7 +17,9 @@ import (
 
 func TestMain(m *testing.M) {
 	// fasthttp keeps the date of its headers in a goroutine that never ends.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		// A server that was shut down looks after its workers once more, within ten seconds.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
 var (

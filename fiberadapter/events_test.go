@@ -1,0 +1,78 @@
+package fiberadapter_test
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/internal/rig"
+)
+
+// TestEventsStream shows that the endpoint which streams does so on Fiber: the first event arrives while the answer is still open.
+func TestEventsStream(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	stop := make(chan struct{})
+	a := fiber.New(fiber.Config{DisableStartupMessage: true})
+	a.Use(fiberadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop}))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- a.Listener(ln) }()
+
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: "Laptop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+ln.Addr().String()+httpadapter.EventsPath, nil)
+	req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal()+"; __Host-Http-refresh="+tokens.Refresh.Reveal())
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" || res.Header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("%d %v", res.StatusCode, res.Header)
+	}
+	other, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: "Phone"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"event: began", "event: ended", "event: gone"}
+	for lines := bufio.NewScanner(res.Body); len(want) > 0 && lines.Scan(); {
+		if !strings.HasPrefix(lines.Text(), "event:") {
+			continue
+		}
+		if lines.Text() != want[0] {
+			t.Fatalf("%s, want %s", lines.Text(), want[0])
+		}
+		switch want = want[1:]; len(want) {
+		case 2:
+			err = r.End(t.Context(), other.ID())
+		case 1:
+			err = r.End(t.Context(), s.ID())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("the stream ended before %s", want[0])
+	}
+	close(stop)
+	if err := a.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	<-served
+}
