@@ -37,6 +37,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -54,8 +55,8 @@ type Config struct {
 	// Keys signs the access tokens; verifiers know its public half.
 	Keys *issuer.Ring
 
-	// Secrets make the refresh tokens, at least 32 bytes each. The first one signs, all are accepted: to rotate, put the new one in
-	// front and drop the old one after IdleLife.
+	// Secrets make the refresh tokens and the handles of devices, at least 32 bytes each. The first one signs, all are accepted: to rotate, put
+	// the new one in front and drop the old one after the longest idle life of a session.
 	Secrets [][]byte
 
 	// Store keeps the sessions. It has to be a [revocation.Appender] too unless Log is set. If it is a [revocation.Source] the Manager follows the
@@ -83,6 +84,28 @@ type Config struct {
 	// InsecurePlainCookies drops Secure and the __Host-Http- prefix. Sound only for trying things out on loopback with a client that
 	// refuses Secure cookies there, such as Safari.
 	InsecurePlainCookies bool
+
+	// Claims returns the application's own claims for a token of a session: small, and fit to be read by every verifier. It is asked for each new
+	// token, so claims follow the session within an access life. It may read the session, which costs a command at a renewal, and must not write.
+	Claims func(context.Context, *Session) ([]token.Claim, error)
+
+	// Bind may refuse a renewal: an error from it is [ErrUnbound]. It sees the session, what was noted of the device at login, and the client that asks.
+	// The refresh token is judged afterwards, so a refusal changes nothing. Needs a Store that is a [Finder].
+	Bind func(context.Context, Renewal) error
+
+	// Locate names the place of a client's address, for the list of devices. It is asked once, at login. nil = no place is noted.
+	Locate func(netip.Addr) string
+
+	// Codec is how fields are stored; nil = JSON. Counters are decimals whatever it is. Changing it makes stored values unreadable.
+	Codec Codec
+
+	// ValueKeys, if there are any, encrypt the values of fields in the store (AES-256-GCM), at least 32 bytes each. The first one seals, all open: to
+	// rotate, put the new one in front and drop the old one after the longest absolute life. Names of fields and [Counter]s stay readable, because
+	// Redis adds to them. An encrypted value is 33 bytes longer.
+	ValueKeys [][]byte
+	// InsecureReadPlainValues also accepts values that are not encrypted. Sound only for one absolute life after ValueKeys was first
+	// set, since whoever can write to the store could plant values meanwhile.
+	InsecureReadPlainValues bool
 
 	Logger *slog.Logger     // nil = silent
 	Now    func() time.Time // nil = time.Now; compares tokens with now, nothing else
@@ -128,6 +151,11 @@ func (c Config) check() error {
 		return errors.New("counterfoil: Config.Timeout is not between 1 ms and 30 s")
 	case c.leeway() < 0 || c.leeway() > time.Minute:
 		return errors.New("counterfoil: Config.Leeway is not between 0 and 60 s")
+	case c.absoluteLife() > maxAbsolute:
+		return errors.New("counterfoil: Config.AbsoluteLife is longer than 400 days")
+	}
+	if _, ok := c.Store.(Finder); c.Bind != nil && !ok {
+		return errors.New("counterfoil: Config.Bind needs a Store that is a Finder")
 	}
 	for _, r := range c.CookieSuffix {
 		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
@@ -140,9 +168,10 @@ func (c Config) check() error {
 // Manager issues, opens, renews and ends the sessions of one issuer and audience.
 //
 // Web applications use [Manager.Begin] through an adapter. Everything below it is there for other transports:
-// [Manager.Login], [Manager.Open], [Manager.Refresh], [Manager.End], [Manager.EndAll], [Manager.EndOthers], [Manager.Sessions].
-// There is no useful zero value; New makes one. It is safe for concurrent use. It owns two goroutines, one that follows the revocation
-// log and one that keeps the log's heartbeat, until Close.
+// [Manager.Login], [Manager.Open], [Manager.Refresh], [Manager.Rotate], [Manager.End], [Manager.EndAll], [Manager.EndOthers],
+// [Manager.Devices].
+// There is no useful zero value; New makes one. It is safe for concurrent use. It owns three goroutines until Close: one
+// follows the revocation log, one keeps the log's heartbeat, one looks after [Session.Done].
 type Manager struct {
 	issuerName    string
 	audience      string
@@ -165,6 +194,13 @@ type Manager struct {
 	log           *slog.Logger
 	salt          [16]byte // of the session IDs in logs
 	now           func() time.Time
+	handles       *handles
+	vault         *vault // nil = values are not encrypted
+	codec         Codec
+	claims        func(context.Context, *Session) ([]token.Claim, error)
+	bind          func(context.Context, Renewal) error
+	locate        func(netip.Addr) string
+	watch         *watch
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -193,6 +229,14 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		maxSessions:   cfg.maxSessions(),
 		log:           cfg.Logger,
 		now:           cfg.Now,
+		codec:         cfg.Codec,
+		claims:        cfg.Claims,
+		bind:          cfg.Bind,
+		locate:        cfg.Locate,
+	}
+	m.watch = newWatch(m)
+	if m.codec == nil {
+		m.codec = jsonCodec{}
 	}
 	if m.store.log == nil {
 		l, ok := cfg.Store.(revocation.Appender)
@@ -216,6 +260,12 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if m.sealer, err = newSealer(cfg.Secrets, cfg.Issuer, cfg.Audience); err != nil {
 		return nil, err
 	}
+	if m.handles, err = newHandles(cfg.Secrets, cfg.Issuer, cfg.Audience); err != nil {
+		return nil, err
+	}
+	if m.vault, err = newVault(cfg.ValueKeys, cfg.InsecureReadPlainValues, cfg.Issuer, cfg.Audience); err != nil {
+		return nil, err
+	}
 	if m.keys, err = token.NewKeySet(cfg.Keys.Public()...); err != nil {
 		return nil, fmt.Errorf("counterfoil: %w", err)
 	}
@@ -236,7 +286,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	}
 	if source, ok := cfg.Store.(revocation.Source); ok {
 		if m.follower, err = revocation.NewFollower(revocation.FollowerConfig{
-			Source: source, List: m.list, MaxStale: cfg.MaxStale, Leeway: m.leeway, Log: m.store, Now: cfg.Now,
+			Source: source, List: m.list, MaxStale: cfg.MaxStale, Leeway: m.leeway, Log: m.store, Events: m.watch, Now: cfg.Now,
 		}); err != nil {
 			return nil, fmt.Errorf("counterfoil: %w", err)
 		}
@@ -257,6 +307,7 @@ func (m *Manager) start() {
 		m.running.Go(func() { m.follower.Follow(ctx) })
 	}
 	m.running.Go(func() { m.beat(ctx) })
+	m.running.Go(func() { m.watch.run(ctx) })
 }
 
 // beat keeps the log's heartbeat, so that followers can tell an idle log from a broken one, and tells the verifier about new keys.

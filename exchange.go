@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type Request struct {
 	FetchMode     string // Sec-Fetch-Mode
 	FetchDest     string // Sec-Fetch-Dest
 	Upgrade       string
+	Client        Client // for Config.Bind
 }
 
 // Exchange is one HTTP request and its answer, as far as the session is concerned. [Manager.Begin] opens it when the request arrives,
@@ -38,8 +40,9 @@ type Exchange struct {
 	verified token.Verified
 	session  *Session
 	refresh  string // the refresh token of the cookie, if there is one
-	cookie   bool   // the credential came as a cookie, or there was none
-	foreign  bool   // the cookies are another application's: neither used nor cleared
+	client   Client
+	cookie   bool // the credential came as a cookie, or there was none
+	foreign  bool // the cookies are another application's: neither used nor cleared
 	barred   error
 	refusal  error
 	tokens   Tokens // made on arrival
@@ -72,6 +75,9 @@ func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 	}
 	if len(refresh) <= maxRefreshLen {
 		x.refresh = strings.Clone(refresh)
+	}
+	if m.bind != nil {
+		x.client = Client{UserAgent: strings.Clone(r.Client.UserAgent), Address: strings.Clone(r.Client.Address)}
 	}
 	if err := x.judge(ctx, access); err != nil {
 		return nil, err
@@ -139,14 +145,19 @@ func (x *Exchange) revive(ctx context.Context, refusal error) error {
 		x.refusal = x.barred
 		return nil
 	}
-	s, tokens, err := x.m.Refresh(ctx, x.refresh, token.Verified{})
+	t, err := x.m.sealer.open(x.refresh)
+	if err != nil {
+		x.refusal = err
+		return nil
+	}
+	s, tokens, err := x.m.renew(ctx, t, Presented{}, x.client)
 	switch {
 	case err == nil, errors.Is(err, ErrSuperseded):
 		x.session, x.tokens, x.refusal = s, tokens, nil
 		if !tokens.Access.IsZero() {
 			x.verified, _ = x.m.guard.Check(ctx, tokens.Access.Reveal())
 		}
-	case errors.Is(err, ErrReuse), errors.Is(err, ErrNotFound), errors.Is(err, token.ErrInvalid):
+	case errors.Is(err, ErrReuse), errors.Is(err, ErrNotFound), errors.Is(err, ErrUnbound):
 		x.refusal = err
 	default:
 		return err
@@ -172,6 +183,31 @@ func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) 
 	x.session, x.verified, x.tokens, x.clear = s, token.Verified{}, Tokens{}, false
 	return nil
 }
+
+// Rotate gives the request's session a new ID; see [Manager.Rotate].
+func (x *Exchange) Rotate(ctx context.Context, opt RotateOptions) error {
+	s, err := x.m.Rotate(ctx, x.session, opt)
+	if err != nil {
+		return err
+	}
+	x.session, x.verified, x.tokens, x.clear = s, token.Verified{}, Tokens{}, false
+	return nil
+}
+
+// EndDevice ends the session that a handle of [Manager.Devices] names. If it is the request's own, this is a [Exchange.Logout].
+func (x *Exchange) EndDevice(ctx context.Context, handle string) error {
+	id, ok := x.m.handles.open(handle, x.session.Subject())
+	switch {
+	case !ok:
+		return ErrNotFound
+	case id == x.session.ID():
+		return x.Logout(ctx)
+	}
+	return x.m.End(ctx, id)
+}
+
+// Manager returns the Manager that opened the exchange.
+func (x *Exchange) Manager() *Manager { return x.m }
 
 // Logout ends the session of the request and has its cookies removed. Without one it only has the cookies removed, unless
 // they are another application's. After a bearer token it leaves all cookies alone.
@@ -241,7 +277,11 @@ func (m *Manager) RefreshCookies(ctx context.Context, r Request) ([]Cookie, erro
 			return nil, err // reuse is not judged without knowing what came beside it
 		}
 	}
-	_, tokens, err := m.Refresh(ctx, strings.Clone(refresh), beside)
+	t, err := m.sealer.open(refresh)
+	if err != nil {
+		return nil, err
+	}
+	_, tokens, err := m.renew(ctx, t, m.beside(beside, t), r.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -264,11 +304,11 @@ func (x *Exchange) renew(ctx context.Context) Tokens {
 	if err != nil || t.session != x.verified.Session() {
 		return Tokens{}
 	}
-	_, tokens, err := x.m.renew(ctx, t, Presented{Quiet: true, OnlyCurrent: x.m.now().Sub(x.arrived) > x.m.window})
+	_, tokens, err := x.m.renew(ctx, t, Presented{Quiet: true, OnlyCurrent: x.m.now().Sub(x.arrived) > x.m.window}, x.client)
 	switch {
 	case err == nil:
 		return tokens
-	case errors.Is(err, ErrSuperseded), errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrSuperseded), errors.Is(err, ErrNotFound), errors.Is(err, ErrUnbound):
 	default:
 		x.m.log.WarnContext(ctx, "counterfoil: renewal failed; the next request tries again", "error", err)
 	}
@@ -326,6 +366,28 @@ func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix stri
 	return guard.Check(ctx, access)
 }
 
+// ErrNotFresh means that the subject has to prove again who it is before it may do what it asked for. The session lives.
+var ErrNotFresh = errors.New("counterfoil: authentication is too long ago")
+
+// RequireFresh decides from the token alone whether its subject proved who it is within the last d: nil, or [ErrNotFresh]. A login and a
+// [Manager.Rotate] with Reauthenticated make it fresh. The time is the store's, so d is exact to within the difference between the clocks.
+func RequireFresh(v token.Verified, d time.Duration, now time.Time) error {
+	at, ok := v.AuthTime()
+	if !ok || now.Sub(at) > d {
+		return ErrNotFresh
+	}
+	return nil
+}
+
+// RequireFresh is [RequireFresh] for the session of the request, which may have been renewed or begun by it.
+func (x *Exchange) RequireFresh(d time.Duration) error {
+	at := x.session.AuthTime()
+	if at.IsZero() || x.m.now().Sub(at) > d {
+		return ErrNotFresh
+	}
+	return nil
+}
+
 // loopback says whether a Host header names this machine.
 func loopback(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -352,8 +414,98 @@ func Status(err error) (status, retryAfter int) {
 		return 500, 0
 	case is(ErrUnavailable), is(revocation.ErrStale):
 		return 503, 1
-	case is(ErrNotFound), is(ErrReuse), is(revocation.ErrRevoked), is(token.ErrInvalid), errors.As(err, &expired):
+	case is(ErrNotFound), is(ErrReuse), is(ErrUnbound), is(ErrNotFresh), is(revocation.ErrRevoked), is(token.ErrInvalid), errors.As(err, &expired):
 		return 401, 0
 	}
 	return 0, 0
+}
+
+// Cookie is one Set-Cookie header to be sent. Its value does not print; SetCookie reveals it.
+type Cookie struct {
+	Name     string
+	Value    token.Secret
+	age      time.Duration // 0 = as long as the browser runs
+	insecure bool
+	remove   bool
+}
+
+// SetCookie returns the value of the Set-Cookie header. Only the cookies of a session that is to be remembered have a Max-Age; others go with
+// the browser's session, and what they hold expires by itself.
+func (c Cookie) SetCookie() string {
+	var b strings.Builder
+	b.WriteString(c.Name + "=" + c.Value.Reveal() + "; Path=/")
+	if c.remove {
+		// Both, since old clients know only Expires.
+		b.WriteString("; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0")
+	}
+	if c.age > 0 {
+		b.WriteString("; Max-Age=" + strconv.FormatInt(int64((c.age+time.Second-1)/time.Second), 10))
+	}
+	if !c.insecure {
+		b.WriteString("; Secure")
+	}
+	b.WriteString("; HttpOnly; SameSite=Lax")
+	return b.String()
+}
+
+// cookieNames are the two cookies of an application. With the prefix a browser takes them only from this very host, over a secure
+// channel, out of the page's sight (draft-ietf-httpbis-layered-cookies; older browsers know its first half, __Host-).
+type cookieNames struct {
+	access, refresh string
+	insecure        bool
+}
+
+func newCookieNames(suffix string, insecure bool) cookieNames {
+	prefix := "__Host-Http-"
+	if insecure {
+		prefix = ""
+	}
+	return cookieNames{prefix + "session" + suffix, prefix + "refresh" + suffix, insecure}
+}
+
+// find returns the values of both cookies. A name that comes twice counts as absent: one of the two was planted, and there is no
+// telling which.
+func (n cookieNames) find(headers []string) (access, refresh string) {
+	var accesses, refreshes int
+	for _, h := range headers {
+		for h != "" {
+			var pair string
+			pair, h, _ = strings.Cut(h, ";")
+			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			switch name {
+			case n.access:
+				access = value
+				accesses++
+			case n.refresh:
+				refresh = value
+				refreshes++
+			}
+		}
+	}
+	if accesses > 1 {
+		access = ""
+	}
+	if refreshes > 1 {
+		refresh = ""
+	}
+	return access, refresh
+}
+
+func (n cookieNames) set(t Tokens) []Cookie {
+	var out []Cookie
+	if !t.Access.IsZero() {
+		out = append(out, Cookie{Name: n.access, Value: t.Access, age: t.CookieAge, insecure: n.insecure})
+	}
+	if !t.Refresh.IsZero() {
+		out = append(out, Cookie{Name: n.refresh, Value: t.Refresh, age: t.CookieAge, insecure: n.insecure})
+	}
+	return out
+}
+
+func (n cookieNames) clear() []Cookie {
+	none := token.NewSecret("")
+	return []Cookie{
+		{Name: n.access, Value: none, insecure: n.insecure, remove: true},
+		{Name: n.refresh, Value: none, insecure: n.insecure, remove: true},
+	}
 }

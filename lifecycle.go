@@ -7,8 +7,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/counterfoil/counterfoil/revocation"
@@ -21,8 +24,38 @@ type LoginOptions struct {
 	// may have been planted by someone else.
 	Carry []string
 
-	// Device is the label under which the subject will see this session in its list; at most 256 bytes.
+	// Remember lets the cookies outlive the browser. Idle and Absolute are then 30 and 180 days unless set.
+	Remember bool
+	// Idle and Absolute are the lives of this session; 0 = those of Config. The bounds are those of Config, and 400 days.
+	Idle, Absolute time.Duration
+
+	// Device is the label under which the subject will see this session in its list; "" = one made of UserAgent.
 	Device string
+	// UserAgent and Address are those of the client that logs in. The adapters fill them in. The address is kept cut to its network.
+	UserAgent, Address string
+}
+
+const (
+	rememberIdle     = 30 * 24 * time.Hour
+	rememberAbsolute = 180 * 24 * time.Hour
+	maxAbsolute      = 400 * 24 * time.Hour // the longest that browsers keep a cookie
+)
+
+// lives returns idle and absolute life of a session that begins so.
+func (m *Manager) lives(opt LoginOptions) (idle, absolute time.Duration, err error) {
+	idle, absolute = m.idleLife, m.absoluteLife
+	if opt.Remember {
+		idle, absolute = max(idle, rememberIdle), max(absolute, rememberAbsolute)
+	}
+	idle = orDefault(opt.Idle, idle)
+	absolute = orDefault(opt.Absolute, max(absolute, idle))
+	if idle > absolute && opt.Idle == 0 {
+		idle = absolute
+	}
+	if idle < 2*m.accessLife || absolute < idle || absolute > maxAbsolute {
+		return 0, 0, errors.New("counterfoil: LoginOptions.Idle is shorter than twice AccessLife, or Absolute shorter than Idle or longer than 400 days")
+	}
+	return idle, absolute, nil
 }
 
 // Login begins a session of subject under a new ID, and ends the one it replaces, if from is one. The caller has made sure
@@ -35,28 +68,48 @@ func (m *Manager) Login(ctx context.Context, from *Session, subject string, opt 
 	if err := checkSubject(subject); err != nil {
 		return nil, err
 	}
-	if len(opt.Device) > 256 {
-		return nil, errors.New("counterfoil: LoginOptions.Device is longer than 256 bytes")
+	idle, absolute, err := m.lives(opt)
+	if err != nil {
+		return nil, err
 	}
-	r := NewRecord{
-		Subject: subject, Idle: m.idleLife, Absolute: m.absoluteLife, Login: true, Device: opt.Device, Cap: m.maxSessions,
-	}
-	return m.replace(ctx, from, func(old Record) NewRecord {
-		for _, name := range opt.Carry {
-			if v, ok := old.Fields[name]; ok {
-				r.Ops = append(r.Ops, Op{Kind: OpSet, Name: name, Value: v})
-			}
-		}
-		return r
-	})
-}
-
-// replace begins the session that next makes of the old one, and ends the old one: freeze, create, end. Whatever was done when it
-// fails is not undone and not done again by the next try with the same from.
-func (m *Manager) replace(ctx context.Context, from *Session, next func(old Record) NewRecord) (*Session, error) {
 	if from == nil {
 		from = m.Anonymous()
 	}
+	return m.replace(ctx, from, subject, func(Record) (NewRecord, []string, error) {
+		return NewRecord{Idle: idle, Absolute: absolute, Login: true, Device: m.newNote(opt).String()}, opt.Carry, nil
+	})
+}
+
+// RotateOptions says how a session goes on under another ID.
+type RotateOptions struct {
+	// Reauthenticated: the subject has just proved again who it is, so the authentication time is now. What asks for a fresh
+	// login ([RequireFresh]) is satisfied again.
+	Reauthenticated bool
+}
+
+// Rotate gives a session a new ID, and with it new tokens, and ends the old one: for every change of what the session may do, such as a second
+// factor or an administrator's mode, so that what was known of the old one is of no use any more. All fields come along, as do subject, device and lives;
+// the absolute life is not prolonged. Everything that [Manager.Login] says of errors and retries holds here.
+//
+// [ErrNotFound] if the session has ended, or was never stored.
+func (m *Manager) Rotate(ctx context.Context, from *Session, opt RotateOptions) (*Session, error) {
+	return m.replace(ctx, from, from.Subject(), func(old Record) (NewRecord, []string, error) {
+		if old.Session.IsZero() {
+			return NewRecord{}, nil, ErrNotFound
+		}
+		return NewRecord{
+			Idle: old.Idle, Absolute: time.Duration(old.Expires-old.Created) * time.Millisecond, NotAfter: old.Expires,
+			Login: opt.Reauthenticated, AuthTime: old.AuthTime, Device: old.Device,
+		}, slices.Sorted(maps.Keys(old.Fields)), nil
+	})
+}
+
+// heir makes of the last state of a session the one that takes its place, and says which fields come along.
+type heir func(old Record) (r NewRecord, fields []string, err error)
+
+// replace begins the heir of a session and ends the session: freeze, create, end. What was done when it fails is not undone, and is not
+// done again by the next try with the same from.
+func (m *Manager) replace(ctx context.Context, from *Session, subject string, next heir) (*Session, error) {
 	if from.m != m {
 		return nil, errors.New("counterfoil: the session to replace is of another Manager")
 	}
@@ -65,15 +118,10 @@ func (m *Manager) replace(ctx context.Context, from *Session, next func(old Reco
 	}
 	from.mu.Lock()
 	defer from.mu.Unlock()
-	old, err := m.leave(ctx, from)
-	if err != nil {
-		return nil, err
-	}
-	r := next(old)
 	s := from.successor
-	if s == nil || s.subject != r.Subject {
-		s = &Session{m: m, subject: r.Subject}
-		if _, err := m.create(ctx, s, r); err != nil {
+	if s == nil || s.subject != subject {
+		var err error
+		if s, err = m.succeed(ctx, from, subject, next); err != nil {
 			return nil, err
 		}
 		from.successor = s
@@ -84,6 +132,45 @@ func (m *Manager) replace(ctx context.Context, from *Session, next func(old Reco
 		}
 	}
 	from.ended, from.pending, from.fields, from.seen = true, nil, nil, nil
+	return s, nil
+}
+
+// succeed freezes the old session and creates its heir. The caller holds the lock of from.
+func (m *Manager) succeed(ctx context.Context, from *Session, subject string, next heir) (*Session, error) {
+	old, err := m.leave(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	r, names, err := next(old)
+	if err != nil {
+		return nil, err
+	}
+	r.Subject, r.Cap = subject, m.maxSessions
+	if r.Session, err = newSessionID(subject); err != nil {
+		return nil, err
+	}
+	taken := map[string]bool{}
+	for _, name := range names {
+		value, ok := old.Fields[name]
+		if !ok || taken[name] {
+			continue
+		}
+		taken[name] = true
+		if old.Session.IsZero() { // never stored, so not sealed either
+			value, err = m.vault.seal(r.Session, name, value)
+		} else {
+			value, err = m.vault.move(old.Session, r.Session, name, value)
+		}
+		if err != nil { // it would fail its reads, and must not fail the session
+			m.log.WarnContext(ctx, "counterfoil: a value that does not open stays behind", "field", name, "session", m.blur(old.Session))
+			continue
+		}
+		r.Ops = append(r.Ops, Op{Kind: OpSet, Name: name, Value: value})
+	}
+	s := &Session{m: m, subject: subject}
+	if _, err := m.create(ctx, s, r); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -118,13 +205,16 @@ func (m *Manager) leave(ctx context.Context, from *Session) (Record, error) {
 	return r, err
 }
 
-// create stores a record under a new ID, makes s its session and gives it tokens. The caller holds the lock of s, or nobody else has s.
+// create stores a record, makes s its session and gives it tokens. The caller holds the lock of s, or nobody else has s.
 func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created, error) {
-	id, err := newSessionID(r.Subject)
+	snapshot := &Session{m: m, id: r.Session, subject: r.Subject, authTime: milli(r.AuthTime), fields: firstFields(r.Ops)}
+	if r.Login {
+		snapshot.authTime = m.now()
+	}
+	claims, err := m.project(ctx, snapshot)
 	if err != nil {
 		return Created{}, err
 	}
-	r.Session = id
 	c, err := m.store.Create(ctx, r)
 	if err != nil {
 		return Created{}, err
@@ -135,20 +225,40 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 			m.log.WarnContext(ctx, "counterfoil: sessions ended by the cap are not yet announced to verifiers", "sessions", len(c.Evicted), "error", err)
 		}
 	}
-	g := grant{generation: 1, at: c.At, expires: c.Expires, idleEnds: min(c.At+r.Idle.Milliseconds(), c.Expires), pair: true}
+	g := grant{
+		generation: 1, at: c.At, expires: c.Expires, idleEnds: min(c.At+r.Idle.Milliseconds(), c.Expires), authTime: r.AuthTime,
+		pair: true, persistent: parseNote(r.Device).persistent, claims: claims,
+	}
 	if r.Login {
 		g.authTime = c.At
 	}
-	tokens, err := m.mint(id, r.Subject, g)
+	tokens, err := m.mint(r.Session, r.Subject, g)
 	if err != nil {
 		return Created{}, err
 	}
 	// The client has not got the tokens yet: generation 0 confirms nothing.
-	s.id, s.issued = id, &tokens
-	if r.Login { // then s is new, and nobody else has it
+	s.id, s.issued = r.Session, &tokens
+	if g.authTime != 0 { // then s is new, and nobody else has it
 		s.authTime = milli(g.authTime)
 	}
 	return c, nil
+}
+
+// firstFields is what the operations make of a new record.
+func firstFields(ops []Op) map[string][]byte {
+	fields := map[string][]byte{}
+	for _, op := range ops {
+		switch op.Kind {
+		case OpSet:
+			fields[op.Name] = op.Value
+		case OpIncr:
+			n, _ := strconv.ParseInt(string(fields[op.Name]), 10, 64)
+			fields[op.Name] = strconv.AppendInt(nil, n+op.By, 10)
+		default:
+			delete(fields, op.Name)
+		}
+	}
+	return fields
 }
 
 // End ends one session. When it returns nil the record is gone and the log tells every verifier.
@@ -198,8 +308,17 @@ func (m *Manager) EndOthers(ctx context.Context, s *Session) error {
 	return err
 }
 
-// Sessions lists the live sessions of a subject, oldest first.
+// Sessions lists the live sessions of a subject, oldest first, for whoever looks after subjects; their Device is the label alone. For a page of the
+// subject's own there is [Manager.Devices].
 func (m *Manager) Sessions(ctx context.Context, subject string) ([]Record, error) {
+	list, err := m.sessions(ctx, subject)
+	for i, r := range list {
+		list[i].Device = parseNote(r.Device).label
+	}
+	return list, err
+}
+
+func (m *Manager) sessions(ctx context.Context, subject string) ([]Record, error) {
 	if err := checkSubject(subject); err != nil {
 		return nil, err
 	}
@@ -210,6 +329,11 @@ func (m *Manager) Sessions(ctx context.Context, subject string) ([]Record, error
 // appends later: a caller that does not repeat the step must not leave a verifier ignorant.
 func (m *Manager) announce(ctx context.Context, entries ...revocation.Entry) error {
 	err := m.store.Append(ctx, entries...)
+	defer func() {
+		for _, e := range entries {
+			m.watch.heard(e) // the follower will not call it news
+		}
+	}()
 	if err != nil {
 		m.mu.Lock()
 		m.untold = append(m.untold, entries...)

@@ -96,8 +96,8 @@ func TestVisitorBecomesUser(t *testing.T) {
 		if _, err := r.Guard().Check(ctx, tokens.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
 			t.Errorf("the visitor's token after login: %v, want ErrRevoked", err)
 		}
-		list, err := r.Sessions(ctx, "alice")
-		if err != nil || len(list) != 1 || list[0].Session != user.ID() || list[0].Device != "a test" {
+		list, err := r.Devices(ctx, user)
+		if err != nil || len(list) != 1 || !list[0].Current || list[0].Label != "a test" {
 			t.Errorf("sessions of alice: %+v, %v", list, err)
 		}
 	})

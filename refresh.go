@@ -113,6 +113,9 @@ type Tokens struct {
 	// Refresh is zero if the one that the client holds stays the right one.
 	Refresh        token.Secret
 	RefreshExpires time.Time
+
+	// CookieAge is how long the cookies of a session that is to be remembered last; 0 = as long as the browser runs.
+	CookieAge time.Duration
 }
 
 // Refresh answers a presented refresh token. beside is the unexpired access token that came with it, if there was one.
@@ -120,22 +123,117 @@ type Tokens struct {
 //   - [ErrSuperseded]: replaced a moment ago by a request beside this one; the session is returned and lives, there are no tokens.
 //   - [ErrReuse]: the session has been ended.
 //   - [ErrNotFound]: it had ended before. [token.ErrInvalid]: this Manager never made that refresh token.
+//   - [ErrUnbound]: [Config.Bind] refused the renewal; the session lives.
 //   - [ErrUnavailable]: nothing is known, so nobody is logged out.
 func (m *Manager) Refresh(ctx context.Context, refresh string, beside token.Verified) (*Session, Tokens, error) {
 	t, err := m.sealer.open(refresh)
 	if err != nil {
 		return nil, Tokens{}, err
 	}
-	return m.renew(ctx, t, Presented{Beside: m.ours(beside) && beside.Session() == t.session})
+	return m.renew(ctx, t, m.beside(beside, t), Client{})
+}
+
+// beside says that a refresh token came with an access token that is good, or with none of its session.
+func (m *Manager) beside(v token.Verified, t refreshToken) Presented {
+	return Presented{Beside: m.ours(v) && v.Session() == t.session}
+}
+
+// ErrUnbound means that [Config.Bind] refused a renewal. The session lives, and its access token until it expires.
+var ErrUnbound = errors.New("counterfoil: renewal refused: the session is bound to another client")
+
+// Client is what a request tells of the client that sent it.
+type Client struct {
+	UserAgent string
+	Address   string // with or without a port
+}
+
+// Renewal is what [Config.Bind] decides about.
+type Renewal struct {
+	// Session is the one that is to be renewed: the hook may read its subject and fields, such as the key of a device. It must not write.
+	Session *Session
+	// Device is what was noted at its login: label, the address cut to its network, location.
+	Device Device
+	// Client asks for the renewal; its fields are empty where [Manager.Refresh] is called without a request. What else the hook needs of a
+	// request comes with its context.
+	Client Client
+}
+
+// bound asks the hook whether a session may be renewed.
+func (m *Manager) bound(ctx context.Context, id token.SessionID, client Client) error {
+	if m.bind == nil {
+		return nil
+	}
+	r, err := m.store.Find(ctx, id)
+	if err != nil {
+		return err
+	}
+	n := parseNote(r.Device)
+	err = m.bind(ctx, Renewal{
+		Session: &Session{m: m, id: id, subject: r.Subject, authTime: milli(r.AuthTime), fields: r.Fields},
+		Device: Device{
+			Handle: m.handles.seal(id, r.Subject), Label: n.label, Address: n.address, Location: n.location, LoggedIn: milli(r.Created),
+			LastSeen: milli(r.Renewed), Expires: milli(r.Expires), Persistent: n.persistent, Current: true,
+		},
+		Client: client,
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrUnavailable): // it could not look, so it did not decide
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnbound, err)
+}
+
+// project asks the application for the claims of a token. The session is one that nobody else has.
+func (m *Manager) project(ctx context.Context, s *Session) ([]token.Claim, error) {
+	if m.claims == nil {
+		return nil, nil
+	}
+	claims, err := m.claims(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("counterfoil: projecting claims: %w", err)
+	}
+	return claims, nil
+}
+
+// Shorten makes of a verified access token another one of the same session that expires after life, for a place where a token may be seen, such as
+// the query of a URL. It never lives longer than the one it is made of, and dies with the session like every other. The claims of
+// [Config.Claims] are made anew.
+func (m *Manager) Shorten(ctx context.Context, v token.Verified, life time.Duration) (token.Secret, error) {
+	if !m.ours(v) {
+		return token.Secret{}, token.ErrInvalid
+	}
+	now := m.now()
+	expires := now.Add(life)
+	if v.Expires().Before(expires) {
+		expires = v.Expires()
+	}
+	if life <= 0 || !expires.After(now) || !expires.After(v.IssuedAt()) {
+		return token.Secret{}, &token.ExpiredError{Expires: expires}
+	}
+	s := m.Open(v)
+	s.generation = 0
+	claims, err := m.project(ctx, s)
+	if err != nil {
+		return token.Secret{}, err
+	}
+	at, _ := v.AuthTime()
+	return m.issuer.Mint(token.Claims{
+		Subject: v.Subject(), Session: v.Session(), Generation: v.Generation(), IssuedAt: v.IssuedAt(), Expires: expires, AuthTime: at, Extra: claims,
+	})
 }
 
 // renew has the store judge t, as how says, and makes the tokens that the verdict grants.
-func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented) (*Session, Tokens, error) {
+func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented, client Client) (*Session, Tokens, error) {
 	if m.now().Add(-m.leeway).Unix() > t.expires {
 		return nil, Tokens{}, ErrNotFound
 	}
 	if m.list.Has(t.session) {
 		return nil, Tokens{}, m.endAgain(ctx, t.session)
+	}
+	if err := m.bound(ctx, t.session, client); err != nil {
+		return nil, Tokens{}, err
 	}
 	how.Session, how.Generation, how.Window = t.session, t.generation, m.window
 	r, err := m.store.Refresh(ctx, how)
@@ -146,11 +244,7 @@ func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented) (*Se
 		m.log.WarnContext(ctx, "counterfoil: refresh token reused, session ended", "session", m.blur(t.session))
 		return nil, Tokens{}, errors.Join(ErrReuse, m.announce(ctx, revocation.Entry{Kind: revocation.KindSession, At: r.At, Session: t.session}))
 	}
-	notBefore := m.list.AllNotBefore()
-	if r.Subject != "" {
-		notBefore = max(notBefore, m.list.SubjectNotBefore(token.SubjectHash(m.issuerName, r.Subject)))
-	}
-	if notBefore >= r.Created {
+	if r.Created <= m.notBefore(r.Subject) {
 		return nil, Tokens{}, m.endAgain(ctx, t.session)
 	}
 	// The client has not got the new generation yet, so what this request does confirms none: generation 0.
@@ -158,9 +252,15 @@ func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented) (*Se
 	if r.Verdict == Superseded {
 		return s, Tokens{}, ErrSuperseded
 	}
+	snapshot := &Session{m: m, id: s.id, subject: s.subject, authTime: s.authTime}
+	claims, err := m.project(ctx, snapshot)
+	if err != nil {
+		return nil, Tokens{}, err
+	}
+	s.fields = snapshot.fields // read once is enough
 	tokens, err := m.mint(t.session, r.Subject, grant{
 		generation: r.Generation, at: r.At, expires: r.Expires, idleEnds: r.IdleEnds, authTime: r.AuthTime,
-		pair: r.Verdict != Renewed && r.Verdict != Adopted,
+		pair: r.Verdict != Renewed && r.Verdict != Adopted, persistent: parseNote(r.Device).persistent, claims: claims,
 	})
 	if err != nil {
 		return nil, Tokens{}, err
@@ -174,6 +274,8 @@ type grant struct {
 	at, expires, idleEnds int64 // Unix ms of the store's clock
 	authTime              int64
 	pair                  bool // with a refresh token
+	persistent            bool // the cookies outlive the browser
+	claims                []token.Claim
 }
 
 // mint turns a grant into tokens. All times come from the store's clock; the access token lives up to 5 % less than
@@ -191,11 +293,15 @@ func (m *Manager) mint(id token.SessionID, subject string, g grant) (Tokens, err
 		IssuedAt:   milli(g.at),
 		Expires:    milli(expires),
 		AuthTime:   milli(g.authTime),
+		Extra:      g.claims,
 	})
 	if err != nil {
 		return Tokens{}, fmt.Errorf("counterfoil: issuing the access token: %w", err)
 	}
 	t := Tokens{Access: access, Expires: milli(expires)}
+	if g.persistent {
+		t.CookieAge = time.Duration(g.idleEnds-g.at) * time.Millisecond
+	}
 	if g.pair {
 		r := refreshToken{session: id, generation: g.generation, expires: (g.idleEnds + 999) / 1000}
 		t.Refresh, t.RefreshExpires = m.sealer.seal(r), time.Unix(r.expires, 0)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 )
 
@@ -132,8 +133,9 @@ func (s *Session) note(err error) error {
 	return err
 }
 
-// get returns a field as this request sees it: its own pending set first, then the record.
-func (s *Session) get(ctx context.Context, name string) (Value, error) {
+// get returns a field as this request sees it: its own pending set first, then the record. A field's value is sealed where values are, a
+// counter's never.
+func (s *Session) get(ctx context.Context, name string, sealed bool) (Value, error) {
 	if err := checkName(name); err != nil {
 		return Value{}, err
 	}
@@ -147,7 +149,20 @@ func (s *Session) get(ctx context.Context, name string) (Value, error) {
 	if err := s.load(ctx, false); err != nil {
 		return Value{}, err
 	}
-	return s.see(name), nil
+	v := s.see(name)
+	if !sealed {
+		return v, nil
+	}
+	return s.open(name, v)
+}
+
+// open opens a stored value. The caller holds the lock.
+func (s *Session) open(name string, v Value) (Value, error) {
+	if !v.Present {
+		return v, nil
+	}
+	b, err := s.m.vault.open(s.id, name, v.Bytes)
+	return Value{Bytes: b, Present: err == nil}, err
 }
 
 // see reads a loaded field and remembers that it was read. The caller holds the lock.
@@ -223,6 +238,9 @@ func (s *Session) do(ctx context.Context, op Op) (Value, error) {
 		return Value{}, err
 	}
 	s.pending = rest
+	if op.Kind == OpTake {
+		return s.open(op.Name, values[len(values)-1])
+	}
 	return values[len(values)-1], nil
 }
 
@@ -231,12 +249,23 @@ func (s *Session) apply(ctx context.Context) ([]Value, error) {
 	if s.ended {
 		return nil, ErrNotFound
 	}
-	var values []Value
-	if s.id.IsZero() {
+	id, begins := s.id, s.id.IsZero()
+	if begins {
 		if s.barred != nil {
 			return nil, s.barred
 		}
-		created, err := s.m.create(ctx, s, NewRecord{Idle: s.m.anonymousIdle, Absolute: s.m.absoluteLife, Ops: s.pending})
+		var err error
+		if id, err = newSessionID(""); err != nil {
+			return nil, err
+		}
+	}
+	ops, err := s.m.vault.sealOps(id, s.pending)
+	if err != nil {
+		return nil, err
+	}
+	var values []Value
+	if begins {
+		created, err := s.m.create(ctx, s, NewRecord{Session: id, Idle: s.m.anonymousIdle, Absolute: s.m.absoluteLife, Ops: ops})
 		if err != nil {
 			return nil, err
 		}
@@ -245,16 +274,16 @@ func (s *Session) apply(ctx context.Context) ([]Value, error) {
 			s.fields = map[string][]byte{}
 		}
 	} else {
-		saved, err := s.m.store.Save(ctx, s.ref(), s.pending)
+		saved, err := s.m.store.Save(ctx, s.ref(), ops)
 		if err != nil {
 			return nil, s.note(err)
 		}
 		values = saved.Values
 	}
-	if len(values) != len(s.pending) {
+	if len(values) != len(ops) {
 		return nil, errors.New("counterfoil: the store answered another number of operations than it was given")
 	}
-	for i, op := range s.pending {
+	for i, op := range ops {
 		s.wrote(op, values[i])
 	}
 	s.pending = nil
@@ -288,7 +317,7 @@ func (s *Session) update(ctx context.Context, name string, fn func(Value) (Value
 		return err
 	}
 	for again := false; ; again = true {
-		was, own, err := s.base(ctx, name, again)
+		was, stored, own, err := s.base(ctx, name, again)
 		if err != nil {
 			return err
 		}
@@ -296,7 +325,7 @@ func (s *Session) update(ctx context.Context, name string, fn func(Value) (Value
 		if err != nil {
 			return err
 		}
-		op := Op{Kind: OpDelete, Name: name, If: true, Was: was}
+		op := Op{Kind: OpDelete, Name: name, If: true, Was: stored}
 		if is.Present {
 			op.Kind, op.Value = OpSet, is.Bytes
 		}
@@ -315,19 +344,22 @@ func (s *Session) update(ctx context.Context, name string, fn func(Value) (Value
 	}
 }
 
-// base returns what an update goes out from: what this request has set but not saved, and then that operation too, or else the record's value.
-func (s *Session) base(ctx context.Context, name string, again bool) (Value, *Op, error) {
+// base returns what an update goes out from: what this request has set but not saved, and then that operation too, or else the record's
+// value, and how it is stored.
+func (s *Session) base(ctx context.Context, name string, again bool) (was, stored Value, own *Op, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, op := range s.pending {
 		if op.Name == name {
-			return Value{Bytes: op.Value, Present: op.Kind == OpSet}, &op, nil
+			return Value{Bytes: op.Value, Present: op.Kind == OpSet}, Value{}, &op, nil
 		}
 	}
 	if err := s.load(ctx, again); err != nil {
-		return Value{}, nil, err
+		return Value{}, Value{}, nil, err
 	}
-	return s.see(name), nil, nil
+	stored = s.see(name)
+	was, err = s.open(name, stored)
+	return was, stored, nil, err
 }
 
 // applyOne applies one operation now, in place of what is pending for its field. Everything else stays pending.
@@ -352,4 +384,174 @@ func checkName(name string) error {
 		return fmt.Errorf("counterfoil: the name of a field has 1 to %d bytes, not %d", MaxNameLen, len(name))
 	}
 	return nil
+}
+
+// Done returns a channel that is closed once the session has ended or expired, for handlers that outlive their request, such as those of WebSockets
+// and event streams. Renewed tokens do not close it; a login or [Manager.Rotate] does, since the session has another ID then.
+//
+// The news comes with the revocation log, within milliseconds wherever the session was ended. About once per access life the store is asked as well:
+// that finds what expired, and what the log did not tell. While neither can be reached the channel stays open. For a session that is not stored yet it
+// is never closed.
+func (s *Session) Done() <-chan struct{} {
+	s.mu.Lock()
+	id, ended := s.id, s.ended
+	s.mu.Unlock()
+	switch {
+	case ended:
+		return closed
+	case id.IsZero():
+		return make(chan struct{})
+	}
+	return s.m.watch.add(id, s.subject)
+}
+
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// watch closes the channels of [Session.Done]. It is a [revocation.Events].
+type watch struct {
+	m    *Manager
+	wake chan struct{}
+
+	mu       sync.Mutex
+	sessions map[token.SessionID]*watched
+}
+
+type watched struct {
+	done    chan struct{}
+	subject string
+	hash    [16]byte // of the subject
+	due     time.Time
+}
+
+func newWatch(m *Manager) *watch {
+	return &watch{m: m, wake: make(chan struct{}, 1), sessions: map[token.SessionID]*watched{}}
+}
+
+func (w *watch) add(id token.SessionID, subject string) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if x := w.sessions[id]; x != nil {
+		return x.done
+	}
+	// An entry that the list got before is no news any more, so the list is looked at with the lock held.
+	if w.m.list.Has(id) {
+		return closed
+	}
+	x := &watched{done: make(chan struct{}), subject: subject, due: w.m.now()}
+	if subject != "" {
+		x.hash = token.SubjectHash(w.m.issuerName, subject)
+	}
+	w.sessions[id] = x
+	w.rouse()
+	return x.done
+}
+
+// rouse has run look at once.
+func (w *watch) rouse() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Event hears what the follower read.
+func (w *watch) Event(e revocation.Event) {
+	if e.Kind == revocation.EventRevoked {
+		w.heard(e.Entry)
+	}
+}
+
+// heard takes in one entry of the log. What does not name the session has the store asked, which knows.
+func (w *watch) heard(e revocation.Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch e.Kind {
+	case revocation.KindSession:
+		w.end(e.Session)
+	case revocation.KindSubject, revocation.KindAll:
+		for _, x := range w.sessions {
+			if e.Kind == revocation.KindAll || x.subject != "" && x.hash == e.Subject {
+				x.due = time.Time{}
+			}
+		}
+		w.rouse()
+	}
+}
+
+// end closes one channel. The caller holds the lock.
+func (w *watch) end(id token.SessionID) {
+	if x := w.sessions[id]; x != nil {
+		close(x.done)
+		delete(w.sessions, id)
+	}
+}
+
+// run asks the store about each session when it is due, until ctx ends.
+func (w *watch) run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-w.wake:
+		}
+		for id, subject := range w.dueNow() {
+			w.look(ctx, id, subject)
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+func (w *watch) dueNow() map[token.SessionID]string {
+	now := w.m.now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	due := map[token.SessionID]string{}
+	for id, x := range w.sessions {
+		if !x.due.After(now) {
+			due[id] = x.subject
+			x.due = now.Add(w.m.accessLife) // unless something is heard of it meanwhile
+		}
+	}
+	return due
+}
+
+// look asks whether a session lives, and says when to ask again: when it could have expired, and once per access life.
+func (w *watch) look(ctx context.Context, id token.SessionID, subject string) {
+	r, err := w.m.store.Load(ctx, Ref{Session: id, Subject: subject})
+	now := w.m.now()
+	next := now.Add(w.m.accessLife)
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && r.Created <= w.m.notBefore(subject):
+		w.mu.Lock()
+		w.end(id)
+		w.mu.Unlock()
+		return
+	case err != nil:
+		next = now.Add(5 * time.Second)
+	default:
+		for _, ms := range []int64{r.Expires, r.Renewed + r.Idle.Milliseconds()} {
+			if at := milli(ms); at.After(now) && at.Before(next) {
+				next = at
+			}
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if x := w.sessions[id]; x != nil && !x.due.IsZero() {
+		x.due = next
+	}
+}
+
+// notBefore is what this process's own list knows of sessions of a subject: those that began until then have ended.
+func (m *Manager) notBefore(subject string) int64 {
+	n := m.list.AllNotBefore()
+	if subject != "" {
+		n = max(n, m.list.SubjectNotBefore(token.SubjectHash(m.issuerName, subject)))
+	}
+	return n
 }

@@ -270,6 +270,11 @@ func (b bounded) Refresh(ctx context.Context, p Presented) (Refreshed, error) {
 	return within(ctx, b.timeout, b.store.Refresh, p)
 }
 
+// Find is there only if Config.Bind is, and then New has made sure of it.
+func (b bounded) Find(ctx context.Context, id token.SessionID) (Record, error) {
+	return within(ctx, b.timeout, b.store.(Finder).Find, id)
+}
+
 func (b bounded) Freeze(ctx context.Context, ref Ref) (Record, error) {
 	return within(ctx, b.timeout, b.store.Freeze, ref)
 }

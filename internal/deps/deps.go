@@ -25,6 +25,7 @@ const (
 	fasthttp  = "github.com/valyala/fasthttp"
 	goleak    = "go.uber.org/goleak"
 	rapid     = "pgregory.net/rapid"
+	useragent = "github.com/mileusna/useragent"
 )
 
 // Room is the rule for one package, or for a tree of packages.
@@ -57,7 +58,7 @@ var Rooms = []Room{
 		"it is compiled into the edge module beside token, and an edge needs no client of Redis to decide"},
 	{"revocation/feed", []string{"token", "revocation"}, nil,
 		"HTTP is here so that it is not in revocation; it serves verifiers without Redis"},
-	{".", []string{"token", "token/issuer", "revocation"}, nil,
+	{".", []string{"token", "token/issuer", "revocation", useragent}, nil,
 		"the engine decides; where sessions are kept and how requests arrive is chosen by whoever builds a program from it"},
 	{"store", []string{".", "token", "revocation", goRedis}, nil,
 		"the only place that speaks to Redis"},
@@ -65,6 +66,8 @@ var Rooms = []Room{
 		"a stand-in for Redis, apart so that no server carries it unasked"},
 	{"store/storetest", []string{".", "token", "revocation"}, nil,
 		"the rules of a Store, for stores that know nothing of Redis as well"},
+	{"sessiontest", []string{".", "token", "token/issuer", "revocation", "store", "store/embedded"}, nil,
+		"for the tests of applications: everything real but the network and the clock"},
 	{"httpadapter", []string{".", "token", "token/jwks", "revocation", "revocation/feed"}, nil,
 		"the endpoints are written once, for net/http; the store reaches them as an interface"},
 	{"fiberadapter", []string{".", "token", "revocation", "httpadapter", fiber, fasthttp}, nil,
@@ -89,13 +92,13 @@ type Library struct {
 // Libraries are all modules that the module may require; heavier ones live in nested modules.
 var Libraries = []Library{
 	{jwt, nil,
-		[]string{"token/issuer", "token/tokentest", ".", "store", "store/embedded", "store/storetest", "httpadapter", "fiberadapter"},
+		[]string{"token/issuer", "token/tokentest", ".", "store", "store/embedded", "store/storetest", "sessiontest", "httpadapter", "fiberadapter"},
 		"it signs; verifying is token's own, and an edge pays 685 KiB for this library if it gets in"},
 	{goRedis, []string{"github.com/cespare/xxhash/v2", "go.uber.org/atomic", "golang.org/x/sys"},
-		[]string{"store", "store/embedded"},
+		[]string{"store", "store/embedded", "sessiontest"},
 		"other stores, and edges fed over HTTP, do without Redis"},
 	{miniredis, []string{"github.com/yuin/gopher-lua"},
-		[]string{"store/embedded"},
+		[]string{"store/embedded", "sessiontest"},
 		"it serves demos and tests; a server that linked it could start it by mistake"},
 	{fiber, []string{
 		fasthttp, "github.com/andybalholm/brotli", "github.com/google/uuid", "github.com/klauspost/compress", "github.com/mattn/go-colorable",
@@ -103,6 +106,9 @@ var Libraries = []Library{
 		"github.com/valyala/tcplisten", "golang.org/x/sys"},
 		[]string{"fiberadapter"},
 		"Fiber does not compile to WebAssembly, and a program on net/http has no use for it"},
+	{useragent, nil,
+		[]string{".", "store", "store/embedded", "store/storetest", "httpadapter", "fiberadapter", "sessiontest"},
+		"it makes the label of a device from a header, once at each login; a table of names that is not ours to keep"},
 	{goleak, nil, nil, "for tests: no goroutine is left behind"},
 	{rapid, nil, nil, "for tests: properties over random operations"},
 }

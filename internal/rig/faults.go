@@ -8,6 +8,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/token"
 )
 
 // ErrFault is the error of a step that was made to fail.
@@ -103,4 +104,9 @@ func Never(step string) func(string, bool) error {
 		}
 		return nil
 	}
+}
+
+// Find is that of counterfoil.Finder.
+func (f *Faults) Find(ctx context.Context, id token.SessionID) (counterfoil.Record, error) {
+	return do(f, "Find", func() (counterfoil.Record, error) { return f.Redis.Find(ctx, id) })
 }

@@ -200,3 +200,14 @@ func (r *Rig) Revoke(t testing.TB) {
 		t.Fatal(err)
 	}
 }
+
+// Again returns another Manager on the same store, configured otherwise.
+func (r *Rig) Again(t testing.TB, change ...func(*counterfoil.Config)) *Rig {
+	t.Helper()
+	other := *r
+	for _, f := range change {
+		f(&other.Config)
+	}
+	other.open(t)
+	return &other
+}
