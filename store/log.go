@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,19 +33,21 @@ const (
 	tailDialTimeout = time.Second
 	tailConnLife    = time.Minute // a connection may point at a master that has been replaced; it is not kept for ever
 	tailCount       = 4096        // records of one read
+	appendCount     = 1000        // entries of one script, which nothing else in Redis runs beside
 	fullTimeout     = 30 * time.Second
 )
 
 // ErrPast means that an entry was older than the horizon of the log when it was appended. It could not revoke anything that is still valid,
-// so it was refused, and with it everything that the same call was to append. Append the others without it.
+// so it was refused, and with it the step that it was part of (see [Redis.Append]). Append the others without it.
 var ErrPast = errors.New("store: revocation entry is older than the log's horizon")
 
-// Append implements revocation.Appender.
+// Append implements revocation.Appender. Up to a thousand entries are one atomic step: all of them or, on an error of this package, none.
 func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) error {
 	epoch := make([]byte, 9)
 	rand.Read(epoch)
-	args := []any{revocation.Horizon.Milliseconds(), revocation.Heartbeat.Milliseconds(), maxSkew.Milliseconds(), s.margin.Milliseconds(),
+	head := []any{revocation.Horizon.Milliseconds(), revocation.Heartbeat.Milliseconds(), maxSkew.Milliseconds(), s.margin.Milliseconds(),
 		base64.RawURLEncoding.EncodeToString(epoch)}
+	var args []any // four for each entry
 	for _, e := range entries {
 		raw, err := e.AppendBinary(nil)
 		if err != nil {
@@ -59,6 +62,18 @@ func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) error {
 		}
 		args = append(args, raw, at, field, value)
 	}
+	for {
+		n := min(len(args), 4*appendCount)
+		if err := s.append(ctx, slices.Concat(head, args[:n])); err != nil {
+			return err
+		}
+		if args = args[n:]; len(args) == 0 {
+			return nil
+		}
+	}
+}
+
+func (s *Redis) append(ctx context.Context, args []any) error {
 	rep, err := s.run(ctx, appendScript, false, []string{s.keys.log(), s.keys.meta()}, args...)
 	if err != nil {
 		return err

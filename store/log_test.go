@@ -131,6 +131,42 @@ func TestLogTrim(t *testing.T) {
 	}
 }
 
+// TestLogLong appends and reads more entries than one step takes.
+func TestLogLong(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
+		ctx := background(t)
+		const n = 10_500
+		entries := make([]revocation.Entry, n)
+		for i := range entries {
+			entries[i] = sessionEntry(t, time.Now())
+		}
+		if err := s.Append(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Append(ctx, entries...); err != nil {
+			t.Fatal(err)
+		}
+		full, err := s.Read(ctx, "", 0)
+		if err != nil || len(full.Records) != n+1 {
+			t.Fatalf("full read: %d records, %v", len(full.Records), err)
+		}
+		var tail []revocation.Record
+		for pos := full.Records[0].Position; len(tail) < n; pos = tail[len(tail)-1].Position {
+			b, err := s.Read(ctx, pos, 0)
+			if err != nil || len(b.Records) == 0 || len(b.Records) > 4096 {
+				t.Fatalf("tail after %d records: %d more, %v", len(tail), len(b.Records), err)
+			}
+			tail = append(tail, b.Records...)
+		}
+		for i, r := range tail {
+			e, err := revocation.ParseEntry(r.Entry)
+			if err != nil || e != entries[i] || r.Prev != full.Records[i].Position || r.Position != full.Records[i+1].Position {
+				t.Fatalf("record %d is %+v", i, r)
+			}
+		}
+	})
+}
+
 // TestLogLost takes the log away in several ways. Whatever is lost, a new epoch says so.
 func TestLogLost(t *testing.T) {
 	for name, lose := range map[string]func(c *redis.Client){

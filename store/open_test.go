@@ -30,9 +30,7 @@ func TestOpenErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	locked := redistest.Start(t, redistest.Options{Password: "right"}).Addr()
-	secure := redistest.Start(t, redistest.Options{TLS: true, Password: "right"}).Addr()
-	for _, x := range []struct{ name, url, want string }{
+	testOpenErrors(t, []openError{
 		{"empty", "", "want redis:// or rediss://"},
 		{"no scheme", "localhost:6379", "want redis:// or rediss://"},
 		{"another scheme", "http://:S3CRET@localhost", `"http:"`},
@@ -44,12 +42,26 @@ func TestOpenErrors(t *testing.T) {
 		{"nobody there", "redis://:S3CRET@" + closed.Addr().String(), "cannot be reached: connect: connection refused"},
 		{"no such host", "redis://:S3CRET@no-such-host.invalid", "cannot be reached"},
 		{"no answer", "redis://:S3CRET@" + silent.Addr().String(), "store: Redis at " + silent.Addr().String()},
+	})
+}
+
+// TestOpenRefused asks servers that do not want it.
+func TestOpenRefused(t *testing.T) {
+	locked := redistest.Start(t, redistest.Options{Password: "right"}).Addr()
+	secure := redistest.Start(t, redistest.Options{TLS: true, Password: "right"}).Addr()
+	testOpenErrors(t, []openError{
 		{"a wrong password", "redis://:S3CRET@" + locked, "WRONGPASS"},
 		{"no password", "redis://" + locked, "NOAUTH"},
 		{"a stranger's certificate", "rediss://:S3CRET@" + secure, "certificate"},
 		{"TLS where there is none", "rediss://:S3CRET@" + locked, "does it speak TLS?"},
 		{"no TLS where it is wanted", "redis://:S3CRET@" + secure, "does it want TLS"},
-	} {
+	})
+}
+
+type openError struct{ name, url, want string }
+
+func testOpenErrors(t *testing.T, rows []openError) {
+	for _, x := range rows {
 		t.Run(x.name, func(t *testing.T) {
 			stderr := captureStderr(t, func() {
 				for _, open := range []func() error{
@@ -256,7 +268,7 @@ func TestPrefixes(t *testing.T) {
 
 // TestStartChecks reads the warnings about servers whose configuration weakens a promise.
 func TestStartChecks(t *testing.T) {
-	replicaOf := redistest.Start(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always"}})
+	replicaOf := redistest.Start(t, redistest.Options{Config: []string{"appendonly yes", "appendfsync always", "repl-diskless-sync-delay 0"}})
 	for _, x := range []struct {
 		name   string
 		config []string
@@ -318,6 +330,9 @@ func TestStartChecks(t *testing.T) {
 			t.Errorf("nothing about min-replicas-to-write in\n%s", &b)
 		}
 	})
+}
+
+func TestStartEmbedded(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		var b bytes.Buffer
 		s, err := store.Open(background(t), startEmbedded(t).URL(), store.Config{Logger: slog.New(slog.NewTextHandler(&b, nil)), Strict: true})

@@ -298,7 +298,8 @@ func tailClient(client redis.UniversalClient) (redis.UniversalClient, error) {
 	case *redis.Client:
 		opt := *c.Options()
 		opt.ContextTimeoutEnabled = true
-		opt.MaxRetries = -1 // the follower decides when to read again
+		opt.MaxRetries = -1           // the follower decides when to read again
+		opt.ReadTimeout = fullTimeout // every read has a context that is shorter, but for the whole of a long log
 		opt.DialTimeout = tailDialTimeout
 		opt.DialerRetries = 1
 		opt.MinIdleConns = 0
@@ -312,6 +313,7 @@ func tailClient(client redis.UniversalClient) (redis.UniversalClient, error) {
 		opt := *c.Options()
 		opt.ContextTimeoutEnabled = true
 		opt.MaxRetries = -1
+		opt.ReadTimeout = fullTimeout
 		opt.DialTimeout = tailDialTimeout
 		opt.DialerRetries = 1
 		opt.MinIdleConns = 0
