@@ -1,6 +1,9 @@
 package token
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Claims is what a token says, before it is signed. [Verified] is what a verified token said; there is no way from a token to Claims.
 type Claims struct {
@@ -29,24 +32,53 @@ const (
 
 // Registered names have a meaning of their own, here or in RFC 7519, so that an application's claim can have none of them in any case: parsers that
 // fold case would take one for the other.
+const (
+	claimIss = iota
+	claimAud
+	claimSub
+	claimSid
+	claimGen
+	claimIat
+	claimExp
+	claimAuthTime
+	knownClaims // of the registered ones, those that a token may have
+
+	claimOther = -1 // the application's own
+)
+
+const requiredClaims = 1<<claimIss | 1<<claimAud | 1<<claimSid | 1<<claimGen | 1<<claimIat | 1<<claimExp
+
 var registered = [...]string{"iss", "aud", "sub", "sid", "gen", "iat", "exp", "auth_time", "nbf", "jti"}
 
-const knownClaims = 8 // of the registered ones, those that a token may have
-
-// claimIndex returns the index of a name in registered, and folded = true if it matches only in another case. -1 means an application's name.
+// claimIndex returns the index of a name in registered, and folded = true if it matches only in another case.
 func claimIndex(name string) (index int, folded bool) {
+	switch name {
+	case "iss":
+		return claimIss, false
+	case "aud":
+		return claimAud, false
+	case "sub":
+		return claimSub, false
+	case "sid":
+		return claimSid, false
+	case "gen":
+		return claimGen, false
+	case "iat":
+		return claimIat, false
+	case "exp":
+		return claimExp, false
+	case "auth_time":
+		return claimAuthTime, false
+	}
 	if len(name) != 3 && len(name) != len("auth_time") {
-		return -1, false
+		return claimOther, false
 	}
 	for i, r := range registered {
-		if name == r {
-			return i, false
-		}
 		if equalFold(name, r) {
-			return i, true
+			return i, name != r
 		}
 	}
-	return -1, false
+	return claimOther, false
 }
 
 func equalFold(s, lower string) bool {
@@ -180,6 +212,10 @@ func appendUint(b []byte, n uint64) []byte {
 // appendString appends a JSON string of text that isText accepts.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
+	if strings.IndexByte(s, '"') < 0 && strings.IndexByte(s, '\\') < 0 {
+		b = append(b, s...)
+		return append(b, '"')
+	}
 	for i := range len(s) {
 		if s[i] == '"' || s[i] == '\\' {
 			b = append(b, '\\')

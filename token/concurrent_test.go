@@ -1,3 +1,5 @@
+//go:build !hostcrypto
+
 package token_test
 
 import (
@@ -49,7 +51,7 @@ func TestConcurrently(t *testing.T) {
 					t.Errorf("key present is %v: %v", present, err)
 				}
 				gone.RUnlock()
-				if _, err := v.Verify(staying[k][:len(staying[k])-3] + "AAA"); err == nil {
+				if _, err := v.Verify(staying[k][:len(staying[k])-8] + "AAAAAAAA"); err == nil {
 					t.Error("a forged token")
 				}
 			}

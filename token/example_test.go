@@ -1,3 +1,5 @@
+//go:build !hostcrypto
+
 package token_test
 
 import (

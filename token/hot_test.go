@@ -1,3 +1,5 @@
+//go:build !hostcrypto
+
 package token_test
 
 import (
@@ -36,7 +38,7 @@ func TestAllocations(t *testing.T) {
 	other := tokentest.New(t).Mint(token.Claims{})
 	long := strings.Repeat("A", 1<<20)
 	dots := strings.Repeat(".", 1<<20)
-	forged := raw[:len(raw)-4] + "AAAA"
+	forged := raw[:len(raw)-8] + "AAAAAAAA"
 	for name, c := range map[string]struct {
 		most float64
 		run  func()

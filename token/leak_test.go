@@ -1,3 +1,5 @@
+//go:build !hostcrypto
+
 package token_test
 
 import (
@@ -61,7 +63,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	_, cases["too long"] = i.Verifier().Verify(raw + strings.Repeat("A", 9000))
 	_, cases["alphabet"] = i.Verifier().Verify(raw + "=")
 	_, cases["unknown key"] = tokentest.New(t).Verifier().Verify(raw)
-	_, cases["bad signature"] = i.Verifier().Verify(raw[:len(raw)-2] + "AA")
+	_, cases["bad signature"] = i.Verifier().Verify(raw[:len(raw)-8] + "AAAAAAAA")
 	_, cases["weak key"] = token.HS256Key(vectorHMAC[:31])
 	_, cases["bad set"] = token.ParseJWKS([]byte(keySetDoc(jwkHS(vectorHMAC, "x"), jwkHS(vectorHMAC, "x"))))
 	_, cases["symmetric set"] = token.AppendJWKS(nil, vectorKeyHS)

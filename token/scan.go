@@ -56,6 +56,9 @@ func (s *scanner) str() (raw string, escaped, ok bool) {
 	}
 	s.pos++
 	start := s.pos
+	for s.pos+8 <= len(s.data) && isPlain(load64(s.data, s.pos)) {
+		s.pos += 8
+	}
 	for s.pos < len(s.data) {
 		switch c := s.data[s.pos]; {
 		case c == '"':
@@ -80,6 +83,18 @@ func (s *scanner) str() (raw string, escaped, ok bool) {
 		}
 	}
 	return "", false, false
+}
+
+var (
+	belowSpace uint64 = (0x80 + ' ' - 1) * ones
+	quoteMark  uint64 = '"' * ones
+	backslash  uint64 = '\\' * ones
+)
+
+// isPlain reports whether eight characters of a string need no closer look: ASCII without control characters, quotes and backslashes. See notAlphabet.
+func isPlain(x uint64) bool {
+	ok := ((x ^ quoteMark) + nonZero) & ((x ^ backslash) + nonZero) &^ ((belowSpace - x) | x)
+	return ok&(0x80*ones) == 0x80*ones
 }
 
 // escape takes one escape sequence, a surrogate pair being one.
@@ -181,15 +196,15 @@ func (s *scanner) text() (string, bool) {
 
 // isText reports whether s may be an issuer, audience or subject: not empty, valid UTF-8, no control characters.
 func isText(s string) bool {
-	if s == "" || !utf8.ValidString(s) {
-		return false
-	}
+	ascii := true
 	for i := range len(s) {
-		if s[i] < ' ' || s[i] == 0x7f {
+		c := s[i]
+		if c < ' ' || c == 0x7f {
 			return false
 		}
+		ascii = ascii && c < utf8.RuneSelf
 	}
-	return true
+	return s != "" && (ascii || utf8.ValidString(s))
 }
 
 // name takes a member's name and the colon after it.

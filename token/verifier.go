@@ -265,8 +265,7 @@ func (e *entry) scan(v *Verifier) error {
 	if !s.end() {
 		return errPayload
 	}
-	const required = 1<<0 | 1<<1 | 1<<3 | 1<<4 | 1<<5 | 1<<6
-	if seen&required != required {
+	if seen&requiredClaims != requiredClaims {
 		return errMissing
 	}
 	return nil
@@ -274,8 +273,7 @@ func (e *entry) scan(v *Verifier) error {
 
 // claim takes the value of a registered claim.
 func (e *entry) claim(s *scanner, index int, v *Verifier) error {
-	switch registered[index] {
-	case "iss", "aud", "sub", "sid":
+	if index <= claimSid {
 		if s.peek() != '"' {
 			return notOf(s)
 		}
@@ -283,21 +281,21 @@ func (e *entry) claim(s *scanner, index int, v *Verifier) error {
 		if !ok {
 			return errPayload
 		}
-		switch registered[index] {
-		case "iss":
+		switch index {
+		case claimIss:
 			if text != v.issuer {
 				return errIssuer
 			}
-		case "aud":
+		case claimAud:
 			if text != v.audience {
 				return errAudience
 			}
-		case "sub":
+		case claimSub:
 			if !isText(text) || len(text) > MaxSubjectLen {
 				return errRange
 			}
 			e.subject = text
-		case "sid":
+		case claimSid:
 			id, err := ParseSessionID(text)
 			if err != nil {
 				return errRange
@@ -313,14 +311,14 @@ func (e *entry) claim(s *scanner, index int, v *Verifier) error {
 	if !ok {
 		return errPayload
 	}
-	switch registered[index] {
-	case "gen":
+	switch index {
+	case claimGen:
 		e.gen, ok = whole(number)
-	case "iat":
+	case claimIat:
 		e.iat, ok = milliseconds(number)
-	case "exp":
+	case claimExp:
 		e.exp, ok = milliseconds(number)
-	case "auth_time":
+	case claimAuthTime:
 		e.auth, ok = milliseconds(number)
 		e.hasAuth = true
 	}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"unsafe"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -129,17 +130,20 @@ func (k *Key) sign(payload []byte) (string, error) {
 	b = append(b, header...)
 	b = append(b, '.')
 	b = enc.AppendEncode(b, payload)
-	sig, err := m.method.Sign(string(b), m.key)
+	// What is written of b is not written again, so strings may share its bytes.
+	signed := unsafe.String(unsafe.SliceData(b), len(b))
+	sig, err := m.method.Sign(signed, m.key)
 	if err != nil {
 		return "", fmt.Errorf("issuer: signing: %w", err)
 	}
 	if m.remote {
-		if err := m.method.Verify(string(b), sig, m.signer.Public()); err != nil {
+		if err := m.method.Verify(signed, sig, m.signer.Public()); err != nil {
 			return "", errors.New("issuer: the signer returned a signature that does not verify")
 		}
 	}
 	b = append(b, '.')
-	return string(enc.AppendEncode(b, sig)), nil
+	b = enc.AppendEncode(b, sig)
+	return unsafe.String(unsafe.SliceData(b), len(b)), nil
 }
 
 // es256Signer is ES256 for signers that are not an *ecdsa.PrivateKey, which golang-jwt's method insists on.

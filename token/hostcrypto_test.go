@@ -1,0 +1,93 @@
+//go:build hostcrypto
+
+package token_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// verifyAt plays the host.
+func verifyAt(v *token.Verifier, raw string, now time.Time) (token.Verified, error) {
+	buf := []byte(raw)
+	verified, pending, err := v.Begin(string(buf), now)
+	if verified.Valid() || err != nil {
+		return verified, err
+	}
+	return v.Finish(pending, hostChecks(pending), now)
+}
+
+func hostChecks(p *token.Pending) bool {
+	switch p.Key().Algorithm() {
+	case "EdDSA":
+		return ed25519.Verify(p.Material(), []byte(p.Signed()), p.Signature())
+	case "HS256":
+		h := hmac.New(sha256.New, p.Material())
+		h.Write([]byte(p.Signed()))
+		return hmac.Equal(h.Sum(nil), p.Signature())
+	}
+	return false
+}
+
+func hostVerifier(t *testing.T) (*token.Verifier, *token.KeySet, string) {
+	keys, err := token.NewKeySet(vectorKeyEd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := token.NewVerifier(token.VerifierConfig{Issuer: vectorIssuer, Audience: vectorAudience, Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v, keys, compact(header("EdDSA", vectorKeyEd.ID()), claimSet(), signEd(vectorEd))
+}
+
+func TestVerifyWithoutAHostRefuses(t *testing.T) {
+	v, _, raw := hostVerifier(t)
+	now := time.UnixMilli(vectorNow)
+	if got, err := v.VerifyAt(raw, now); got.Valid() || token.Reason(err) != "bad signature" {
+		t.Errorf("%v", err)
+	}
+	if _, err := verifyAt(v, raw, now); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := v.VerifyAt(raw, now); !got.Valid() || err != nil {
+		t.Errorf("a warm token: %v", err)
+	}
+}
+
+func TestFinish(t *testing.T) {
+	v, keys, raw := hostVerifier(t)
+	now := time.UnixMilli(vectorNow)
+	buf := []byte(raw)
+	_, pending, err := v.Begin(string(buf), now)
+	if err != nil || !bytes.Equal(pending.Material(), vectorEd.Public().(ed25519.PublicKey)) {
+		t.Fatal(err)
+	}
+	if got, err := v.Finish(pending, false, now); got.Valid() || token.Reason(err) != "bad signature" {
+		t.Errorf("the host says no: %v", err)
+	}
+	_, pending, _ = v.Begin(raw, now)
+	if err := keys.Replace(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := v.Finish(pending, true, now); got.Valid() || token.Reason(err) != "unknown key" {
+		t.Errorf("the key was removed in between: %v", err)
+	}
+}
+
+// TestOwnSHA256 holds the implementation for modules without cryptography to the standard library's, through the names of subjects.
+func TestOwnSHA256(t *testing.T) {
+	for n := range 300 {
+		issuer, subject := string(bytes.Repeat([]byte{'i'}, n)), "s"
+		want := sha256.Sum256([]byte(issuer + "\x00" + subject))
+		if got := token.SubjectHash(issuer, subject); !bytes.Equal(got[:], want[:16]) {
+			t.Fatalf("%d bytes: %x, want %x", n+2, got, want[:16])
+		}
+	}
+}
