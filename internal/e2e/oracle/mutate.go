@@ -105,6 +105,9 @@ func (m Mutator) claims() []string {
 }
 
 func (m Mutator) header(h string, s Signer) string {
+	if h == "" {
+		return h
+	}
 	body := strings.TrimSuffix(h, "}")
 	switch m.IntN(14) {
 	case 0:
@@ -138,6 +141,9 @@ func (m Mutator) header(h string, s Signer) string {
 }
 
 func (m Mutator) change(members []string) []string {
+	if len(members) < 3 {
+		return members
+	}
 	members = append([]string(nil), members...)
 	i := m.IntN(len(members))
 	name, value, _ := strings.Cut(members[i], ":")
