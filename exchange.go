@@ -209,6 +209,9 @@ func (x *Exchange) EndDevice(ctx context.Context, handle string) error {
 // Manager returns the Manager that opened the exchange.
 func (x *Exchange) Manager() *Manager { return x.m }
 
+// WantsClient says whether [Request.Client] is looked at, for adapters that have to work for it.
+func (m *Manager) WantsClient() bool { return m.bind != nil }
+
 // Logout ends the session of the request and has its cookies removed. Without one it only has the cookies removed, unless
 // they are another application's. After a bearer token it leaves all cookies alone.
 func (x *Exchange) Logout(ctx context.Context) error {
@@ -377,6 +380,11 @@ func RequireFresh(v token.Verified, d time.Duration, now time.Time) error {
 		return ErrNotFresh
 	}
 	return nil
+}
+
+// StepUpChallenge returns the WWW-Authenticate header that asks for a proof within the last d (RFC 9470, section 3).
+func StepUpChallenge(d time.Duration) string {
+	return `Bearer error="insufficient_user_authentication", max_age="` + strconv.FormatInt(int64(d/time.Second), 10) + `"`
 }
 
 // RequireFresh is [RequireFresh] for the session of the request, which may have been renewed or begun by it.

@@ -22,6 +22,7 @@ package fiberadapter
 import (
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/utils"
@@ -68,7 +69,11 @@ func New(cfg Config) fiber.Handler {
 		if cfg.Next != nil && cfg.Next(c) || c.Context().UserValue(cfg.Manager) != nil {
 			return c.Next() // or mounted twice: one exchange, lest two of them renew beside each other
 		}
-		x, err := cfg.Manager.Begin(c.UserContext(), request(c, cfg.Extractor))
+		r := request(c, cfg.Extractor)
+		if cfg.Manager.WantsClient() {
+			r.Client = counterfoil.Client{UserAgent: c.Get(fiber.HeaderUserAgent), Address: c.IP()}
+		}
+		x, err := cfg.Manager.Begin(c.UserContext(), r)
 		if err != nil {
 			return refuse(c, err)
 		}
@@ -157,9 +162,14 @@ func Verified(c *fiber.Ctx) token.Verified {
 }
 
 // Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login]. Subject and options may be
-// views of Fiber's buffers.
+// views of Fiber's buffers. Unless opt says otherwise, the client's User-Agent and c.IP() are noted.
 func Login(c *fiber.Ctx, subject string, opt counterfoil.LoginOptions) error {
-	opt.Device = utils.CopyString(opt.Device)
+	if opt.UserAgent == "" {
+		opt.UserAgent = c.Get(fiber.HeaderUserAgent)
+	}
+	if opt.Address == "" {
+		opt.Address = c.IP()
+	}
 	return exchange(c).Login(c.UserContext(), utils.CopyString(subject), opt)
 }
 
@@ -168,6 +178,36 @@ func Logout(c *fiber.Ctx) error { return exchange(c).Logout(c.UserContext()) }
 
 // LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies.
 func LogoutEverywhere(c *fiber.Ctx) error { return exchange(c).LogoutEverywhere(c.UserContext()) }
+
+// Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate].
+func Rotate(c *fiber.Ctx, opt counterfoil.RotateOptions) error {
+	return exchange(c).Rotate(c.UserContext(), opt)
+}
+
+// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is a [Logout].
+func EndDevice(c *fiber.Ctx, handle string) error {
+	return exchange(c).EndDevice(c.UserContext(), handle)
+}
+
+// RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401 with the challenge of RFC 9470, on which the
+// application logs the subject in again, or asks for a second factor and calls [Rotate]. It goes behind [New] or behind [Verify], and
+// decides from the token alone.
+func RequireFresh(d time.Duration) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		var err error
+		if x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange); ok {
+			err = x.RequireFresh(d)
+		} else {
+			err = counterfoil.RequireFresh(Verified(c), d, time.Now())
+		}
+		if err == nil {
+			return c.Next()
+		}
+		err = Refuse(c, err)
+		c.Set(fiber.HeaderWWWAuthenticate, counterfoil.StepUpChallenge(d))
+		return err
+	}
+}
 
 // Require lets only requests of somebody who is logged in pass; others get 401. It is a handler to put behind the middleware.
 func Require(c *fiber.Ctx) error {

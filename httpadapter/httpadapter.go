@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/revocation"
@@ -104,6 +105,7 @@ func request(r *http.Request) counterfoil.Request {
 		FetchMode:     header(r, "Sec-Fetch-Mode"),
 		FetchDest:     header(r, "Sec-Fetch-Dest"),
 		Upgrade:       header(r, "Upgrade"),
+		Client:        counterfoil.Client{UserAgent: r.UserAgent(), Address: r.RemoteAddr},
 	}
 }
 
@@ -143,8 +145,25 @@ func Verified(r *http.Request) token.Verified {
 }
 
 // Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login]. Call it before the header is written.
+// Unless opt says otherwise, the client's User-Agent and the address of the connection are noted; behind a proxy give the client's own.
 func Login(r *http.Request, subject string, opt counterfoil.LoginOptions) error {
+	if opt.UserAgent == "" {
+		opt.UserAgent = r.UserAgent()
+	}
+	if opt.Address == "" {
+		opt.Address = r.RemoteAddr
+	}
 	return exchange(r).Login(r.Context(), subject, opt)
+}
+
+// Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate]. Call it before the header is written.
+func Rotate(r *http.Request, opt counterfoil.RotateOptions) error {
+	return exchange(r).Rotate(r.Context(), opt)
+}
+
+// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is a [Logout].
+func EndDevice(r *http.Request, handle string) error {
+	return exchange(r).EndDevice(r.Context(), handle)
 }
 
 // Logout ends the session of the request and removes its cookies.
@@ -167,6 +186,38 @@ func Require(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401 with the challenge of RFC 9470, on which the
+// application logs the subject in again, or asks for a second factor and calls [Rotate]. It goes behind [New] or behind [Verify], and
+// decides from the token alone.
+func RequireFresh(d time.Duration) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var err error
+			if out, ok := r.Context().Value(exchangeKey).(*response); ok {
+				err = out.x.RequireFresh(d)
+			} else {
+				err = counterfoil.RequireFresh(Verified(r), d, time.Now())
+			}
+			if err != nil {
+				Refuse(challenge{w, d}, r, err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// challenge says in a refusal how long ago the subject may have proved who it is.
+type challenge struct {
+	http.ResponseWriter
+	d time.Duration
+}
+
+func (c challenge) WriteHeader(status int) {
+	c.Header().Set("WWW-Authenticate", counterfoil.StepUpChallenge(c.d))
+	c.ResponseWriter.WriteHeader(status)
 }
 
 // VerifyConfig says how [Verify] works. The zero value is the default.
