@@ -111,7 +111,7 @@ func TestClientFollowsTheDocument(t *testing.T) {
 		if s.count() != 1 || c.Age() != 5*time.Minute-1 {
 			t.Errorf("%d fetches, age %v", s.count(), c.Age())
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if s.count() != 2 || ids(c.Keys().Keys()) != ids(keys[:2]) || c.Age() != 0 || c.Keys().Generation() != 0 {
 			t.Errorf("%d fetches, %v, age %v, generation %d", s.count(), c.Keys().Keys(), c.Age(), c.Keys().Generation())
