@@ -70,3 +70,28 @@ func TestIdleVerifierRestsAndWakes(t *testing.T) {
 		}
 	})
 }
+
+// TestSmallLeeway: the clock of warm hits lags by up to a quarter of a second, and must not make a token look issued in the future, fresh or remembered.
+func TestSmallLeeway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := tokentest.New(t)
+		config := i.Config()
+		config.Now, config.Leeway = nil, time.Millisecond
+		v, err := token.NewVerifier(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			raw := i.Mint(token.Claims{IssuedAt: time.Now()})
+			for range 3 {
+				if _, err := v.Verify(raw); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(70 * time.Millisecond)
+		}
+		if s := v.Stats(); s.Hits != 100 || s.Misses != 50 {
+			t.Errorf("%+v", s)
+		}
+	})
+}

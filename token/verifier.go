@@ -2,6 +2,7 @@ package token
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"time"
 	"unsafe"
@@ -23,7 +24,7 @@ type VerifierConfig struct {
 	// bytes; tokens over some 1,150 characters are verified anew each time. 0 means 4,096, a negative number none; at most 1 Mi.
 	Entries int
 
-	// Now is the clock of Verify. Nil means the machine's, read at most one second ago.
+	// Now is the clock of Verify. Nil means the machine's, which a token that is remembered may see up to one second late.
 	Now func() time.Time
 }
 
@@ -105,13 +106,16 @@ func (v *Verifier) Verify(raw string) (Verified, error) {
 	if v.now != nil {
 		return v.verify(raw, v.now().UnixMilli())
 	}
-	return v.verify(raw, v.clock.milli())
+	return v.verify(raw, machineTime)
 }
 
 // VerifyAt is Verify at a time that the caller knows, as in WebAssembly, where the host passes the time on every call.
 func (v *Verifier) VerifyAt(raw string, now time.Time) (Verified, error) {
 	return v.verify(raw, now.UnixMilli())
 }
+
+// machineTime, for a time, means that the machine is to be asked when it matters: hits look at the verifier's clock, everything else takes the true time.
+const machineTime = math.MinInt64
 
 func (v *Verifier) verify(raw string, now int64) (Verified, error) {
 	if v.keys == nil {
@@ -132,6 +136,11 @@ func (v *Verifier) verify(raw string, now int64) (Verified, error) {
 
 // warm judges a token that was verified before: only time can have changed.
 func (v *Verifier) warm(e *entry, now int64) (Verified, error) {
+	if now == machineTime {
+		if now = v.clock.milli(); now < e.from || now >= e.until {
+			now = time.Now().UnixMilli() // a refusal is judged by the true time
+		}
+	}
 	if e.from <= now && now < e.until {
 		v.stats.hit()
 		return Verified{unsafe.Pointer(e)}, nil
@@ -151,6 +160,9 @@ func (v *Verifier) cold(raw string, set *keySetState, now int64) (*entry, error)
 	}
 	if !k.verify(p.signed(), p.signature()) {
 		return nil, errSignature
+	}
+	if now == machineTime {
+		now = time.Now().UnixMilli()
 	}
 	return v.accept(p, k, set.generation, now)
 }
