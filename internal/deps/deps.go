@@ -72,6 +72,8 @@ var Rooms = []Room{
 		"the endpoints are written once, for net/http; the store reaches them as an interface"},
 	{"fiberadapter", []string{".", "token", "revocation", "httpadapter", fiber, fasthttp}, nil,
 		"all that knows Fiber; fasthttp because Fiber's own signatures name its types"},
+	{"fiberadapter/storage", []string{goRedis}, nil,
+		"Fiber's own middleware on the same Redis; apart, so that the adapter of an application with another store carries no client"},
 	{"edge", []string{"token", "revocation"}, nil,
 		"the WebAssembly module is measured by what it downloads"},
 
@@ -95,7 +97,7 @@ var Libraries = []Library{
 		[]string{"token/issuer", "token/tokentest", ".", "store", "store/embedded", "store/storetest", "sessiontest", "httpadapter", "fiberadapter"},
 		"it signs; verifying is token's own, and an edge pays 685 KiB for this library if it gets in"},
 	{goRedis, []string{"github.com/cespare/xxhash/v2", "go.uber.org/atomic", "golang.org/x/sys"},
-		[]string{"store", "store/embedded", "sessiontest"},
+		[]string{"store", "store/embedded", "sessiontest", "fiberadapter/storage"},
 		"other stores, and edges fed over HTTP, do without Redis"},
 	{miniredis, []string{"github.com/yuin/gopher-lua"},
 		[]string{"store/embedded", "sessiontest"},

@@ -1,0 +1,161 @@
+// Package storage keeps what Fiber's own middleware has to remember (csrf, limiter, idempotency, cache) in the Redis that holds the sessions.
+//
+// [New] makes a [Storage] on a client of go-redis; it is a fiber.Storage. Give each middleware one of its own, with a prefix of its own.
+//
+// # Compatibility
+//
+// As the root package.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Config says how a [Storage] works. Prefix is required.
+type Config struct {
+	// Prefix begins the name of every key, and nothing else may begin with it: Reset deletes all that does. Printable ASCII, at most 64 bytes,
+	// without the characters that Redis patterns and Cluster slots give a meaning: * ? [ ] { } \
+	Prefix string
+
+	// Timeout bounds each command, since Fiber's interface has no context; 0 = 2 s. Reset may need many of them.
+	Timeout time.Duration
+}
+
+// Storage is a fiber.Storage on Redis. [Storage.Close] leaves the client open: it is the caller's. There is no useful zero value; New
+// makes one. It is safe for concurrent use and has no goroutine.
+type Storage struct {
+	client  redis.UniversalClient
+	prefix  string
+	timeout time.Duration
+}
+
+// New makes a Storage. It does not ask the server anything.
+func New(client redis.UniversalClient, cfg Config) (*Storage, error) {
+	if client == nil {
+		return nil, errors.New("storage: a client is required")
+	}
+	if cfg.Prefix == "" || len(cfg.Prefix) > 64 {
+		return nil, errors.New("storage: Config.Prefix has 1 to 64 bytes")
+	}
+	for i := range len(cfg.Prefix) {
+		if b := cfg.Prefix[i]; b <= ' ' || b > '~' || strings.IndexByte(`*?[]{}\`, b) >= 0 {
+			return nil, errors.New("storage: Config.Prefix holds a space, something that is not printable ASCII, or one of * ? [ ] { } \\")
+		}
+	}
+	if cfg.Timeout < 0 {
+		return nil, errors.New("storage: Config.Timeout is negative")
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 2 * time.Second
+	}
+	return &Storage{client, cfg.Prefix, cfg.Timeout}, nil
+}
+
+func (s *Storage) bound() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), s.timeout)
+}
+
+// Get returns the value of key, nil if there is none.
+func (s *Storage) Get(key string) ([]byte, error) {
+	if key == "" {
+		return nil, nil
+	}
+	ctx, done := s.bound()
+	defer done()
+	b, err := s.client.Get(ctx, s.prefix+key).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	return b, wrap(err)
+}
+
+// Set stores a value for as long as life says; 0 = for good. An empty key or value is ignored, as Fiber wants it.
+func (s *Storage) Set(key string, value []byte, life time.Duration) error {
+	if key == "" || len(value) == 0 {
+		return nil
+	}
+	ctx, done := s.bound()
+	defer done()
+	return wrap(s.client.Set(ctx, s.prefix+key, value, max(0, life)).Err())
+}
+
+// Delete removes key, if it is there.
+func (s *Storage) Delete(key string) error {
+	if key == "" {
+		return nil
+	}
+	ctx, done := s.bound()
+	defer done()
+	return wrap(s.client.Del(ctx, s.prefix+key).Err())
+}
+
+// Reset deletes all keys that begin with the prefix, and no others. It looks at every key of the database, a thousand at a time. What is stored
+// meanwhile may stay.
+func (s *Storage) Reset() error {
+	if cluster, ok := s.client.(*redis.ClusterClient); ok {
+		return wrap(cluster.ForEachMaster(context.Background(), func(_ context.Context, node *redis.Client) error {
+			return s.reset(node, s.unlinkEach)
+		}))
+	}
+	return wrap(s.reset(s.client, s.unlink))
+}
+
+// reset scans one node.
+func (s *Storage) reset(node redis.UniversalClient, unlink func(redis.UniversalClient, []string) error) error {
+	for cursor := uint64(0); ; {
+		var keys []string
+		var err error
+		if keys, cursor, err = s.some(node, cursor); err != nil {
+			return err
+		}
+		if len(keys) > 0 {
+			if err := unlink(node, keys); err != nil {
+				return err
+			}
+		}
+		if cursor == 0 {
+			return nil
+		}
+	}
+}
+
+func (s *Storage) some(node redis.UniversalClient, cursor uint64) ([]string, uint64, error) {
+	ctx, done := s.bound()
+	defer done()
+	return node.Scan(ctx, cursor, s.prefix+"*", 1000).Result()
+}
+
+func (s *Storage) unlink(node redis.UniversalClient, keys []string) error {
+	ctx, done := s.bound()
+	defer done()
+	return node.Unlink(ctx, keys...).Err()
+}
+
+// unlinkEach is for a node of a Cluster, where keys of different slots need a command each.
+func (s *Storage) unlinkEach(node redis.UniversalClient, keys []string) error {
+	ctx, done := s.bound()
+	defer done()
+	_, err := node.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, k := range keys {
+			p.Unlink(ctx, k)
+		}
+		return nil
+	})
+	return err
+}
+
+// Close does nothing: the client is the caller's.
+func (s *Storage) Close() error { return nil }
+
+func wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("storage: %w", err)
+}

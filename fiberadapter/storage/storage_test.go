@@ -1,0 +1,177 @@
+package storage_test
+
+import (
+	"fmt"
+	"log"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/counterfoil/counterfoil/fiberadapter/storage"
+	"github.com/counterfoil/counterfoil/internal/redistest"
+	"github.com/counterfoil/counterfoil/store/embedded"
+)
+
+var _ fiber.Storage = (*storage.Storage)(nil)
+
+// each runs a test on every Redis there is.
+func each(t *testing.T, test func(*testing.T, *redis.Client)) {
+	t.Run("embedded", func(t *testing.T) {
+		s, err := embedded.Start("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		c := s.Client()
+		t.Cleanup(func() { c.Close() })
+		test(t, c)
+	})
+	t.Run("redis-server", func(t *testing.T) {
+		s := redistest.Start(t, redistest.Options{})
+		opt, err := redis.ParseURL(s.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := redis.NewClient(opt)
+		t.Cleanup(func() { c.Close() })
+		test(t, c)
+	})
+}
+
+func TestContract(t *testing.T) {
+	each(t, func(t *testing.T, c *redis.Client) {
+		s, err := storage.New(c, storage.Config{Prefix: "csrf:"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := func(key, value string) {
+			t.Helper()
+			b, err := s.Get(key)
+			if err != nil || string(b) != value || value == "" && b != nil {
+				t.Errorf("%q is %q, %v; want %q", key, b, err, value)
+			}
+		}
+		want("a", "")
+		must(s.Set("a", []byte("1"), 0))
+		must(s.Set("b", []byte("\x00\xff"), time.Minute))
+		must(s.Set("", []byte("x"), 0))
+		must(s.Set("c", nil, 0))
+		want("a", "1")
+		want("b", "\x00\xff")
+		want("", "")
+		want("c", "")
+		if ttl := c.PTTL(t.Context(), "csrf:b").Val(); ttl <= 0 || ttl > time.Minute {
+			t.Errorf("b lives %v", ttl)
+		}
+		if ttl := c.PTTL(t.Context(), "csrf:a").Val(); ttl != -1 {
+			t.Errorf("a lives %v", ttl)
+		}
+		must(s.Delete("a"))
+		must(s.Delete("a"))
+		must(s.Delete(""))
+		want("a", "")
+	})
+}
+
+func TestResetDeletesItsOwnOnly(t *testing.T) {
+	each(t, func(t *testing.T, c *redis.Client) {
+		s, err := storage.New(c, storage.Config{Prefix: "limit:", Timeout: 20 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		others := []string{"cf:{abc}s:session", "limiter:1", "limi", "xlimit:1", "csrf:1"}
+		for _, k := range others {
+			c.Set(t.Context(), k, "stays", 0)
+		}
+		for i := range 1500 {
+			if err := s.Set(fmt.Sprint(i), []byte("x"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Reset(); err != nil {
+			t.Fatal(err)
+		}
+		if n := c.DBSize(t.Context()).Val(); int(n) != len(others) {
+			t.Errorf("%d keys are left, want the %d of others", n, len(others))
+		}
+		if err := s.Close(); err != nil || c.Ping(t.Context()).Err() != nil {
+			t.Error("Close closed a client that is not its own")
+		}
+	})
+}
+
+func TestResetReachesAllNodesOfACluster(t *testing.T) {
+	var addrs []string
+	for _, node := range redistest.StartCluster(t, 3, redistest.Options{}) {
+		opt, err := redis.ParseURL(node.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		addrs = append(addrs, opt.Addr)
+	}
+	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
+	defer c.Close()
+	s, err := storage.New(c, storage.Config{Prefix: "limit:", Timeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Set(t.Context(), "other", "stays", 0)
+	for i := range 200 {
+		if err := s.Set(fmt.Sprint(i), []byte("x"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.DBSize(t.Context()).Result(); n != 1 || err != nil {
+		t.Errorf("%d keys are left (%v), want the one of another", n, err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	c := redis.NewClient(&redis.Options{})
+	defer c.Close()
+	for _, prefix := range []string{"", "a*", "a?", "[a]", "{a}", `a\`, "a b", "ä", strings.Repeat("a", 65)} {
+		if _, err := storage.New(c, storage.Config{Prefix: prefix}); err == nil {
+			t.Errorf("prefix %q is accepted", prefix)
+		}
+	}
+	if _, err := storage.New(nil, storage.Config{Prefix: "a:"}); err == nil {
+		t.Error("no client is accepted")
+	}
+	if _, err := storage.New(c, storage.Config{Prefix: "a:", Timeout: -1}); err == nil {
+		t.Error("a negative timeout is accepted")
+	}
+}
+
+// What one instance of an application stores, the others find; csrf, limiter, idempotency and cache take it as Config.Storage.
+func Example() {
+	server, err := embedded.Start("") // or a real one
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close()
+	client := server.Client()
+	defer client.Close()
+	limits, err := storage.New(client, storage.Config{Prefix: "limiter:"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var forFiber fiber.Storage = limits
+	if err := forFiber.Set("203.0.113.7", []byte("3 requests"), time.Minute); err != nil {
+		log.Fatal(err)
+	}
+	value, err := forFiber.Get("203.0.113.7")
+	fmt.Printf("%s %v\n", value, err)
+	// Output: 3 requests <nil>
+}
