@@ -209,17 +209,30 @@ func RequireFresh(d time.Duration) fiber.Handler {
 	}
 }
 
-// Require lets only requests of somebody who is logged in pass; others get 401. It is a handler to put behind the middleware.
+// Require lets only requests of somebody who is logged in pass; others get 401. It is a handler to put behind the middleware, or behind [Verify].
 func Require(c *fiber.Ctx) error {
+	if err := somebody(c); err != nil {
+		return Refuse(c, err)
+	}
+	return c.Next()
+}
+
+// somebody returns why the request is nobody's, nil if it is somebody's.
+func somebody(c *fiber.Ctx) error {
+	if v, ok := c.Context().UserValue(verifiedKey).(token.Verified); ok {
+		if v.Subject() == "" {
+			return counterfoil.ErrNotFound
+		}
+		return nil
+	}
 	x := exchange(c)
 	if x.Session().Subject() != "" {
-		return c.Next()
+		return nil
 	}
-	err := x.Refusal()
-	if err == nil {
-		err = counterfoil.ErrNotFound
+	if err := x.Refusal(); err != nil {
+		return err
 	}
-	return Refuse(c, err)
+	return counterfoil.ErrNotFound
 }
 
 // VerifyConfig says how [Verify] works. The zero value is the default.

@@ -61,6 +61,9 @@ type EndpointsConfig struct {
 	// Stop ends the event streams when it is closed, for a server that shuts down; nil = never.
 	Stop <-chan struct{}
 
+	// Address as in [Config].
+	Address func(*http.Request) string
+
 	Now func() time.Time // nil = time.Now
 }
 
@@ -91,7 +94,7 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler,
 	if len(config) > 0 {
 		cfg = config[0]
 	}
-	sessions, err := New(Config{Manager: m})
+	sessions, err := New(Config{Manager: m, Address: cfg.Address})
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +102,7 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler,
 	if err != nil {
 		return nil, err
 	}
-	tolerant, err := New(Config{Manager: m, ErrorHandler: inactive})
+	tolerant, err := New(Config{Manager: m, Address: cfg.Address, ErrorHandler: inactive})
 	if err != nil {
 		return nil, err
 	}
@@ -112,8 +115,8 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler,
 	mux.Handle("POST "+LogoutEverywherePath, sessions(then(LogoutEverywhere)))
 	mux.Handle("GET "+ActivePath, tolerant(http.HandlerFunc(e.active)))
 	mux.Handle("GET "+ListPath, sessions(Require(http.HandlerFunc(e.list))))
-	mux.Handle("POST "+EndPath, sessions(Require(then(e.end))))
-	mux.Handle("POST "+EndOthersPath, sessions(Require(then(e.endOthers))))
+	mux.Handle("POST "+EndPath, sessions(Require(then(end))))
+	mux.Handle("POST "+EndOthersPath, sessions(Require(then(endOthers))))
 	mux.Handle("GET "+EventsPath, sessions(Require(http.HandlerFunc(e.events))))
 	mux.Handle("GET "+PagePath, sessions(http.HandlerFunc(e.page)))
 	mux.HandleFunc("GET "+pageStylePath, asset("text/css; charset=utf-8", style))
@@ -139,6 +142,7 @@ type endpoints struct {
 	confirmed Confirmation
 	streams   chan struct{} // holds one for each open stream
 	stop      <-chan struct{}
+	address   func(*http.Request) string
 	now       func() time.Time
 }
 
@@ -155,7 +159,11 @@ func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, erro
 		return nil, errors.New("httpadapter: EndpointsConfig.MaxStreams is negative")
 	}
 	e := &endpoints{
-		m: m, callers: cfg.Callers, login: cfg.Login, template: cfg.Page, confirmed: cfg.Confirmed, stop: cfg.Stop, now: cfg.Now,
+		m: m, callers: cfg.Callers, login: cfg.Login, template: cfg.Page, confirmed: cfg.Confirmed, stop: cfg.Stop,
+		address: cfg.Address, now: cfg.Now,
+	}
+	if e.address == nil {
+		e.address = peer
 	}
 	if e.template == nil {
 		e.template = defaultPage
@@ -185,7 +193,7 @@ func (e *endpoints) refresh(w http.ResponseWriter, r *http.Request) {
 
 // renewed sets the cookies that the refresh cookie of the request is worth, or calls refuse.
 func (e *endpoints) renewed(w http.ResponseWriter, r *http.Request, refuse func(error)) bool {
-	cookies, err := e.m.RefreshCookies(r.Context(), request(r))
+	cookies, err := e.m.RefreshCookies(r.Context(), request(r, e.address))
 	if err != nil {
 		refuse(err)
 		return false

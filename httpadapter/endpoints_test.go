@@ -425,7 +425,7 @@ func TestEvents(t *testing.T) {
 	}
 	_ = r.End(t.Context(), phone.s.ID())
 	for e := range onPhone {
-		if !strings.HasPrefix(e, "gone") && !strings.Contains(e, "Tablet") {
+		if !strings.HasPrefix(e, "gone") && !strings.HasPrefix(e, "confirmed") && !strings.Contains(e, "Tablet") {
 			t.Errorf("on the phone: %s", e)
 		}
 	}

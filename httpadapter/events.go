@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/revocation"
-	"github.com/counterfoil/counterfoil/token"
 )
 
 // Confirmation says how many verifiers follow the revocation log, and whether all of them know what was written to it by the given time.
@@ -38,9 +36,9 @@ func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := Session(r)
-	watch := &watch{e: e, ctx: r.Context(), subject: s.Subject(), own: s.ID(), verified: Verified(r), ended: map[string]time.Time{}}
+	watch := &watch{e: e, ctx: r.Context(), session: s, ended: map[string]time.Time{}}
 	var err error
-	if watch.seen, err = e.devices(r.Context(), watch.subject, watch.own); err != nil {
+	if watch.seen, err = e.devices(r.Context(), s); err != nil {
 		<-e.streams
 		Refuse(w, r, err)
 		return
@@ -58,14 +56,12 @@ func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
 
 // watch is one client that looks on. It is used by one goroutine.
 type watch struct {
-	e        *endpoints
-	ctx      context.Context
-	out      *bufio.Writer
-	subject  string
-	own      token.SessionID
-	verified token.Verified
-	seen     []Device
-	ended    map[string]time.Time // handles that wait for confirmation
+	e       *endpoints
+	ctx     context.Context
+	out     *bufio.Writer
+	session *counterfoil.Session
+	seen    []Device
+	ended   map[string]time.Time // handles that wait for confirmation
 }
 
 func (w *watch) run() {
@@ -73,9 +69,9 @@ func (w *watch) run() {
 		return
 	}
 	end := time.NewTimer(streamLife)
-	own, look, alive := time.NewTicker(ownEvery), time.NewTicker(lookEvery), time.NewTicker(aliveEvery)
+	look, alive := time.NewTicker(lookEvery), time.NewTicker(aliveEvery)
+	done := w.session.Done()
 	defer end.Stop()
-	defer own.Stop()
 	defer look.Stop()
 	defer alive.Stop()
 	for {
@@ -87,11 +83,9 @@ func (w *watch) run() {
 			return
 		case <-end.C:
 			return
-		case <-own.C:
-			if w.verified.Valid() && w.e.m.Guard().CheckVerified(w.ctx, w.verified, revocation.BestEffort) != nil {
-				w.tell("gone", struct{}{})
-				return
-			}
+		case <-done:
+			w.tell("gone", struct{}{})
+			return
 		case <-look.C:
 			goes = w.look()
 		case <-alive.C:
@@ -106,7 +100,7 @@ func (w *watch) run() {
 
 // look compares the sessions with those of the last look. A store that does not answer changes nothing.
 func (w *watch) look() bool {
-	now, err := w.e.devices(w.ctx, w.subject, w.own)
+	now, err := w.e.devices(w.ctx, w.session)
 	if err != nil {
 		return true
 	}

@@ -36,6 +36,10 @@ type Config struct {
 
 	// ErrorHandler answers a request that is refused; nil = [Refuse]. It must not tell a client which check failed.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
+
+	// Address returns the address of the client, for the list of devices and counterfoil.Config.Bind; nil = the peer of the connection. Behind a
+	// proxy read what that proxy writes, and nothing that a client can.
+	Address func(*http.Request) string
 }
 
 type key int
@@ -54,18 +58,22 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 	if refuse == nil {
 		refuse = Refuse
 	}
+	address := cfg.Address
+	if address == nil {
+		address = peer
+	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if outer, ok := r.Context().Value(exchangeKey).(*response); ok && outer.m == cfg.Manager {
+			if outer, ok := r.Context().Value(exchangeKey).(*response); ok && outer.x.Manager() == cfg.Manager {
 				next.ServeHTTP(w, r) // mounted twice: one exchange, lest two of them renew beside each other
 				return
 			}
-			x, err := cfg.Manager.Begin(r.Context(), request(r))
+			x, err := cfg.Manager.Begin(r.Context(), request(r, address))
 			if err != nil {
 				refuse(w, r, err)
 				return
 			}
-			out := &response{ResponseWriter: w, m: cfg.Manager, x: x, refuse: refuse}
+			out := &response{ResponseWriter: w, x: x, refuse: refuse, address: address}
 			if h := w.Header(); len(h) > 0 {
 				out.before = h.Clone()
 			}
@@ -94,7 +102,9 @@ func Refuse(w http.ResponseWriter, _ *http.Request, err error) {
 	http.Error(w, http.StatusText(status), status)
 }
 
-func request(r *http.Request) counterfoil.Request {
+func peer(r *http.Request) string { return r.RemoteAddr }
+
+func request(r *http.Request, address func(*http.Request) string) counterfoil.Request {
 	return counterfoil.Request{
 		Method:        r.Method,
 		Host:          r.Host,
@@ -105,7 +115,7 @@ func request(r *http.Request) counterfoil.Request {
 		FetchMode:     header(r, "Sec-Fetch-Mode"),
 		FetchDest:     header(r, "Sec-Fetch-Dest"),
 		Upgrade:       header(r, "Upgrade"),
-		Client:        counterfoil.Client{UserAgent: r.UserAgent(), Address: r.RemoteAddr},
+		Client:        counterfoil.Client{UserAgent: r.UserAgent(), Address: address(r)},
 	}
 }
 
@@ -122,13 +132,15 @@ func header(r *http.Request, name string) string {
 	}
 }
 
-func exchange(r *http.Request) *counterfoil.Exchange {
+func answering(r *http.Request) *response {
 	w, ok := r.Context().Value(exchangeKey).(*response)
 	if !ok {
 		panic("httpadapter: no session: the middleware made by New is not in front of this handler")
 	}
-	return w.x
+	return w
 }
+
+func exchange(r *http.Request) *counterfoil.Exchange { return answering(r).x }
 
 // Session returns the session of the request. It panics if the middleware is not in front of the handler.
 func Session(r *http.Request) *counterfoil.Session { return exchange(r).Session() }
@@ -145,13 +157,13 @@ func Verified(r *http.Request) token.Verified {
 }
 
 // Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login]. Call it before the header is written.
-// Unless opt says otherwise, the client's User-Agent and the address of the connection are noted; behind a proxy give the client's own.
+// Unless opt says otherwise, the client's User-Agent and the address that [Config] finds are noted.
 func Login(r *http.Request, subject string, opt counterfoil.LoginOptions) error {
 	if opt.UserAgent == "" {
 		opt.UserAgent = r.UserAgent()
 	}
 	if opt.Address == "" {
-		opt.Address = r.RemoteAddr
+		opt.Address = answering(r).address(r)
 	}
 	return exchange(r).Login(r.Context(), subject, opt)
 }
@@ -172,20 +184,33 @@ func Logout(r *http.Request) error { return exchange(r).Logout(r.Context()) }
 // LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies.
 func LogoutEverywhere(r *http.Request) error { return exchange(r).LogoutEverywhere(r.Context()) }
 
-// Require lets only requests of somebody who is logged in pass; others get 401. It goes behind the middleware.
+// Require lets only requests of somebody who is logged in pass; others get 401. It goes behind the middleware, or behind [Verify].
 func Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := exchange(r)
-		if x.Session().Subject() == "" {
-			err := x.Refusal()
-			if err == nil {
-				err = counterfoil.ErrNotFound
-			}
+		if err := somebody(r); err != nil {
 			Refuse(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// somebody returns why the request is nobody's, nil if it is somebody's.
+func somebody(r *http.Request) error {
+	if v, ok := r.Context().Value(verifiedKey).(token.Verified); ok {
+		if v.Subject() == "" {
+			return counterfoil.ErrNotFound
+		}
+		return nil
+	}
+	x := exchange(r)
+	if x.Session().Subject() != "" {
+		return nil
+	}
+	if err := x.Refusal(); err != nil {
+		return err
+	}
+	return counterfoil.ErrNotFound
 }
 
 // RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401 with the challenge of RFC 9470, on which the
@@ -238,7 +263,7 @@ func Verify(guard *revocation.Guard, cfg VerifyConfig) func(http.Handler) http.H
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			v, err := counterfoil.Verify(r.Context(), guard, request(r), cfg.CookieSuffix)
+			v, err := counterfoil.Verify(r.Context(), guard, request(r, peer), cfg.CookieSuffix)
 			if err != nil {
 				refuse(w, r, err)
 				return

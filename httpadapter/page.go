@@ -53,7 +53,7 @@ func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 	}
 	status := http.StatusOK
 	if data.SignedIn {
-		list, err := e.devices(r.Context(), s.Subject(), s.ID())
+		list, err := e.devices(r.Context(), s)
 		if err == nil && (len(list) == 0 || !list[0].Current) {
 			err = counterfoil.ErrNotFound // this one has ended, and the news has not come yet
 		}

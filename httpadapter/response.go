@@ -14,11 +14,11 @@ import (
 // response closes the exchange when the header is about to be written.
 type response struct {
 	http.ResponseWriter
-	m      *counterfoil.Manager
-	r      *http.Request
-	x      *counterfoil.Exchange
-	refuse func(http.ResponseWriter, *http.Request, error)
-	before http.Header // what whoever is in front had set when the request arrived
+	r       *http.Request
+	x       *counterfoil.Exchange
+	refuse  func(http.ResponseWriter, *http.Request, error)
+	address func(*http.Request) string
+	before  http.Header // what whoever is in front had set when the request arrived
 
 	done    bool
 	refused bool // another answer has been written in the handler's place

@@ -2,8 +2,6 @@ package httpadapter
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -23,35 +21,29 @@ var (
 // isNobody says that what should end has ended already.
 func isNobody(err error) bool { return errors.Is(err, counterfoil.ErrNotFound) }
 
-// Device is one session of a subject as the subject may see it. Neither its ID nor a token is in it.
+// Device is one session of a subject as the subject may see it, and as [ListPath] spells it in JSON. Neither its ID nor a token is in it.
 type Device struct {
-	Handle  string    `json:"handle"` // names the session to [EndPath]; good for nothing else
-	Current bool      `json:"current"`
-	Label   string    `json:"device"` // as given at login; "" = unknown
-	Since   time.Time `json:"since"`
-	Seen    time.Time `json:"seen"` // when its token was last renewed, so it may lag by half the token's life
-	Expires time.Time `json:"expires"`
+	Handle   string    `json:"handle"` // names the session to [EndPath]; good for nothing else
+	Current  bool      `json:"current"`
+	Label    string    `json:"device"`             // "" = unknown
+	Address  string    `json:"address,omitempty"`  // network of the login
+	Location string    `json:"location,omitempty"` // what counterfoil.Config.Locate made of it
+	Since    time.Time `json:"since"`
+	Seen     time.Time `json:"seen"` // when its token was last renewed, so it may lag by half the token's life
+	Expires  time.Time `json:"expires"`
 }
 
-const handleLen = 22 // base64url of 16 bytes
-
-// handleOf returns the public name of a session. The ID holds 128 random bits, so nobody finds it from its hash.
-func handleOf(id token.SessionID) string {
-	sum := sha256.Sum256([]byte("counterfoil session handle v1\x00" + id.String()))
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
-}
-
-// devices returns the sessions of the subject, this one first, then those seen last.
-func (e *endpoints) devices(ctx context.Context, subject string, own token.SessionID) ([]Device, error) {
-	records, err := e.m.Sessions(ctx, subject)
+// devices returns the sessions of the subject of s, that one first, then those seen last.
+func (e *endpoints) devices(ctx context.Context, s *counterfoil.Session) ([]Device, error) {
+	all, err := e.m.Devices(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]Device, 0, len(records))
-	for _, r := range records {
+	list := make([]Device, 0, len(all))
+	for _, d := range all {
 		list = append(list, Device{
-			Handle: handleOf(r.Session), Current: r.Session == own, Label: r.Device,
-			Since: time.UnixMilli(r.Created).UTC(), Seen: time.UnixMilli(r.Renewed).UTC(), Expires: time.UnixMilli(r.Expires).UTC(),
+			Handle: d.Handle, Current: d.Current, Label: d.Label, Address: d.Address, Location: d.Location,
+			Since: d.LoggedIn.UTC(), Seen: d.LastSeen.UTC(), Expires: d.Expires.UTC(),
 		})
 	}
 	slices.SortStableFunc(list, func(a, b Device) int {
@@ -67,8 +59,7 @@ func (e *endpoints) devices(ctx context.Context, subject string, own token.Sessi
 }
 
 func (e *endpoints) list(w http.ResponseWriter, r *http.Request) {
-	s := Session(r)
-	list, err := e.devices(r.Context(), s.Subject(), s.ID())
+	list, err := e.devices(r.Context(), Session(r))
 	if err != nil {
 		Refuse(w, r, err)
 		return
@@ -77,28 +68,18 @@ func (e *endpoints) list(w http.ResponseWriter, r *http.Request) {
 }
 
 // end ends the session with the handle. A handle of nobody's and one of somebody else's do the same: nothing.
-func (e *endpoints) end(r *http.Request) error {
+func end(r *http.Request) error {
 	handle := r.PostForm.Get("handle")
-	if len(handle) != handleLen {
+	if handle == "" {
 		return errBadHandle
 	}
-	s := Session(r)
-	if handle == handleOf(s.ID()) {
-		return Logout(r)
-	}
-	records, err := e.m.Sessions(r.Context(), s.Subject())
-	if err != nil {
-		return err
-	}
-	for _, record := range records {
-		if handleOf(record.Session) == handle {
-			return e.m.End(r.Context(), record.Session)
-		}
-	}
-	return nil
+	return EndDevice(r, handle)
 }
 
-func (e *endpoints) endOthers(r *http.Request) error { return e.m.EndOthers(r.Context(), Session(r)) }
+func endOthers(r *http.Request) error {
+	x := exchange(r)
+	return x.Manager().EndOthers(r.Context(), x.Session())
+}
 
 // active says whether the session of the presented token lives, by asking.
 func (e *endpoints) active(w http.ResponseWriter, r *http.Request) {
