@@ -171,6 +171,9 @@ func (m *model) Create(_ context.Context, n counterfoil.NewRecord) (counterfoil.
 			c.Evicted = append(c.Evicted, others[0].Session)
 			others = others[1:]
 		}
+		if len(x.score) == 0 {
+			x.ends = 0 // an empty set is gone, and its expiry with it
+		}
 		x.score[n.Session] = r.Expires
 		x.ends = max(x.ends, m.forward+r.Expires-m.now)
 	}
