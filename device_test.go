@@ -15,6 +15,7 @@ import (
 const firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
 func TestDevices(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
 		c.Locate = func(a netip.Addr) string {
 			if a.Is4() {
@@ -104,6 +105,7 @@ func TestDevices(t *testing.T) {
 }
 
 func TestCapEndsTheLongestUnused(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.MaxSessions = 3 })
 	ctx := t.Context()
 	var all []counterfoil.Tokens

@@ -22,6 +22,7 @@ func cookies(t counterfoil.Tokens) string {
 }
 
 func TestBegin(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	_, alice := login(t, r, "alice")
 	_, bob := login(t, r, "bob")
@@ -147,6 +148,7 @@ func setCookies(t *testing.T, r *rig.Rig, in counterfoil.Request, handler func(*
 }
 
 func TestSetCookieBytes(t *testing.T) {
+	t.Parallel()
 	const (
 		access    = "__Host-Http-session=*; Path=/; Secure; HttpOnly; SameSite=Lax"
 		refresh   = "__Host-Http-refresh=*; Path=/; Secure; HttpOnly; SameSite=Lax"
@@ -223,6 +225,7 @@ func TestSetCookieBytes(t *testing.T) {
 }
 
 func TestPlainCookies(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.InsecurePlainCookies, c.CookieSuffix = true, "-app" })
 	x, err := r.Begin(t.Context(), counterfoil.Request{Method: "GET"})
 	if err != nil {
@@ -241,6 +244,7 @@ func TestPlainCookies(t *testing.T) {
 }
 
 func TestNoSessionFromElsewhere(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	for _, in := range []counterfoil.Request{
@@ -269,6 +273,7 @@ func TestNoSessionFromElsewhere(t *testing.T) {
 }
 
 func TestCommitAfterTheSessionEnded(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	v, tokens := login(t, r, "alice")
 	x, err := r.Begin(t.Context(), counterfoil.Request{Method: "GET", Cookie: []string{cookies(tokens)}})
@@ -285,6 +290,7 @@ func TestCommitAfterTheSessionEnded(t *testing.T) {
 }
 
 func TestRefreshCookies(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	_, tokens := login(t, r, "alice")
@@ -315,6 +321,7 @@ func TestRefreshCookies(t *testing.T) {
 }
 
 func TestPlainNamesCountOnLoopbackOnly(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	_, tokens := login(t, r, "alice")
 	for host, want := range map[string]error{
@@ -330,6 +337,7 @@ func TestPlainNamesCountOnLoopbackOnly(t *testing.T) {
 
 // TestCookiesOfOthersStay shows what a logout does not clear.
 func TestCookiesOfOthersStay(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	stranger := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Audience = "another" })
@@ -349,6 +357,7 @@ func TestCookiesOfOthersStay(t *testing.T) {
 
 // TestReuseIsNotJudgedInTheDark presents a refresh token beside an access token of which it cannot be known whether it is good.
 func TestReuseIsNotJudgedInTheDark(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	_, tokens := login(t, r, "alice")
 	// A Manager that follows no log and has nobody to ask, on the same store: its list is stale for ever.
@@ -366,6 +375,7 @@ func TestReuseIsNotJudgedInTheDark(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	for err, want := range map[error]int{
 		nil:                                      0,
 		errors.New("other"):                      0,

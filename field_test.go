@@ -25,6 +25,7 @@ func raw(t *testing.T, r *rig.Rig, ref counterfoil.Ref) map[string][]byte {
 }
 
 func TestEncryptedValues(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, plain *rig.Rig) {
 		ctx := t.Context()
 		with := func(keys ...[]byte) *rig.Rig {
@@ -123,6 +124,7 @@ func TestEncryptedValues(t *testing.T) {
 }
 
 func TestPlainValuesWhileSwitchingOver(t *testing.T) {
+	t.Parallel()
 	plain := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	v, _ := login(t, plain, "alice")
@@ -163,6 +165,7 @@ func (gobCodec) Unmarshal(data []byte, v any) error {
 }
 
 func TestCodec(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Codec = gobCodec{} })
 	ctx := t.Context()
 	v, _ := login(t, r, "alice")
@@ -190,6 +193,7 @@ func TestCodec(t *testing.T) {
 }
 
 func TestLimitsOfFields(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		ctx := t.Context()
 		v, _ := login(t, r, "alice")
@@ -229,6 +233,7 @@ func TestLimitsOfFields(t *testing.T) {
 }
 
 func TestUpdateEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	v, _ := login(t, r, "alice")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -14,6 +14,7 @@ import (
 )
 
 func TestRemember(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	lines, tokens := setCookies(t, r, counterfoil.Request{}, func(x *counterfoil.Exchange) error {
@@ -47,6 +48,7 @@ func TestRemember(t *testing.T) {
 }
 
 func TestLivesAreChosenAtLogin(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	_, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{Idle: 10 * time.Minute, Absolute: time.Hour})
@@ -74,6 +76,7 @@ func TestLivesAreChosenAtLogin(t *testing.T) {
 }
 
 func TestShorten(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
 		c.Claims = func(context.Context, *counterfoil.Session) ([]token.Claim, error) {
 			return []token.Claim{{Name: "plan", JSON: `"pro"`}}, nil
@@ -119,6 +122,7 @@ func TestShorten(t *testing.T) {
 }
 
 func TestRotate(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		ctx := t.Context()
 		s := must[*counterfoil.Session](t)(r.Login(ctx, nil, "alice", counterfoil.LoginOptions{Remember: true, Device: "laptop"}))
@@ -164,6 +168,7 @@ func TestRotate(t *testing.T) {
 }
 
 func TestStepUp(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	v, tokens := login(t, r, "alice")
@@ -201,6 +206,7 @@ func TestStepUp(t *testing.T) {
 }
 
 func TestClaims(t *testing.T) {
+	t.Parallel()
 	plan := counterfoil.NewField[string]("plan")
 	broken := errors.New("no claims today")
 	fail := false
@@ -263,6 +269,7 @@ func TestClaims(t *testing.T) {
 }
 
 func TestBind(t *testing.T) {
+	t.Parallel()
 	var seen counterfoil.Renewal
 	key := counterfoil.NewField[string]("device key")
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
@@ -317,6 +324,7 @@ func TestBind(t *testing.T) {
 }
 
 func TestDone(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		ctx := t.Context()
 		other := r.Second(t)
@@ -373,6 +381,7 @@ func TestDone(t *testing.T) {
 }
 
 func TestDoneWhenExpired(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	v, _ := login(t, r, "alice")
 	done := r.Open(v).Done()

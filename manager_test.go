@@ -3,6 +3,7 @@ package counterfoil_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,14 @@ import (
 	"github.com/counterfoil/counterfoil/token"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// These tests wait, for heartbeats and for the end of a read, far more than they compute.
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = flag.Set("test.parallel", "12")
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var (
 	visits = counterfoil.NewCounter("visits")
@@ -46,6 +54,7 @@ func login(t *testing.T, r *rig.Rig, subject string) (token.Verified, counterfoi
 }
 
 func TestVisitorBecomesUser(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		ctx := t.Context()
 		visitor := r.Anonymous()
@@ -104,6 +113,7 @@ func TestVisitorBecomesUser(t *testing.T) {
 }
 
 func TestParallelIncrementsAreAllKept(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		v, _ := login(t, r, "alice")
 		var wg sync.WaitGroup
@@ -122,6 +132,7 @@ func TestParallelIncrementsAreAllKept(t *testing.T) {
 }
 
 func TestParallelUpdatesAreAllKept(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		v, _ := login(t, r, "alice")
 		var wg sync.WaitGroup
@@ -141,6 +152,7 @@ func TestParallelUpdatesAreAllKept(t *testing.T) {
 }
 
 func TestPopIsOnce(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		v, _ := login(t, r, "alice")
 		s := r.Open(v)
@@ -174,6 +186,7 @@ func TestPopIsOnce(t *testing.T) {
 }
 
 func TestSetAfterGetConflicts(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		ctx := t.Context()
 		v, _ := login(t, r, "alice")
@@ -204,6 +217,7 @@ func TestSetAfterGetConflicts(t *testing.T) {
 }
 
 func TestDecodeErrorFailsOneRead(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		ctx := t.Context()
 		v, _ := login(t, r, "alice")
@@ -229,6 +243,7 @@ func TestDecodeErrorFailsOneRead(t *testing.T) {
 }
 
 func TestLogoutStaysLoggedOut(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		ctx := t.Context()
 		v, tokens := login(t, r, "alice")
@@ -262,6 +277,7 @@ func TestLogoutStaysLoggedOut(t *testing.T) {
 }
 
 func TestLogoutEverywhere(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		ctx := t.Context()
 		var all []counterfoil.Tokens
@@ -289,6 +305,7 @@ func TestLogoutEverywhere(t *testing.T) {
 }
 
 func TestEndOthers(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		ctx := t.Context()
 		_, one := login(t, r, "alice")
@@ -312,6 +329,7 @@ func TestEndOthers(t *testing.T) {
 }
 
 func TestAnotherProcessHears(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		other := r.Second(t)
 		v, tokens := login(t, r, "alice")
@@ -330,6 +348,7 @@ func TestAnotherProcessHears(t *testing.T) {
 }
 
 func TestRefresh(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	v, first := login(t, r, "alice")
@@ -378,6 +397,7 @@ func TestRefresh(t *testing.T) {
 }
 
 func TestRefreshTokenRefused(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		_, tokens := login(t, r, "alice")
 		good := tokens.Refresh.Reveal()
@@ -405,6 +425,7 @@ func TestRefreshTokenRefused(t *testing.T) {
 }
 
 func TestStoreGone(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	v, tokens := login(t, r, "alice")
 	r.StopServer()
@@ -427,6 +448,7 @@ func TestStoreGone(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func TestConfigIsChecked(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	for what, change := range map[string]func(*counterfoil.Config){
 		"no issuer":          func(c *counterfoil.Config) { c.Issuer = "" },
@@ -454,6 +476,7 @@ func TestConfigIsChecked(t *testing.T) {
 }
 
 func TestSubjectIsChecked(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	for _, subject := range []string{"", strings.Repeat("x", 10<<10), "\xff", "a\x00b", "a\tb", strings.Repeat("é", 129)} {
 		if _, err := r.Login(t.Context(), nil, subject, counterfoil.LoginOptions{}); err == nil {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestUpdateLeavesWhatElseWasReadConditional(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	v, _ := login(t, r, "alice")
@@ -43,6 +44,7 @@ func TestUpdateLeavesWhatElseWasReadConditional(t *testing.T) {
 }
 
 func TestUpdateGoesOutFromWhatWasSet(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	v, _ := login(t, r, "alice")
@@ -76,6 +78,7 @@ func TestUpdateGoesOutFromWhatWasSet(t *testing.T) {
 }
 
 func TestNothingStoredForNothing(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	s := r.Anonymous()
@@ -96,6 +99,7 @@ func TestNothingStoredForNothing(t *testing.T) {
 }
 
 func TestSessionIsSafeForConcurrentUse(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	s := r.Anonymous()
 	var wg sync.WaitGroup
@@ -118,6 +122,7 @@ func TestSessionIsSafeForConcurrentUse(t *testing.T) {
 }
 
 func TestTenantsAreNothingToEachOther(t *testing.T) {
+	t.Parallel()
 	one := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	// Everything is shared, down to the keys and the prefix; only the audience differs.
@@ -162,6 +167,7 @@ func TestTenantsAreNothingToEachOther(t *testing.T) {
 
 // TestLoginGoesOn has each step of a login fail, before it is carried out and after, and repeats it with the same session.
 func TestLoginGoesOn(t *testing.T) {
+	t.Parallel()
 	for _, step := range []string{"Save", "Freeze", "Create", "End", "Append"} {
 		for _, after := range []bool{false, true} {
 			t.Run(step, func(t *testing.T) {
@@ -207,6 +213,7 @@ func TestLoginGoesOn(t *testing.T) {
 }
 
 func TestLoginShowsAConflict(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	visitor := r.Anonymous()
@@ -239,6 +246,7 @@ func TestLoginShowsAConflict(t *testing.T) {
 }
 
 func TestUntoldIsToldLater(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	other := r.Second(t)
@@ -259,6 +267,7 @@ func TestUntoldIsToldLater(t *testing.T) {
 }
 
 func TestEverythingEnds(t *testing.T) {
+	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	ctx := t.Context()
 	_, tokens := login(t, r, "alice")
