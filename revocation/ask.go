@@ -167,7 +167,7 @@ func (a *asking) send(ctx context.Context, key flightKey, f *flight, v token.Ver
 	f.sent = true
 	f.waiting--
 	f.detail, f.err = detailUnreachable, errAskPanic
-	allowed := a.breaker.allow(a.now())
+	allowed, trial := a.breaker.allow(a.now())
 	a.mu.Unlock()
 	defer func() { // whatever the asker does, those who wait must not wait for ever
 		a.mu.Lock()
@@ -189,22 +189,21 @@ func (a *asking) send(ctx context.Context, key flightKey, f *flight, v token.Ver
 	select {
 	case a.slots <- struct{}{}:
 	case <-ctx.Done():
-		a.report(nil, false)
+		a.report(trial, notSent)
 		f.detail, f.err = detailBusy, nil
 		return f.answer, f.detail, f.err
 	}
-	answered := false
+	end := failed
 	defer func() {
 		<-a.slots
-		a.report(f.err, answered)
+		a.report(trial, end)
 	}()
 	f.answer, f.err = a.asker.Ask(ctx, v)
-	answered = f.err == nil
-	if answered {
-		f.detail = ""
-	} else {
+	if f.err != nil {
 		f.answer = Answer{}
+		return f.answer, f.detail, f.err
 	}
+	end, f.detail = answered, ""
 	return f.answer, f.detail, f.err
 }
 
@@ -220,45 +219,52 @@ func (a *asking) leave(key flightKey, f *flight) {
 	}
 }
 
-func (a *asking) report(err error, answered bool) {
+func (a *asking) report(trial bool, how ending) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.breaker.report(a.now(), answered, err != nil)
+	a.breaker.report(a.now(), trial, how)
 }
 
-// breaker stops questions after several failures in a row and lets one through now and then to see whether they are answered again.
+// ending is what became of a question that was allowed.
+type ending uint8
+
+const (
+	notSent ending = iota
+	failed
+	answered
+)
+
+// breaker stops questions after several failures in a row and lets one through now and then to try whether they are answered again.
 type breaker struct {
-	failures int
+	failures int           // in a row
 	open     time.Duration // 0 = closed
 	until    time.Time
 	trying   bool
 }
 
-func (b *breaker) allow(now time.Time) bool {
+func (b *breaker) allow(now time.Time) (allowed, trial bool) {
 	if b.open == 0 {
-		return true
+		return true, false
 	}
 	if b.trying || now.Before(b.until) {
-		return false
+		return false, false
 	}
 	b.trying = true
-	return true
+	return true, true
 }
 
-// report takes in what became of a question that was allowed: answered, failed, or neither, when it was not sent.
-func (b *breaker) report(now time.Time, answered, failed bool) {
-	wasTrying := b.trying
-	b.trying = false
+func (b *breaker) report(now time.Time, trial bool, how ending) {
+	if trial {
+		b.trying = false
+	}
 	switch {
-	case answered:
-		*b = breaker{}
-	case !failed:
-	case b.open > 0:
-		if wasTrying {
-			b.open = min(2*b.open, breakerMax)
-			b.until = now.Add(b.open)
-		}
-	default:
+	case how == answered:
+		*b = breaker{trying: b.trying}
+	case how == notSent:
+	case trial:
+		b.open = min(2*b.open, breakerMax)
+		b.until = now.Add(b.open)
+	case b.open == 0: // those that were sent before it opened change nothing
 		if b.failures++; b.failures >= breakerFailures {
 			b.open = breakerOpen
 			b.until = now.Add(b.open)
