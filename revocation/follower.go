@@ -57,11 +57,13 @@ type Follower struct {
 	sent      time.Time // the evidence, see logState
 	newest    int64
 	backed    int64
-	said      bool // a heartbeat names what the replicas have
+	said      bool  // a heartbeat names what the replicas have
+	acked     int64 // and this is it
 	why       string
 
 	news      time.Time     // when the newest record came
-	patience  time.Duration // silence that makes it read again from the start
+	quiet     time.Time     // since when nothing came, or since the last whole read
+	patience  time.Duration // silence after which it reads again from the start
 	swept     time.Time
 	fresh     bool
 	lacked    bool // full was told
@@ -92,10 +94,11 @@ type FollowerStats struct {
 }
 
 const (
-	maxWait  = 5 * time.Second
-	fullRead = 30 * time.Second // deadline of a whole read, at first
-	tailRead = time.Second      // what the deadline of another read allows beyond Wait, at first
-	maxGrace = 2 * time.Minute
+	maxWait = 5 * time.Second
+
+	// How long a whole read may take, and another read beyond Wait; up to eight times as long after failures. A dead connection takes that long to notice.
+	wholeRead = 5 * time.Second
+	tailRead  = time.Second
 
 	backoffMin = 50 * time.Millisecond
 	backoffMax = 2 * time.Second
@@ -104,7 +107,7 @@ const (
 	silence    = 2*Heartbeat + Heartbeat/2
 	maxSilence = 16 * time.Second
 
-	sweepEach = 125 * time.Millisecond // so the whole list is looked at every eight seconds
+	sweepEach = 250 * time.Millisecond // for a sixty-fourth of the list, so all of it is looked at every sixteen seconds
 )
 
 // NewFollower makes a Follower. It starts nothing.
@@ -164,7 +167,7 @@ func (f *Follower) Follow(ctx context.Context) error {
 		if after == "" && wholes >= 2 {
 			pause(ctx, backoff(wholes)) // a log whose chain breaks every time must not be read all the time
 		}
-		began := f.now()
+		began := time.Now()
 		records, err := f.read(ctx, after, failures)
 		switch {
 		case ctx.Err() != nil:
@@ -182,7 +185,7 @@ func (f *Follower) Follow(ctx context.Context) error {
 			}
 			f.heal(ctx)
 			// A source that does not wait, or an empty log, must not keep a processor busy.
-			if spent := f.now().Sub(began); records == 0 && spent < f.wait/2 {
+			if spent := time.Since(began); records == 0 && spent < f.wait/2 {
 				pause(ctx, f.wait/2-spent)
 			}
 		}
@@ -194,7 +197,7 @@ func (f *Follower) Follow(ctx context.Context) error {
 func (f *Follower) read(ctx context.Context, after Position, failures int) (records int, err error) {
 	limit := f.wait + grace(tailRead, failures)
 	if after == "" {
-		limit = grace(fullRead, failures)
+		limit = grace(wholeRead, failures)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -212,7 +215,7 @@ func (f *Follower) read(ctx context.Context, after Position, failures int) (reco
 
 // grace returns how long a read may take: longer after failures, since a log that is slow would otherwise never be read.
 func grace(d time.Duration, failures int) time.Duration {
-	return min(d<<min(failures, 10), maxGrace)
+	return d << min(failures, 3)
 }
 
 // backoff returns the pause after so many failures in a row: random between half and the whole of a doubling bound.
@@ -273,10 +276,6 @@ func (f *Follower) Ready(ctx context.Context) error {
 func (f *Follower) Next() Position {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.begun && !f.whole && f.now().Sub(f.news) >= f.patience {
-		// The log may have been rolled back to before this position, and then nothing newer than it may ever come.
-		f.whole = true
-	}
 	if f.whole {
 		return ""
 	}
@@ -296,10 +295,10 @@ func (f *Follower) Apply(b Batch, sent time.Time) {
 		f.applyTail(b, sent, now)
 	}
 	f.publish()
-	if now.Sub(f.swept) >= sweepEach && f.newest > 0 {
+	if n := int(now.Sub(f.swept).Abs() / sweepEach); n > 0 && f.newest > 0 {
 		// By the earlier of two clocks: one that is wrong and is set right later must not have made the list forget.
 		f.swept = now
-		f.list.sweepSome(min(now.UnixMilli(), f.newest))
+		f.list.sweepSome(n, min(now.UnixMilli(), f.newest))
 	}
 	f.notice(now)
 	f.unlockAndTell()
@@ -316,9 +315,9 @@ func (f *Follower) applyWhole(b Batch, sent, now time.Time) {
 	found, broken := -1, -1 // the record that was reached before; the last one that does not follow its predecessor
 	for i := range b.Records {
 		r := &b.Records[i]
-		if i > 0 && r.Prev != b.Records[i-1].Position {
+		if i > 0 && r.Prev != b.Records[i-1].Position || r.Position == "" {
 			// Something was taken out of the middle of the log. What it was cannot be known until it would have expired.
-			f.list.miss(r.Time + Horizon.Milliseconds())
+			f.list.miss(saneMilli(r.Time) + Horizon.Milliseconds())
 			broken = i
 		}
 		f.record(r, now, !first)
@@ -365,12 +364,13 @@ func (f *Follower) applyWhole(b Batch, sent, now time.Time) {
 		for i := range b.Records {
 			f.advance(&b.Records[i])
 		}
+		f.news = now
 	}
 	if b.Epoch == "" {
 		f.why = reasonNoEpoch
 	}
 	f.whole = f.at == "" // there is nothing to go on from in an empty log
-	f.news = now
+	f.quiet = now
 }
 
 func (f *Follower) applyTail(b Batch, sent, now time.Time) {
@@ -387,21 +387,26 @@ func (f *Follower) applyTail(b Batch, sent, now time.Time) {
 			f.advance(r)
 		}
 	}
-	if linked && len(b.Records) > 0 {
+	switch silent := now.Sub(f.quiet); {
+	case linked && len(b.Records) > 0:
 		f.evidence(sent, now)
+	case linked && (silent >= f.patience || silent < 0):
+		// The log may have been rolled back to before this position, and then nothing newer than it may ever come.
+		f.whole = true
 	}
 }
 
 // advance goes on to the next record of the chain.
 func (f *Follower) advance(r *Record) {
-	f.at, f.newest = r.Position, r.Time
+	f.at, f.newest = r.Position, saneMilli(r.Time)
 	if r.Replicated > 0 {
-		f.said, f.backed = true, r.Replicated
+		f.said, f.acked = true, saneMilli(r.Replicated)
 	} else if r.Entry == nil {
 		f.said = false // a heartbeat that does not say it: no replicas are configured any more
 	}
-	if !f.said {
-		f.backed = r.Time
+	f.backed = f.newest
+	if f.said {
+		f.backed = min(f.newest, f.acked)
 	}
 }
 
@@ -413,7 +418,7 @@ func (f *Follower) evidence(sent, now time.Time) {
 	f.sent, f.why = sent, ""
 	// Twice the last interval is silence, within bounds: a log whose heartbeat is slow is not read whole all the time.
 	f.patience = min(max(silence, 2*now.Sub(f.news)), maxSilence)
-	f.news = now
+	f.news, f.quiet = now, now
 }
 
 // record takes in one record's entry.
@@ -424,7 +429,7 @@ func (f *Follower) record(r *Record, now time.Time, tell bool) {
 		return
 	}
 	e, err := ParseEntry(r.Entry)
-	f.take(e, err, r.Time, now, tell)
+	f.take(e, err, saneMilli(r.Time), now, tell)
 	if f.healing != nil {
 		f.healing.seen(e)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,24 +45,27 @@ type world struct {
 	list     *revocation.List
 	follower *revocation.Follower
 	events   recorder
-	silent   bool // the writer keeps no heartbeat
 
-	mu   sync.Mutex
-	skew time.Duration // of the follower's wall clock
+	mu      sync.Mutex
+	silent  bool          // the writer keeps no heartbeat
+	beat    time.Duration // between heartbeats
+	skew    time.Duration // of the follower's clock
+	logSkew time.Duration // of the log's clock
 }
 
 // start runs f in a bubble, in a world that follows.
-func start(t *testing.T, change func(*revocation.FollowerConfig), f func(t *testing.T, w *world)) {
+func start(t *testing.T, change func(*world, *revocation.FollowerConfig), f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, log: newLog(nil)}
+		w := &world{t: t, beat: revocation.Heartbeat}
+		w.log = newLog(func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return time.Now().Add(w.logSkew) })
 		var err error
 		if w.list, err = revocation.NewList(revocation.ListConfig{}); err != nil {
 			t.Fatal(err)
 		}
 		cfg := revocation.FollowerConfig{Source: w.log, List: w.list, Events: &w.events, Now: w.clock}
 		if change != nil {
-			change(&cfg)
+			change(w, &cfg)
 		}
 		if w.follower, err = revocation.NewFollower(cfg); err != nil {
 			t.Fatal(err)
@@ -76,13 +80,13 @@ func start(t *testing.T, change func(*revocation.FollowerConfig), f func(t *test
 		running.Go(func() {
 			for ctx.Err() == nil {
 				w.mu.Lock()
-				silent := w.silent
+				silent, beat := w.silent, w.beat
 				w.mu.Unlock()
 				if !silent {
 					w.log.Append(ctx)
 				}
 				select {
-				case <-time.After(revocation.Heartbeat):
+				case <-time.After(beat):
 				case <-ctx.Done():
 				}
 			}
@@ -99,11 +103,14 @@ func (w *world) clock() time.Time {
 	return time.Now().Add(w.skew)
 }
 
-func (w *world) quiet(on bool) {
+// set changes the world under its lock.
+func (w *world) set(change func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.silent = on
+	change()
 }
+
+func (w *world) quiet(on bool) { w.set(func() { w.silent = on }) }
 
 // after lets time pass.
 func (w *world) after(d time.Duration) {
@@ -156,7 +163,9 @@ func (w *world) wantRevoked(when string, sessions ...token.SessionID) {
 
 func TestFollowerFreshAfterFirstHeartbeat(t *testing.T) {
 	start(t, nil, func(t *testing.T, w *world) {
-		w.wantStale("at the start", "log not read yet")
+		if w.freshness().Fresh {
+			t.Fatal("fresh at the start")
+		}
 		before := w.revoke(1)
 		began := time.Now()
 		if err := w.follower.Ready(t.Context()); err != nil {
@@ -219,39 +228,566 @@ func TestFollowerSurvivesCut(t *testing.T) {
 	})
 }
 
+// TestFollowerUnites: whatever happens to the log, what was known stays known, the list says that it is stale until the log can be trusted
+// again, and then it is fresh.
 func TestFollowerUnites(t *testing.T) {
+	const stale, healed, fork, epoch = revocation.EventStale, revocation.EventHealed, revocation.EventFork, revocation.EventEpoch
 	for name, tc := range map[string]struct {
 		fault  func(w *world, earlier logContent)
+		within time.Duration // until it is fresh again
 		events []revocation.EventKind
 	}{
 		"log lost": {func(w *world, _ logContent) { w.log.Lose() },
-			[]revocation.EventKind{revocation.EventStale, revocation.EventEpoch, revocation.EventHealed}},
+			4 * time.Second, []revocation.EventKind{stale, epoch, healed}},
+		"log lost, read while it is empty": {func(w *world, _ logContent) {
+			w.quiet(true)
+			w.log.Lose()
+			w.after(4 * time.Second)
+			w.wantStale("without an epoch", "log has no epoch")
+			w.quiet(false)
+		}, 5 * time.Second, []revocation.EventKind{epoch, stale, epoch, healed}},
 		"rolled back": {func(w *world, earlier logContent) { w.log.Restore(earlier) },
-			[]revocation.EventKind{revocation.EventStale, revocation.EventFork, revocation.EventHealed}},
+			3 * time.Second, []revocation.EventKind{stale, fork, healed}},
+		"rolled back, and the clock too": {func(w *world, earlier logContent) {
+			for range 20 { // the follower is far ahead of what the log goes back to
+				w.log.Append(w.t.Context())
+			}
+			synctest.Wait()
+			w.log.Rewind(earlier)
+		},
+			5 * time.Second, []revocation.EventKind{fork, stale, healed}},
+		"the last record lost": {func(w *world, _ logContent) { w.log.Drop(w.log.Len() - 1) },
+			3 * time.Second, []revocation.EventKind{stale, fork, healed}},
+		"another log of the same epoch": {func(w *world, earlier logContent) {
+			for i := range earlier.records {
+				earlier.records[i].Position = "other " + earlier.records[i].Position
+				earlier.records[i].Prev = "other " + earlier.records[i].Prev
+			}
+			w.log.Restore(earlier)
+		}, 5 * time.Second, []revocation.EventKind{stale, fork, healed}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			start(t, nil, func(t *testing.T, w *world) {
 				w.after(3500 * time.Millisecond)
 				old := w.revoke(1)
 				earlier := w.log.Content()
+				earlier.records = slices.Clone(earlier.records)
+				w.after(100 * time.Millisecond)
 				known := w.revoke(2)
 				w.after(100 * time.Millisecond)
 				w.events.kinds()
 				tc.fault(w, earlier)
-				w.after(6 * time.Second)
-				w.wantFresh("6 s after the fault")
+				w.after(tc.within)
+				w.wantFresh("after the fault")
 				w.wantRevoked("after the fault", old, known)
+				w.wantEvents("after the fault", tc.events...)
 				news := w.revoke(3)
 				synctest.Wait()
 				w.wantRevoked("after the fault", news)
-				got := w.events.kinds()
-				if i := slices.Index(got, revocation.EventRevoked); i >= 0 {
-					got = slices.Delete(got, i, i+1)
+				w.wantEvents("a new revocation", revocation.EventRevoked)
+			})
+		})
+	}
+}
+
+// TestFollowerNeverFreshOnBrokenChain: not for a moment is a list fresh by a record that does not continue what was read.
+func TestFollowerNeverFreshOnBrokenChain(t *testing.T) {
+	start(t, nil, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		w.quiet(true)
+		w.log.AppendRecord(revocation.Record{Prev: "from nowhere", Entry: nil})
+		synctest.Wait()
+		w.wantStale("on a gap", "log does not continue what was read")
+		w.after(5 * time.Second)
+		w.wantStale("until a record continues it", "log does not continue what was read")
+		w.quiet(false)
+		w.after(3 * time.Second)
+		w.wantFresh("when one did")
+	})
+}
+
+// TestFollowerHole: a record that was taken out of the middle of the log is not known to a new follower, but that it is missing is.
+func TestFollowerHole(t *testing.T) {
+	start(t, func(w *world, _ *revocation.FollowerConfig) {
+		for random := range byte(5) {
+			w.revoke(random)
+		}
+		w.log.Drop(2)
+	}, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		w.wantFresh("with a hole")
+		if !w.list.Incomplete(time.Now()) {
+			t.Fatal("the list believes that it is complete")
+		}
+		w.wantRevoked("beside the hole", id(1), id(3))
+		w.after(revocation.Horizon)
+		if w.list.Incomplete(time.Now()) {
+			t.Fatal("the hole matters longer than what fell through it")
+		}
+	})
+}
+
+// TestFollowerClocks: a difference of clocks beyond the leeway is stale, in whichever direction, for as long as it lasts.
+func TestFollowerClocks(t *testing.T) {
+	const old, future = "list too old", "newest record in the future"
+	for name, tc := range map[string]struct {
+		follower, log time.Duration
+		reason        string // "" = fresh
+	}{
+		"right":                 {0, 0, ""},
+		"follower 9 s ahead":    {9 * time.Second, 0, ""},
+		"follower 9 s behind":   {-9 * time.Second, 0, ""},
+		"follower 60 s ahead":   {time.Minute, 0, old},
+		"follower 60 s behind":  {-time.Minute, 0, future},
+		"follower 1 h ahead":    {time.Hour, 0, old},
+		"follower 1 h behind":   {-time.Hour, 0, future},
+		"log 60 s ahead":        {0, time.Minute, future},
+		"log 60 s behind":       {0, -time.Minute, old},
+		"log 1 h ahead":         {0, time.Hour, future},
+		"log 1 h behind":        {0, -time.Hour, old},
+		"both 1 h ahead":        {time.Hour, time.Hour, ""},
+		"an hour to both sides": {-30 * time.Minute, 30 * time.Minute, future},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start(t, func(w *world, _ *revocation.FollowerConfig) { w.skew, w.logSkew = tc.follower, tc.log }, func(t *testing.T, w *world) {
+				entry := revocation.Entry{Kind: revocation.KindSession, At: time.Now().Add(tc.log).UnixMilli(), Session: id(1)}
+				if err := w.log.Append(t.Context(), entry); err != nil {
+					t.Fatal(err)
 				}
-				if !slices.Equal(got, tc.events) {
-					t.Fatalf("events %v, want %v", got, tc.events)
+				w.after(20 * time.Second)
+				w.wantRevoked("whatever the clocks say", id(1))
+				if tc.reason == "" {
+					w.wantFresh("within the leeway")
+				} else {
+					w.wantStale("beyond the leeway", tc.reason)
+				}
+				w.set(func() { w.skew, w.logSkew = 0, 0 })
+				w.after(3 * time.Second)
+				w.wantRevoked("after the clocks were set", id(1))
+				w.wantFresh("after the clocks were set")
+			})
+		})
+	}
+}
+
+// TestFollowerForgets what has expired, and only by the earlier of the two clocks.
+func TestFollowerForgets(t *testing.T) {
+	for name, tc := range map[string]struct{ follower, log time.Duration }{
+		"right clocks":         {0, 0},
+		"follower 1 h ahead":   {time.Hour, 0},
+		"log 1 h ahead of it":  {0, time.Hour},
+		"log 1 h behind":       {0, -time.Hour},
+		"follower 1 h behind":  {-time.Hour, 0},
+		"follower 1 min ahead": {time.Minute, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start(t, func(w *world, _ *revocation.FollowerConfig) { w.skew, w.logSkew = tc.follower, tc.log }, func(t *testing.T, w *world) {
+				// Entries have the right time: they are older than the clock that goes wrong.
+				for random := range byte(200) {
+					w.revoke(random)
+				}
+				w.after(revocation.Horizon - time.Second)
+				for random := range byte(200) {
+					w.wantRevoked("before the horizon", id(random))
+				}
+				w.after(-min(0, tc.follower, tc.log) + 20*time.Second)
+				if n := w.list.Len(); n > 0 {
+					t.Fatalf("%d entries long after the horizon", n)
 				}
 			})
 		})
+	}
+}
+
+// TestFollowerReplicated: once heartbeats say how far the replicas are, the list is as old as that.
+func TestFollowerReplicated(t *testing.T) {
+	start(t, nil, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		w.quiet(true)
+		w.after(time.Second)
+		acknowledged := time.Now().UnixMilli() // and nothing after: an old primary that was cut off from its replicas
+		w.log.AppendRecord(revocation.Record{Replicated: acknowledged})
+		synctest.Wait()
+		w.wantFresh("as long as the replicas follow")
+		for range 19 {
+			w.after(time.Second)
+			w.log.AppendRecord(revocation.Record{Replicated: acknowledged})
+			w.revoke(byte(time.Now().Unix())) // entries do not say it, and prove nothing more
+		}
+		w.wantFresh("19 s later, within MaxStale and leeway")
+		w.after(1500 * time.Millisecond)
+		w.log.AppendRecord(revocation.Record{Replicated: acknowledged})
+		synctest.Wait()
+		w.wantStale("21 s later", "list too old")
+		w.quiet(false) // heartbeats that say nothing of replicas: none are configured any more
+		w.after(2 * time.Second)
+		w.wantFresh("without replicas")
+	})
+}
+
+// TestFollowerReplicatedAtStart: a new follower learns it from the records that are there.
+func TestFollowerReplicatedAtStart(t *testing.T) {
+	start(t, func(w *world, _ *revocation.FollowerConfig) {
+		w.silent = true
+		w.log.AppendRecord(revocation.Record{Replicated: time.Now().Add(-time.Minute).UnixMilli()})
+	}, func(t *testing.T, w *world) {
+		w.after(time.Second)
+		w.revoke(1)
+		synctest.Wait()
+		w.wantRevoked("at the start", id(1))
+		w.wantStale("on a node whose replicas are a minute behind", "list too old")
+	})
+}
+
+// counted counts reads, and can hang as a half-open connection does.
+type counted struct {
+	revocation.Source
+	mu           sync.Mutex
+	whole, parts int
+	hang         bool
+	stuck        []time.Duration // how long each read hung
+}
+
+func (c *counted) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
+	c.mu.Lock()
+	if after == "" {
+		c.whole++
+	} else {
+		c.parts++
+	}
+	hang := c.hang
+	c.mu.Unlock()
+	if hang {
+		began := time.Now()
+		<-ctx.Done()
+		c.mu.Lock()
+		c.stuck = append(c.stuck, time.Since(began))
+		c.mu.Unlock()
+		return revocation.Batch{}, ctx.Err()
+	}
+	return c.Source.Read(ctx, after, wait)
+}
+
+func (c *counted) reset() (whole, parts int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	whole, parts = c.whole, c.parts
+	c.whole, c.parts = 0, 0
+	return
+}
+
+func TestFollowerNoticesHalfOpen(t *testing.T) {
+	var c counted
+	start(t, func(w *world, cfg *revocation.FollowerConfig) { c.Source, cfg.Source = cfg.Source, &c }, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		c.mu.Lock()
+		c.hang = true
+		c.mu.Unlock()
+		w.after(5 * time.Second)
+		c.mu.Lock()
+		if len(c.stuck) == 0 || c.stuck[0] > 2*time.Second {
+			t.Errorf("a dead connection was noticed after %v", c.stuck)
+		}
+		c.hang = false
+		c.mu.Unlock()
+		w.after(30 * time.Second)
+		w.wantFresh("after that")
+	})
+}
+
+// TestFollowerReadsSparingly: how often the log is read, and read whole, in every state that may last.
+func TestFollowerReadsSparingly(t *testing.T) {
+	for name, tc := range map[string]struct {
+		enter        func(w *world)
+		whole, parts int // at most, in a minute
+	}{
+		"idle":               {func(w *world) {}, 0, 125},
+		"slow heartbeat":     {func(w *world) { w.beat = 2 * time.Second }, 1, 100},
+		"slower heartbeat":   {func(w *world) { w.beat = 4 * time.Second }, 2, 100},
+		"no writer":          {func(w *world) { w.silent = true }, 8, 65},
+		"no log":             {func(w *world) { w.silent = true; w.log.Lose() }, 60, 1},
+		"always another gap": {func(w *world) { w.silent = true; go gaps(w) }, 45, 45},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var c counted
+			start(t, func(w *world, cfg *revocation.FollowerConfig) { c.Source, cfg.Source = cfg.Source, &c }, func(t *testing.T, w *world) {
+				w.after(5 * time.Second)
+				w.set(func() { tc.enter(w) })
+				w.after(5 * time.Second)
+				c.reset()
+				w.after(time.Minute)
+				whole, parts := c.reset()
+				t.Logf("in a minute %d whole reads, %d others", whole, parts)
+				if whole > tc.whole || parts > tc.parts {
+					t.Errorf("in a minute %d whole reads, %d others; want at most %d, %d", whole, parts, tc.whole, tc.parts)
+				}
+			})
+		})
+	}
+}
+
+// gaps appends records that continue nothing, for 64 s.
+func gaps(w *world) {
+	for range 640 {
+		time.Sleep(100 * time.Millisecond)
+		w.log.AppendRecord(revocation.Record{Prev: "from nowhere"})
+	}
+}
+
+func TestFollowerDamage(t *testing.T) {
+	start(t, nil, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		for name, b := range map[string]string{
+			"empty": "", "too long": string(make([]byte, 65)), "half a session": "s\x00\x00\x01", "odd time": "s\xff\xff\xff\xff\xff\xff\xff\xff",
+		} {
+			before := w.follower.Stats().Unknown
+			w.log.AppendRecord(revocation.Record{Entry: []byte(b)})
+			synctest.Wait()
+			w.wantEvents(name, revocation.EventUnknown)
+			if s := w.follower.Stats(); s.Unknown != before+1 || !s.Fresh {
+				t.Fatalf("%s: %+v", name, s)
+			}
+		}
+	})
+}
+
+func TestFollowerFull(t *testing.T) {
+	start(t, func(w *world, cfg *revocation.FollowerConfig) {
+		w.list = newList(w.t, revocation.ListConfig{Max: 3})
+		cfg.List = w.list
+	}, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		const revoked, full = revocation.EventRevoked, revocation.EventFull
+		for random := range byte(6) {
+			w.revoke(random)
+		}
+		synctest.Wait()
+		w.wantEvents("six where three fit", revoked, revoked, revoked, full)
+		if s := w.follower.Stats(); s.Dropped != 3 || s.Entries != 3 || !w.list.Incomplete(time.Now()) {
+			t.Fatalf("%+v", s)
+		}
+		w.after(revocation.Horizon + 20*time.Second)
+		if w.list.Incomplete(time.Now()) {
+			t.Fatal("incomplete for ever")
+		}
+		w.wantFresh("when all of them have expired")
+		w.revoke(9)
+		synctest.Wait()
+		w.wantEvents("one that fits again", revoked)
+		w.wantRevoked("one that fits again", id(9))
+	})
+}
+
+// TestFollowerGivesBack: writers append what the log has lost, all of it, and when two do it at once, each leaves some of it to the other.
+func TestFollowerGivesBack(t *testing.T) {
+	for name, fault := range map[string]func(w *world, earlier logContent){
+		"log lost":    func(w *world, _ logContent) { w.log.Lose() },
+		"rolled back": func(w *world, earlier logContent) { w.log.Restore(earlier) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var second *revocation.Follower
+			start(t, func(w *world, cfg *revocation.FollowerConfig) {
+				cfg.Log = w.log
+				other := *cfg
+				other.List = newList(w.t, revocation.ListConfig{})
+				other.Events = nil
+				var err error
+				if second, err = revocation.NewFollower(other); err != nil {
+					w.t.Fatal(err)
+				}
+			}, func(t *testing.T, w *world) {
+				ctx, stop := context.WithCancel(t.Context())
+				var running sync.WaitGroup
+				running.Go(func() { second.Follow(ctx) })
+				defer func() { stop(); running.Wait() }()
+
+				w.after(3 * time.Second)
+				earlier := w.log.Content()
+				now := time.Now().UnixMilli()
+				entries := []revocation.Entry{
+					{Kind: revocation.KindAll, At: now, NotBefore: now - 1},
+					{Kind: revocation.KindKey, At: now, KeyID: "key"},
+					{Kind: revocation.KindSubject, At: now, Subject: [16]byte{1}, NotBefore: now},
+				}
+				for _, session := range randomIDs(1000, 1) {
+					entries = append(entries, revocation.Entry{Kind: revocation.KindSession, At: now, Session: session})
+				}
+				if err := w.log.Append(t.Context(), entries...); err != nil {
+					t.Fatal(err)
+				}
+				w.after(time.Second)
+				fault(w, earlier)
+				w.after(10 * time.Second)
+				w.wantFresh("after the fault")
+
+				// Somebody who comes only now knows everything.
+				late := newList(t, revocation.ListConfig{})
+				f, err := revocation.NewFollower(revocation.FollowerConfig{List: late})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := w.log.Read(t.Context(), "", 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.Apply(b, time.Now())
+				for _, e := range entries {
+					switch e.Kind {
+					case revocation.KindSession:
+						if !late.Has(e.Session) {
+							t.Fatalf("session %v is lost", e.Session)
+						}
+					case revocation.KindSubject:
+						if late.SubjectNotBefore(e.Subject) != now {
+							t.Fatal("a subject's not-before is lost")
+						}
+					}
+				}
+				if late.AllNotBefore() != now-1 || !late.HasKey("key") {
+					t.Fatal("a permanent entry is lost")
+				}
+				given := w.follower.Stats().Reappended + second.Stats().Reappended
+				if given < uint64(len(entries)) || given > uint64(len(entries))*9/5 {
+					t.Fatalf("%d entries were lost, %d were appended again", len(entries), given)
+				}
+			})
+		})
+	}
+}
+
+// failing is a log that cannot be written for a while.
+type failing struct {
+	*memoryLog
+	mu   sync.Mutex
+	left int
+}
+
+func (f *failing) Append(ctx context.Context, entries ...revocation.Entry) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left > 0 {
+		f.left--
+		return errDown
+	}
+	return f.memoryLog.Append(ctx, entries...)
+}
+
+func TestFollowerGivesBackLater(t *testing.T) {
+	var log failing
+	start(t, func(w *world, cfg *revocation.FollowerConfig) {
+		log.memoryLog, log.left = w.log, 3
+		cfg.Log = &log
+	}, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		lost := w.revoke(1)
+		w.after(time.Second)
+		w.log.Lose()
+		w.after(15 * time.Second)
+		w.wantFresh("after the fault")
+		w.wantRevoked("after the fault", lost)
+		if s := w.follower.Stats(); s.Reappended != 1 || log.left != 0 {
+			t.Fatalf("appended %d again, %d failures left", s.Reappended, log.left)
+		}
+	})
+}
+
+func TestFollowerPermanent(t *testing.T) {
+	start(t, nil, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		now := time.Now().UnixMilli()
+		for _, e := range []revocation.Entry{{Kind: revocation.KindAll, At: now, NotBefore: now}, {Kind: revocation.KindKey, At: now, KeyID: "key"}} {
+			if err := w.log.Append(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.after(2 * revocation.Horizon)
+		late := newList(t, revocation.ListConfig{})
+		f, err := revocation.NewFollower(revocation.FollowerConfig{List: late})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := w.log.Read(t.Context(), "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Records = b.Records[len(b.Records)-1:] // the rest was trimmed long ago
+		f.Apply(b, time.Now())
+		for name, list := range map[string]*revocation.List{"this list": w.list, "a new one": late} {
+			if list.AllNotBefore() != now || !list.HasKey("key") {
+				t.Errorf("%s has forgotten what is permanent", name)
+			}
+		}
+	})
+}
+
+func TestFollowTwice(t *testing.T) {
+	start(t, nil, func(t *testing.T, w *world) {
+		w.after(time.Second)
+		if err := w.follower.Follow(t.Context()); err == nil || t.Context().Err() != nil {
+			t.Fatalf("a second Follow at once: %v", err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		log := newLog(nil)
+		list := newList(t, revocation.ListConfig{})
+		f, err := revocation.NewFollower(revocation.FollowerConfig{Source: log, List: list})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // one after the other is fine
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			if err := f.Follow(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatal(err)
+			}
+			if err := f.Ready(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("ready without a log: %v", err)
+			}
+			cancel()
+		}
+	})
+}
+
+// TestFollowerHook: the hook may ask the follower what it has just heard of.
+func TestFollowerHook(t *testing.T) {
+	var heard atomic.Int64
+	start(t, func(w *world, cfg *revocation.FollowerConfig) {
+		cfg.Events = revocation.EventFunc(func(e revocation.Event) {
+			if w.follower.Stats().Entries > 0 && e.Kind.String() != "unknown" && !e.Time.IsZero() {
+				heard.Add(1)
+			}
+		})
+	}, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		w.revoke(1)
+		w.quiet(true)
+		w.after(15 * time.Second)
+		if heard.Load() != 2 {
+			t.Fatalf("heard %d events, want a revocation and that the list is stale", heard.Load())
+		}
+	})
+}
+
+func TestNewFollowerRefuses(t *testing.T) {
+	good := revocation.FollowerConfig{Source: newLog(nil), List: newList(t, revocation.ListConfig{})}
+	for name, change := range map[string]func(*revocation.FollowerConfig){
+		"no list":            func(c *revocation.FollowerConfig) { c.List = nil },
+		"negative wait":      func(c *revocation.FollowerConfig) { c.Wait = -1 },
+		"long wait":          func(c *revocation.FollowerConfig) { c.Wait = time.Minute },
+		"negative MaxStale":  func(c *revocation.FollowerConfig) { c.MaxStale = -1 },
+		"unlimited MaxStale": func(c *revocation.FollowerConfig) { c.MaxStale = 1<<63 - 1 },
+		"negative leeway":    func(c *revocation.FollowerConfig) { c.Leeway = -1 },
+	} {
+		cfg := good
+		change(&cfg)
+		if f, err := revocation.NewFollower(cfg); err == nil || f != nil {
+			t.Errorf("%s: made %v, %v", name, f, err)
+		}
+	}
+	f, err := revocation.NewFollower(revocation.FollowerConfig{List: good.List})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Follow(t.Context()); err == nil {
+		t.Error("followed nothing")
 	}
 }

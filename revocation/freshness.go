@@ -1,6 +1,9 @@
 package revocation
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Defaults and bounds of freshness.
 const (
@@ -37,8 +40,17 @@ const (
 // that record's time. Neither alone is enough: (a) stands still while the process is suspended and does not notice a log that
 // is itself behind; (b) believes two clocks.
 func (s *logState) age(now time.Time) (since, wall time.Duration) {
-	return now.Sub(s.sent), time.Duration(now.UnixMilli()-s.backed) * time.Millisecond
+	return now.Sub(s.sent), sinceMilli(now, s.backed)
 }
+
+// sinceMilli is now.Sub of a time in Unix ms that a log says, however absurd it is: too much is the most there is, not a small number.
+func sinceMilli(now time.Time, ms int64) time.Duration {
+	const most = math.MaxInt64 / int64(time.Millisecond)
+	return time.Duration(min(max(now.UnixMilli()-saneMilli(ms), -most), most)) * time.Millisecond
+}
+
+// saneMilli returns the time in Unix ms, or the nearest one that is a time at all, so that sums do not overflow.
+func saneMilli(ms int64) int64 { return min(max(ms, 0), maxMilli) }
 
 // stale returns why the list is not provably fresh at now, "" if it is.
 func (s *logState) stale(now time.Time, maxStale, leeway time.Duration) string {
@@ -51,7 +63,7 @@ func (s *logState) stale(now time.Time, maxStale, leeway time.Duration) string {
 		return reasonOld
 	case since < -leeway: // only clocks without a monotonic reading do this
 		return reasonBackward
-	case time.Duration(s.newest-now.UnixMilli())*time.Millisecond > leeway:
+	case sinceMilli(now, s.newest) < -leeway:
 		return reasonFuture
 	}
 	return ""

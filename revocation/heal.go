@@ -85,7 +85,7 @@ func (e Entry) expired(now time.Time) bool {
 
 // reread reads the log whole and notes what it lacks.
 func (f *Follower) reread(ctx context.Context, h *healing) {
-	rctx, cancel := context.WithTimeout(ctx, fullRead)
+	rctx, cancel := context.WithTimeout(ctx, grace(wholeRead, h.failed))
 	defer cancel()
 	sent := f.now()
 	b, err := f.source.Read(rctx, "", f.wait)

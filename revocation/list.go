@@ -307,14 +307,16 @@ func (l *List) sweep(now int64) {
 	}
 }
 
-// sweepSome looks at the next sixty-fourth of the list.
-func (l *List) sweepSome(now int64) {
+// sweepSome looks at the next n sixty-fourths of the list.
+func (l *List) sweepSome(n int, now int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now = now
-	l.at = (l.at + 1) % segments
-	l.sessions.sweep(l.at, now, false)
-	l.subjects.sweep(l.at, now, false)
+	for range min(n, segments) {
+		l.at = (l.at + 1) % segments
+		l.sessions.sweep(l.at, now, false)
+		l.subjects.sweep(l.at, now, false)
+	}
 }
 
 // Entries returns the entries of the list, in no order, while it may change. Times are as exact as the list keeps them: an

@@ -93,7 +93,7 @@ func (l *memoryLog) append(r revocation.Record) {
 	if n := len(s.records); r.Prev == "" && n > 0 {
 		r.Prev = s.records[n-1].Position
 	}
-	s.records = append(slices.Clip(s.records), r)
+	s.records = append(s.records, r)
 	l.changed()
 }
 
@@ -116,7 +116,11 @@ func (l *memoryLog) Read(ctx context.Context, after revocation.Position, wait ti
 		case after == "":
 			return revocation.Batch{Full: true, Epoch: s.epoch, Birth: s.birth, Records: slices.Clone(s.records), Permanent: slices.Clone(s.permanent)}, nil
 		}
-		if i := slices.IndexFunc(s.records, func(r revocation.Record) bool { return number(r.Position) > number(after) }); i >= 0 {
+		i := len(s.records)
+		for i > 0 && number(s.records[i-1].Position) > number(after) {
+			i--
+		}
+		if i < len(s.records) {
 			return revocation.Batch{Records: slices.Clone(s.records[i:])}, nil
 		}
 		select {
@@ -165,6 +169,17 @@ func (l *memoryLog) Restore(s logContent) {
 	s.records = slices.Clip(s.records)
 	l.state = s
 	l.changed()
+}
+
+// Rewind is Restore to a node whose clock is behind: new records get positions that were given before, or earlier ones.
+func (l *memoryLog) Rewind(s logContent) {
+	l.Restore(s)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids = 0
+	if n := len(s.records); n > 0 {
+		l.ids = number(s.records[n-1].Position)
+	}
 }
 
 // Drop takes the record at index i out of the log without a trace, which no sound log does.
