@@ -19,7 +19,7 @@ var suites = map[string]func() ([]*group, error){"token": tokenGroups}
 func main() {
 	names := slices.Sorted(maps.Keys(suites))
 	rows := flag.String("rows", strings.Join(names, ","), "suites to run, separated by commas")
-	rounds := flag.Int("rounds", 40, "turns of each row")
+	rounds := flag.Int("rounds", 40, "turns of each row in a pass")
 	flag.Parse()
 	short := 0
 	for name := range strings.SplitSeq(*rows, ",") {
@@ -35,7 +35,8 @@ func main() {
 		}
 		for _, g := range groups {
 			g.measure(*rounds)
-			short += g.print()
+			g.print()
+			short += g.short()
 		}
 	}
 	if short > 0 {

@@ -98,11 +98,8 @@ func (s *scanner) members(member func(name string) bool) bool {
 		if !member(name) {
 			return false
 		}
-		if s.next('}') {
-			return true
-		}
-		if !s.next(',') {
-			return false
+		if more, ok := s.more('}'); !more {
+			return ok
 		}
 	}
 	return false
@@ -126,11 +123,12 @@ func (s *scanner) keys() ([]Key, error) {
 			return nil, err
 		}
 		keys = append(keys, k)
-		if s.next(']') {
-			return keys, nil
-		}
-		if !s.next(',') {
+		more, ok := s.more(']')
+		if !ok {
 			return nil, errKeySetJSON
+		}
+		if !more {
+			return keys, nil
 		}
 	}
 }
@@ -283,11 +281,12 @@ func (s *scanner) keyOps() error {
 		default:
 			return errKeyUse
 		}
-		if s.next(']') {
-			break
-		}
-		if !s.next(',') {
+		more, ok := s.more(']')
+		if !ok {
 			return errKeyMember
+		}
+		if !more {
+			break
 		}
 	}
 	if !verify {

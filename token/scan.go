@@ -27,12 +27,25 @@ func (s *scanner) space() {
 
 // next skips space and takes c if it comes next.
 func (s *scanner) next(c byte) bool {
-	s.space()
-	if s.pos < len(s.data) && s.data[s.pos] == c {
-		s.pos++
-		return true
+	if s.peek() != c {
+		s.space()
+		if s.peek() != c {
+			return false
+		}
 	}
-	return false
+	s.pos++
+	return true
+}
+
+// more takes what follows a member or an element: a comma, and then there is more, or end. ok is false if it is neither.
+func (s *scanner) more(end byte) (more, ok bool) {
+	c := s.peek()
+	if c != ',' && c != end {
+		s.space()
+		c = s.peek()
+	}
+	s.pos++
+	return c == ',', c == ',' || c == end
 }
 
 // end reports whether nothing but space is left.
@@ -311,11 +324,8 @@ func (s *scanner) array(depth int) bool {
 		if !s.value(depth + 1) {
 			return false
 		}
-		if s.next(']') {
-			return true
-		}
-		if !s.next(',') {
-			return false
+		if more, ok := s.more(']'); !more {
+			return ok
 		}
 	}
 }
@@ -342,11 +352,8 @@ func (s *scanner) object(depth int) bool {
 			}
 		}
 		names[n] = span{int32(start), int32(start + len(name))}
-		if s.next('}') {
-			return true
-		}
-		if !s.next(',') {
-			return false
+		if more, ok := s.more('}'); !more {
+			return ok
 		}
 	}
 }

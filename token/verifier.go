@@ -267,11 +267,12 @@ func (e *entry) scan(v *Verifier) error {
 				return err
 			}
 		}
-		if s.next('}') {
-			break
-		}
-		if !s.next(',') {
+		more, ok := s.more('}')
+		if !ok {
 			return errPayload
+		}
+		if !more {
+			break
 		}
 	}
 	if !s.end() {
