@@ -2,6 +2,7 @@ package fiberadapter
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/utils"
@@ -53,9 +54,9 @@ func Chain(extractors ...Extractor) Extractor {
 	}
 }
 
-// request hands out views of Fiber's buffers: Begin and Verify copy what they keep.
-func request(c *fiber.Ctx, extract Extractor) counterfoil.Request {
-	r := counterfoil.Request{
+// request hands out views of Fiber's buffers: Begin and Verify copy what they keep. The caller gives the list back to forget.
+func request(c *fiber.Ctx, extract Extractor) (r counterfoil.Request, list *[]string) {
+	r = counterfoil.Request{
 		Method:    c.Method(),
 		Host:      utils.UnsafeString(c.Context().Host()), // never X-Forwarded-Host, which a client can send
 		Origin:    header(c, fiber.HeaderOrigin),
@@ -64,16 +65,28 @@ func request(c *fiber.Ctx, extract Extractor) counterfoil.Request {
 		FetchDest: header(c, "Sec-Fetch-Dest"),
 		Upgrade:   header(c, fiber.HeaderUpgrade),
 	}
-	if extract == nil {
-		r.Cookie, r.Authorization = all(c, fiber.HeaderCookie), header(c, fiber.HeaderAuthorization)
-		return r
+	if extract != nil {
+		found := extract(c)
+		r.Cookie = found.Cookies
+		if found.Bearer != "" {
+			r.Authorization = "Bearer " + found.Bearer
+		}
+		return r, nil
 	}
-	found := extract(c)
-	r.Cookie = found.Cookies
-	if found.Bearer != "" {
-		r.Authorization = "Bearer " + found.Bearer
+	list = lists.Get().(*[]string)
+	*list = appendAll((*list)[:0], c, fiber.HeaderCookie)
+	r.Cookie, r.Authorization = *list, header(c, fiber.HeaderAuthorization)
+	return r, list
+}
+
+// lists holds the slices of cookie headers between requests, since nearly every request needs one.
+var lists = sync.Pool{New: func() any { return new([]string) }}
+
+func forget(list *[]string) {
+	if list != nil {
+		clear(*list)
+		lists.Put(list)
 	}
-	return r
 }
 
 // header returns the values of a header as one list (RFC 9110, section 5.3). To look at the first one only would let whoever can plant a
@@ -89,9 +102,10 @@ func header(c *fiber.Ctx, name string) string {
 }
 
 // all returns the values of all headers of that name.
-func all(c *fiber.Ctx, name string) []string {
+func all(c *fiber.Ctx, name string) []string { return appendAll(nil, c, name) }
+
+func appendAll(values []string, c *fiber.Ctx, name string) []string {
 	h := &c.Request().Header
-	var values []string
 	if folds(c) {
 		h.VisitAll(func(k, v []byte) {
 			if strings.EqualFold(utils.UnsafeString(k), name) {

@@ -69,11 +69,12 @@ func New(cfg Config) fiber.Handler {
 		if cfg.Next != nil && cfg.Next(c) || c.Context().UserValue(cfg.Manager) != nil {
 			return c.Next() // or mounted twice: one exchange, lest two of them renew beside each other
 		}
-		r := request(c, cfg.Extractor)
+		r, list := request(c, cfg.Extractor)
 		if cfg.Manager.WantsClient() {
 			r.Client = counterfoil.Client{UserAgent: c.Get(fiber.HeaderUserAgent), Address: c.IP()}
 		}
 		x, err := cfg.Manager.Begin(c.UserContext(), r)
+		forget(list)
 		if err != nil {
 			return refuse(c, err)
 		}
@@ -260,7 +261,9 @@ func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
 		if cfg.Next != nil && cfg.Next(c) {
 			return c.Next()
 		}
-		v, err := counterfoil.Verify(c.UserContext(), guard, request(c, cfg.Extractor), cfg.CookieSuffix)
+		r, list := request(c, cfg.Extractor)
+		v, err := counterfoil.Verify(c.UserContext(), guard, r, cfg.CookieSuffix)
+		forget(list)
 		if err != nil {
 			return refuse(c, err)
 		}
