@@ -219,7 +219,7 @@ func TestHalfOpen(t *testing.T) {
 	if _, err := s.Read(ctx, pos, time.Minute); err == nil {
 		t.Error("no error over a dead line")
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > 3*time.Second { // 1.9 s, and a second for a busy machine
 		t.Errorf("noticed after %v", took)
 	}
 	p.mute.Store(false)
@@ -249,7 +249,7 @@ func TestReadStops(t *testing.T) {
 	}()
 	s.Close()
 	<-done
-	if took := time.Since(start); took > 1500*time.Millisecond {
+	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("Read returned %v after Close", took)
 	}
 	if err := s.Close(); err != nil {
@@ -391,7 +391,7 @@ func TestDown(t *testing.T) {
 		} else if !strings.HasPrefix(err.Error(), "store: ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error reads %q", name, err)
 		}
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("%s took %v", name, took)
 		}
 	}

@@ -354,6 +354,44 @@ func TestFullMemory(t *testing.T) {
 	}
 }
 
+// TestIndexNeverLeaks shows that every step that walks an index drops what is not there any more, and keeps what is still to be announced.
+func TestIndexNeverLeaks(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
+		ctx := background(t)
+		for _, x := range []struct {
+			step string
+			walk func(keep counterfoil.Ref) error
+			left int // members of the index afterwards
+		}{
+			{"Sessions", func(keep counterfoil.Ref) error { _, err := s.Sessions(ctx, keep.Subject); return err }, 2}, // the live one, one to be announced
+			{"Create", func(keep counterfoil.Ref) error { newRef(t, s, keep.Subject); return nil }, 3},                // and the new one
+			{"End others", func(keep counterfoil.Ref) error { // and the one whose record is gone: perhaps nobody has announced it
+				_, err := s.End(ctx, counterfoil.Ending{Subject: keep.Subject, Keep: keep.Session})
+				return err
+			}, 3},
+		} {
+			subject := x.step
+			tag := counterfoil.SubjectTag(subject)
+			index := "cf:{" + tag + "}u:" + subject
+			live, gone, pending, announced := newRef(t, s, subject), newRef(t, s, subject), newRef(t, s, subject), newRef(t, s, subject)
+			for _, ref := range []counterfoil.Ref{gone, pending, announced} {
+				client.Del(ctx, "cf:{"+tag+"}s:"+ref.Session.String())
+			}
+			now := float64(time.Now().UnixMilli())
+			client.ZAdd(ctx, index,
+				redis.Z{Score: -(now + 60_000), Member: pending.Session.String()},   // ended, to be announced for another minute
+				redis.Z{Score: -(now - 60_000), Member: announced.Session.String()}) // ended, its last token expired a minute ago
+			if err := x.walk(live); err != nil {
+				t.Fatal(err)
+			}
+			got := client.ZRange(ctx, index, 0, -1).Val()
+			if len(got) != x.left || !slices.Contains(got, live.Session.String()) || !slices.Contains(got, pending.Session.String()) {
+				t.Errorf("%s leaves %d members in the index, want %d", x.step, len(got), x.left)
+			}
+		}
+	})
+}
+
 // TestFrozenAndCap shows that a rotation at the cap ends no other session: the frozen one makes room.
 func TestFrozenAndCap(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
