@@ -3,6 +3,7 @@
 GO       = go
 ARGS     =#                     for test and race: packages and flags of go test
 FUZZTIME = 30s
+ROWS     = token#                which rows bench measures: a suite of bench/, or several with commas
 TOOLS    = bin#                 where wasm puts the tools it installs
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -11,7 +12,7 @@ WAZERO      = github.com/tetratelabs/wazero/cmd/wazero@v1.12.0
 # What the WebAssembly module is made of.
 WASM = ./token ./revocation
 
-.PHONY: help demo serve test race lint vet staticcheck fmt wasm fuzz ci
+.PHONY: help demo serve test race lint vet staticcheck fmt wasm nested vectors differential bench fuzz ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +51,21 @@ wasm: ## token and revocation built and tested as WebAssembly (needs Node)
 	PATH="$$(cd "$(TOOLS)" && pwd):$$PATH" GOWASIRUNTIME=wazero GOOS=wasip1 GOARCH=wasm $(GO) test -tags=es256 -timeout=3m \
 		-exec "'$$($(GO) env GOROOT)/lib/wasm/go_wasip1_wasm_exec'" $(WASM)
 
+nested: ## vet and test the nested modules, which have dependencies that the module itself must not have
+	@for dir in $$(git ls-files '*/go.mod'); do \
+		echo "$$(dirname "$$dir")"; \
+		(cd "$$(dirname "$$dir")" && $(GO) vet ./... && $(GO) test -timeout=4m ./...) || exit 1; \
+	done
+
+vectors: ## the token against its own vectors, Wycheproof and the RFCs' examples, a line a corpus
+	cd internal/e2e && $(GO) run -buildvcs=false -tags counterfoil_seam ./vectors
+
+differential: ## a million mutated tokens judged by us, golang-jwt, go-jose and jwx (minutes)
+	cd internal/e2e && $(GO) run -buildvcs=false ./differential
+
+bench: ## ratios beside the primitives and the peers, each marked met or short (ROWS=token)
+	cd bench && $(GO) run -buildvcs=false . -rows $(ROWS)
+
 fuzz: ## every fuzz target in turn, each for FUZZTIME (30s)
 	@for dir in $$($(GO) list -buildvcs=false -f '{{.Dir}}' ./...); do \
 		for target in $$(cat "$$dir"/*_test.go 2>/dev/null | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p'); do \
@@ -57,6 +73,7 @@ fuzz: ## every fuzz target in turn, each for FUZZTIME (30s)
 			$(GO) test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) "$$dir" || exit 1; \
 		done; \
 	done
+	cd internal/e2e && $(GO) test -run='^$$' -fuzz='^FuzzOracle$$' -fuzztime=$(FUZZTIME) ./oracle
 
 ci: ## all of the above but serve and fuzz, and Redis, Node and gcc installed where missing (Debian)
 	./.ci/run
