@@ -1,0 +1,106 @@
+// Devices is an application on Fiber whose users see where they are signed in and end what they do not know. Sign in with two browsers, or with one
+// and a private window, open "Where you are signed in" in both, and end one from the other.
+//
+//	go run ./examples/devices
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/token/issuer"
+)
+
+const form = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Sign in</title><meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><h1>Sign in</h1><form method="post" action="/login">
+<p><label>Your name <input name="name" required maxlength="64"></label></p>
+<p><label><input type="checkbox" name="remember"> Stay signed in when I close the browser</label></p>
+<p><button>Sign in</button></p></form>`
+
+func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
+	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReadBufferSize: 16 << 10}) // room for all cookies of localhost
+	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/login", Stop: stop}))
+	app.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
+	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect(httpadapter.PagePath) })
+	app.Get("/login", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").SendString(form) })
+	app.Post("/login", func(c *fiber.Ctx) error {
+		name := strings.ToValidUTF8(strings.TrimSpace(c.FormValue("name")), "")
+		if name == "" || len(name) > 64 {
+			return c.Redirect("/login", fiber.StatusSeeOther)
+		}
+		// Here a real application finds out whether it is really them. The device's label comes from its User-Agent.
+		if err := fiberadapter.Login(c, name, counterfoil.LoginOptions{Remember: c.FormValue("remember") != ""}); err != nil {
+			return err
+		}
+		return c.Redirect(httpadapter.PagePath, fiber.StatusSeeOther)
+	})
+	return app
+}
+
+func run(ctx context.Context, addr string, out io.Writer) error {
+	redis, err := embedded.Start("")
+	if err != nil {
+		return err
+	}
+	defer redis.Close()
+	sessions, err := store.Open(ctx, redis.URL(), store.Config{})
+	if err != nil {
+		return err
+	}
+	defer sessions.Close()
+	key, err := issuer.GenerateKey("EdDSA") // a service keeps its keys: issuer.LoadRing
+	if err != nil {
+		return err
+	}
+	ring, err := issuer.NewRing(key)
+	if err != nil {
+		return err
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	m, err := counterfoil.New(ctx, counterfoil.Config{
+		Issuer: "https://devices.example", Audience: "https://devices.example", Keys: ring, Secrets: [][]byte{secret}, Store: sessions,
+	})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	app := newApp(m, ctx.Done())
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		ended <- app.ShutdownWithTimeout(3 * time.Second)
+	}()
+	fmt.Fprintf(out, "open http://%s\n", ln.Addr())
+	if err := app.Listener(ln); err != nil {
+		return err
+	}
+	return <-ended
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, "localhost:3002", os.Stdout); err != nil {
+		log.Fatal("devices: ", err)
+	}
+}
