@@ -70,19 +70,27 @@ func Each(t *testing.T, test func(*testing.T, *Rig)) {
 // New makes a rig; change alters the Manager's configuration.
 func New(t testing.TB, b Backend, change ...func(*counterfoil.Config)) *Rig {
 	t.Helper()
-	r := &Rig{Logs: &Buffer{}, offset: &atomic.Int64{}}
-	switch b {
-	case Server:
+	if b == Server {
 		s := redistest.Start(t, redistest.Options{})
-		r.URL, r.stopServer = s.URL(), s.Kill
-	default:
-		mini, err := embedded.Start("")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(mini.Close)
-		r.mini, r.URL, r.stopServer = mini, mini.URL(), mini.Close
+		return At(t, s.URL(), s.Kill, change...)
 	}
+	mini, err := embedded.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(mini.Close)
+	return begin(t, &Rig{mini: mini, URL: mini.URL(), stopServer: mini.Close}, change)
+}
+
+// At makes a rig on a server that somebody else has started, and that stop ends.
+func At(t testing.TB, url string, stop func(), change ...func(*counterfoil.Config)) *Rig {
+	t.Helper()
+	return begin(t, &Rig{URL: url, stopServer: stop}, change)
+}
+
+func begin(t testing.TB, r *Rig, change []func(*counterfoil.Config)) *Rig {
+	t.Helper()
+	r.Logs, r.offset = &Buffer{}, &atomic.Int64{}
 	key, err := issuer.GenerateKey("EdDSA")
 	if err != nil {
 		t.Fatal(err)
