@@ -211,3 +211,38 @@ func TestApplyPart(t *testing.T) {
 		t.Fatalf("has %v, %+v, next %q", list.Has(id(1)), list.Freshness(time.Now(), 0, 0), f.Next())
 	}
 }
+
+// TestApplyHole: what is missing from the middle of a log makes the list incomplete, unless the log itself says, by an epoch, that it lost something;
+// then the epoch's birth says what it vouches for.
+func TestApplyHole(t *testing.T) {
+	now := time.Now()
+	record := func(position, prev revocation.Position, epoch string) revocation.Record {
+		return revocation.Record{Position: position, Prev: prev, Time: now.UnixMilli(), Epoch: epoch}
+	}
+	for name, tc := range map[string]struct {
+		records    []revocation.Record
+		incomplete bool
+	}{
+		"whole":                    {[]revocation.Record{record("1", "0", ""), record("2", "1", ""), record("3", "2", "")}, false},
+		"hole":                     {[]revocation.Record{record("1", "0", ""), record("3", "2", "")}, true},
+		"epoch in the middle":      {[]revocation.Record{record("1", "0", ""), record("2", "", "e"), record("3", "2", "")}, false},
+		"hole before the epoch":    {[]revocation.Record{record("1", "0", ""), record("3", "2", ""), record("4", "", "e"), record("5", "4", "")}, false},
+		"hole after the epoch":     {[]revocation.Record{record("1", "", "e"), record("3", "2", "")}, true},
+		"trimmed by age":           {[]revocation.Record{record("7", "6", ""), record("8", "7", "")}, false},
+		"a record of no position":  {[]revocation.Record{record("7", "6", ""), record("", "7", "")}, true},
+		"the same position twice":  {[]revocation.Record{record("7", "6", ""), record("7", "6", "")}, true},
+		"a record before its time": {[]revocation.Record{record("7", "6", ""), record("6", "5", "")}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := newList(t, revocation.ListConfig{})
+			f, err := revocation.NewFollower(revocation.FollowerConfig{List: list})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Apply(revocation.Batch{Full: true, Epoch: "e", Birth: now.UnixMilli(), Records: tc.records}, now)
+			if list.Incomplete(now) != tc.incomplete || list.Incomplete(now.Add(revocation.Horizon)) {
+				t.Fatalf("incomplete %v now, %v at the horizon", list.Incomplete(now), list.Incomplete(now.Add(revocation.Horizon)))
+			}
+		})
+	}
+}

@@ -15,15 +15,14 @@ import (
 
 // origin is an Asker that takes time, and that can be asked what happened to it.
 type origin struct {
-	mu      sync.Mutex
-	takes   time.Duration
-	err     error
-	dead    map[token.SessionID]bool
-	asked   int
-	now     int // questions under way
-	most    int
-	hangs   bool // until the context ends
-	ignores bool // even that, for a while
+	mu    sync.Mutex
+	takes time.Duration
+	err   error
+	dead  map[token.SessionID]bool
+	asked int
+	now   int // questions under way
+	most  int
+	hangs bool // until the context ends
 }
 
 func (o *origin) Ask(ctx context.Context, v token.Verified) (revocation.Answer, error) {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -335,4 +336,48 @@ func besideN(b *testing.B, size, want int, laps ...lapN) {
 		sum += ns
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkListParallel misses on all processors at once; compare -cpu 1 with -cpu 2.
+func BenchmarkListParallel(b *testing.B) {
+	list, absent := fill(b, randomIDs(mebi, 1)), randomIDs(mebi, 2)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := int(time.Now().UnixNano()) % mebi; pb.Next(); i++ {
+			if list.Has(absent[i%mebi]) {
+				panic("found what is not there")
+			}
+		}
+	})
+}
+
+// BenchmarkFollowerWhole takes in a log of a million entries.
+func BenchmarkFollowerWhole(b *testing.B) {
+	batch := revocation.Batch{Full: true, Epoch: "e", Birth: someTime}
+	prev := revocation.Position("0-0")
+	for i, id := range randomIDs(mebi, 1) {
+		entry, err := revocation.Entry{Kind: revocation.KindSession, At: someTime, Session: id}.AppendBinary(nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r := revocation.Record{Position: revocation.Position(strconv.Itoa(someTime+i) + "-0"), Prev: prev, Time: someTime + int64(i), Entry: entry}
+		batch.Records = append(batch.Records, r)
+		prev = r.Position
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		list, err := revocation.NewList(revocation.ListConfig{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		f, err := revocation.NewFollower(revocation.FollowerConfig{List: list})
+		if err != nil {
+			b.Fatal(err)
+		}
+		f.Apply(batch, time.Now())
+		if list.Len() != mebi {
+			b.Fatal(list.Len())
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/mebi, "ns/entry")
 }

@@ -313,17 +313,22 @@ func (f *Follower) applyWhole(b Batch, sent, now time.Time) {
 		f.take(e, nil, math.MaxInt64, now, !first)
 	}
 	found, broken := -1, -1 // the record that was reached before; the last one that does not follow its predecessor
+	hole := int64(0)        // the time of the last record before which something was taken out of the log
 	for i := range b.Records {
 		r := &b.Records[i]
 		if i > 0 && r.Prev != b.Records[i-1].Position || r.Position == "" {
-			// Something was taken out of the middle of the log. What it was cannot be known until it would have expired.
-			f.list.miss(saneMilli(r.Time) + Horizon.Milliseconds())
-			broken = i
+			broken, hole = i, saneMilli(r.Time)
+		}
+		if r.Epoch != "" {
+			hole = 0 // for what was lost before an epoch its birth stands
 		}
 		f.record(r, now, !first)
 		if r.Position == f.at {
 			found = i
 		}
+	}
+	if hole > 0 {
+		f.list.miss(hole + Horizon.Milliseconds()) // what it was cannot be known until it has expired
 	}
 	// continued: the chain runs from the record that was reached before to the end of what was read.
 	continued := found >= 0 && broken <= found && f.at != "" && b.Epoch == f.epoch

@@ -23,7 +23,9 @@ type GuardConfig struct {
 
 	Events Events // told when a check first finds the list stale, and when one finds it fresh again; may be nil
 
-	// Now is the clock, also for the verifier. Nil means the machine's, read at most a quarter of a second ago; the verifier then uses its own.
+	// Now is the clock, also for the verifier, and is read by every check. Nil means the machine's, read four times a second, and the verifier uses
+	// its own. That is twice as fast and as safe while timers fire on time; in the first quarter of a second after the process was suspended
+	// they have not yet. Where that matters, time.Now is the answer.
 	Now func() time.Time
 }
 

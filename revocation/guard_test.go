@@ -422,3 +422,91 @@ func TestGuardAllocates(t *testing.T) {
 		t.Fatalf("%v allocations a check", n)
 	}
 }
+
+// TestGuardDecide: hosts that ask in their own way come to the same decision.
+func TestGuardDecide(t *testing.T) {
+	f := newFixture(t, revocation.GuardConfig{})
+	v := f.Verified(token.Claims{Subject: "alice", Session: id(1)})
+	for _, tc := range []struct {
+		name   string
+		late   time.Duration
+		policy revocation.Policy
+		ask    bool
+		want   string
+	}{
+		{"fresh", 0, revocation.Strict, false, "ok"},
+		{"fresh, paranoid", 0, revocation.Paranoid, true, "stale"},
+		{"stale", time.Minute, revocation.Strict, true, "stale"},
+		{"stale, paranoid", time.Minute, revocation.Paranoid, false, "stale"},
+	} {
+		ask, err := f.guard.Decide(v, tc.policy, f.Clock.Now().Add(tc.late))
+		if ask != tc.ask || outcome(err) != tc.want {
+			t.Errorf("%s: ask %v, %v; want %v, %s", tc.name, ask, err, tc.ask, tc.want)
+		}
+	}
+	f.append(t, revocation.Entry{Kind: revocation.KindSession, At: f.now(), Session: id(1)})
+	f.follow(t)
+	if !f.list.Contains(v) {
+		t.Error("the list does not contain what was revoked")
+	}
+	if ask, err := f.guard.Decide(v, revocation.Strict, f.Clock.Now()); ask || outcome(err) != "revoked" {
+		t.Errorf("revoked: ask %v, %v", ask, err)
+	}
+	if err := f.guard.CheckVerified(t.Context(), v, revocation.BestEffort); outcome(err) != "revoked" {
+		t.Errorf("revoked: %v", err)
+	}
+	if err := f.guard.CheckVerified(t.Context(), f.Verified(token.Claims{}), revocation.BestEffort); err != nil {
+		t.Errorf("another: %v", err)
+	}
+
+	// What was never verified is refused everywhere.
+	var none token.Verified
+	if ask, err := f.guard.Decide(none, revocation.BestEffort, f.Clock.Now()); ask || outcome(err) != "invalid" {
+		t.Errorf("nothing: ask %v, %v", ask, err)
+	}
+	if err := f.guard.CheckVerified(t.Context(), none, revocation.BestEffort); outcome(err) != "invalid" {
+		t.Errorf("nothing: %v", err)
+	}
+	if err := (revocation.Answer{Live: true}).Judge(none); outcome(err) != "invalid" {
+		t.Errorf("nothing: %v", err)
+	}
+}
+
+func TestGuardStatusAndEvents(t *testing.T) {
+	var events recorder
+	f := newFixture(t, revocation.GuardConfig{Events: &events})
+	raw := f.Mint(token.Claims{})
+	if s := f.guard.Status(); !s.Fresh || !s.Known || s.Reason != "" || s.Epoch == "" || s.Birth.IsZero() || !s.AsOf.Equal(f.Clock.Now()) {
+		t.Fatalf("%+v", s)
+	}
+	f.guard.Check(t.Context(), raw)
+	f.Clock.Add(time.Minute)
+	f.guard.Check(t.Context(), raw)
+	f.guard.Check(t.Context(), raw)
+	if s := f.guard.Status(); s.Fresh || !s.Known || s.Age != time.Minute || s.Reason != "list too old" {
+		t.Fatalf("%+v", s)
+	}
+	f.append(t)
+	f.follow(t)
+	f.guard.Check(t.Context(), raw)
+	if got := events.kinds(); len(got) != 2 || got[0] != revocation.EventStale || got[1] != revocation.EventHealed {
+		t.Fatalf("told %v", got)
+	}
+	if s := f.guard.Stats(); s.Stale != 2 || f.guard.Policy() != revocation.Strict {
+		t.Fatalf("%+v", s)
+	}
+}
+
+// TestReason: every error that a Guard returns has one, and an error of somebody else has none.
+func TestReason(t *testing.T) {
+	for _, err := range []error{nil, errDown, context.Canceled} {
+		if got := revocation.Reason(err); got != "" {
+			t.Errorf("%v has the reason %q", err, got)
+		}
+	}
+	f := newFixture(t, revocation.GuardConfig{Policy: revocation.Paranoid, Ask: &answer{err: errDown}})
+	_, err := f.guard.Check(t.Context(), f.Mint(token.Claims{}))
+	if !errors.Is(err, errDown) || !errors.Is(err, revocation.ErrStale) || errors.Is(err, revocation.ErrRevoked) || revocation.Reason(err) != "policy asks always" {
+		t.Errorf("%v", err)
+	}
+}

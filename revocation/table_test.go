@@ -118,7 +118,7 @@ func TestHashKey(t *testing.T) {
 		}
 		seen[k] = true
 	}
-	if newHashKey([32]byte{1}, 0) != newHashKey([32]byte{1}, 0) {
+	if one, again := newHashKey([32]byte{1}, 0), newHashKey([32]byte{1}, 0); one != again {
 		t.Fatal("one seed makes two keys")
 	}
 }
