@@ -350,10 +350,7 @@ func TestFollowerClocks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			start(t, func(w *world, _ *revocation.FollowerConfig) { w.skew, w.logSkew = tc.follower, tc.log }, func(t *testing.T, w *world) {
-				entry := revocation.Entry{Kind: revocation.KindSession, At: time.Now().Add(tc.log).UnixMilli(), Session: id(1)}
-				if err := w.log.Append(t.Context(), entry); err != nil {
-					t.Fatal(err)
-				}
+				w.revoke(1)
 				w.after(20 * time.Second)
 				w.wantRevoked("whatever the clocks say", id(1))
 				if tc.reason == "" {
