@@ -1,0 +1,115 @@
+// Spa is a single page whose API only verifies tokens, as an edge does: when a token has expired the API answers 401, and the page renews it through the
+// refresh endpoint. Open it in several tabs: they share the cookies, renew when they must, and none logs another out.
+//
+//	go run ./examples/spa -access 5s
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/token/issuer"
+)
+
+var (
+	//go:embed spa.html
+	html []byte
+	//go:embed spa.js
+	script []byte
+)
+
+func newApp(m *counterfoil.Manager) *fiber.App {
+	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReadBufferSize: 16 << 10}) // room for all cookies of localhost
+	app.Use(func(c *fiber.Ctx) error {
+		c.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
+		return c.Next()
+	})
+	app.Use(fiberadapter.Endpoints(m))
+	app.Get("/", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").Send(html) })
+	app.Get("/spa.js", func(c *fiber.Ctx) error { return c.Type("js", "utf-8").Send(script) })
+	app.Post("/login", fiberadapter.New(fiberadapter.Config{Manager: m}), func(c *fiber.Ctx) error {
+		name := strings.ToValidUTF8(strings.TrimSpace(c.FormValue("name")), "")
+		if name == "" || len(name) > 64 {
+			return c.SendStatus(fiber.StatusBadRequest)
+		}
+		return fiberadapter.Login(c, name, counterfoil.LoginOptions{}) // after finding out whether it is really them
+	})
+	api := app.Group("/api", fiberadapter.Verify(m.Guard()), fiberadapter.Require)
+	api.Get("/me", func(c *fiber.Ctx) error {
+		v := fiberadapter.Verified(c)
+		return c.JSON(fiber.Map{"name": v.Subject(), "expires": v.Expires().UTC().Format(time.RFC3339)})
+	})
+	return app
+}
+
+func run(ctx context.Context, addr string, access time.Duration, out io.Writer) error {
+	redis, err := embedded.Start("")
+	if err != nil {
+		return err
+	}
+	defer redis.Close()
+	sessions, err := store.Open(ctx, redis.URL(), store.Config{})
+	if err != nil {
+		return err
+	}
+	defer sessions.Close()
+	key, err := issuer.GenerateKey("EdDSA") // a service keeps its keys: issuer.LoadRing
+	if err != nil {
+		return err
+	}
+	ring, err := issuer.NewRing(key)
+	if err != nil {
+		return err
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	m, err := counterfoil.New(ctx, counterfoil.Config{
+		Issuer: "https://spa.example", Audience: "https://spa.example", Keys: ring, Secrets: [][]byte{secret}, Store: sessions,
+		AccessLife: access, Leeway: time.Second,
+	})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	app := newApp(m)
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		ended <- app.ShutdownWithTimeout(3 * time.Second)
+	}()
+	fmt.Fprintf(out, "open http://%s\n", ln.Addr())
+	if err := app.Listener(ln); err != nil {
+		return err
+	}
+	return <-ended
+}
+
+func main() {
+	access := flag.Duration("access", 30*time.Second, "life of an access token, 1s to 15m")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, "localhost:3003", *access, os.Stdout); err != nil {
+		log.Fatal("spa: ", err)
+	}
+}

@@ -1,0 +1,43 @@
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+let renewals = 0;
+
+// Asks the API. A 401 means that the access token has expired or the session has ended; the refresh endpoint knows which. Of several tabs that ask at
+// once each gets an answer: 204 = the cookies are new, 409 = another tab has just renewed them, 401 = it is over.
+async function call(path, options) {
+	const answer = await fetch(path, options);
+	if (answer.status !== 401) return answer;
+	const renewed = await fetch("/session/refresh", { method: "POST" });
+	if (renewed.status === 204) $("renewed").value = ++renewals;
+	if (renewed.status === 204 || renewed.status === 409) return fetch(path, options);
+	return answer;
+}
+
+async function show() {
+	const answer = await call("/api/me");
+	const inside = answer.ok;
+	$("login").hidden = inside;
+	$("inside").hidden = !inside;
+	if (inside) {
+		const me = await answer.json();
+		$("state").textContent = `You are ${me.name}; this token lives until ${new Date(me.expires).toLocaleTimeString()}.`;
+	} else if (answer.status === 401) {
+		$("state").textContent = "You are signed out.";
+	} else {
+		$("state").textContent = "The service does not answer; nothing is lost. Ask again.";
+		$("inside").hidden = false;
+	}
+}
+
+$("login").addEventListener("submit", async (e) => {
+	e.preventDefault();
+	await fetch("/login", { method: "POST", body: new URLSearchParams(new FormData(e.target)) });
+	await show();
+});
+$("ask").addEventListener("click", show);
+$("logout").addEventListener("click", async () => {
+	await fetch("/session/logout", { method: "POST" });
+	await show();
+});
+show();
