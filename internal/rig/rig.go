@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/elapse"
 	"github.com/counterfoil/counterfoil/internal/redistest"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/store"
@@ -140,8 +141,10 @@ func (r *Rig) Second(t testing.TB) *Rig {
 
 // Advance moves the clocks of store and Manager; [Embedded] only.
 func (r *Rig) Advance(d time.Duration) {
-	r.offset.Add(int64(d))
-	r.mini.SetTime(r.Config.Now())
+	elapse.By(d, r.Faults.Redis.Append, func(step time.Duration) {
+		r.offset.Add(int64(step))
+		r.mini.SetTime(r.Config.Now())
+	})
 }
 
 // StopServer ends the store's server.
