@@ -54,10 +54,13 @@ func (e *endpoints) knows(r *http.Request) bool {
 	return token.NewSecret(password).Equal(secret) && known
 }
 
-// introspect answers as RFC 7662 says. A token is active if it would be accepted now, by a list that is fresh and by asking the store;
+// introspect answers as RFC 7662 says. A token is active if it would be accepted now, and the store says that its session lives;
 // of all others nothing is said, not even why. Refresh tokens are for this service alone and never active here.
 func (e *endpoints) introspect(w http.ResponseWriter, r *http.Request, raw string) {
-	v, err := e.m.Guard().CheckPolicy(r.Context(), raw, revocation.Paranoid)
+	v, err := e.m.Guard().CheckPolicy(r.Context(), raw, revocation.BestEffort)
+	if err == nil {
+		err = e.lives(r.Context(), v)
+	}
 	if err != nil {
 		inactive(w, r, err)
 		return

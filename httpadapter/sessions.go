@@ -86,13 +86,22 @@ func (e *endpoints) active(w http.ResponseWriter, r *http.Request) {
 	v := Verified(r)
 	err := error(token.ErrInvalid)
 	if v.Valid() {
-		err = e.m.Guard().CheckVerified(r.Context(), v, revocation.Paranoid)
+		err = e.lives(r.Context(), v)
 	}
 	if err != nil {
 		inactive(w, r, err)
 		return
 	}
 	writeJSON(w, map[string]bool{"active": true})
+}
+
+// lives asks whether the session of a token lives. Paranoid asks although the list is fresh; where it is not, Strict asks and Paranoid would not.
+func (e *endpoints) lives(ctx context.Context, v token.Verified) error {
+	policy := revocation.Paranoid
+	if !e.m.Guard().Status().Fresh {
+		policy = revocation.Strict
+	}
+	return e.m.Guard().CheckVerified(ctx, v, policy)
 }
 
 // inactive answers for every token that does not count; that nothing can be known is another matter.
