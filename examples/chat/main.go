@@ -1,0 +1,194 @@
+// Chat is a WebSocket that closes when its session ends: sign in with two browsers as the same person, open "Where you are signed in" in one,
+// end the other, and its chat is cut off. It is a module of its own because of the WebSocket library.
+//
+//	cd examples/chat && go run .
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/token/issuer"
+)
+
+var (
+	//go:embed chat.html
+	html []byte
+	//go:embed chat.js
+	script []byte
+)
+
+// room hands each message to everybody in it. Whoever does not keep up misses some.
+type room struct {
+	mu     sync.Mutex
+	guests map[chan string]bool
+}
+
+func (r *room) enter() chan string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := make(chan string, 16)
+	r.guests[c] = true
+	return c
+}
+
+func (r *room) leave(c chan string) { r.mu.Lock(); defer r.mu.Unlock(); delete(r.guests, c) }
+
+func (r *room) say(message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.guests {
+		select {
+		case c <- message:
+		default:
+		}
+	}
+}
+
+// talk serves one connection until the client goes or the session ends, here or anywhere. The middleware has refused pages of other
+// sites before: an upgrade counts as unsafe.
+func (r *room) talk(w http.ResponseWriter, req *http.Request) {
+	s := httpadapter.Session(req)
+	conn, err := websocket.Accept(w, req, nil)
+	if err != nil {
+		return // Accept has answered
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(1 << 10)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
+	defer cancel()
+	in := r.enter()
+	defer r.leave(in)
+	go func() {
+		defer cancel()
+		for {
+			kind, text, err := conn.Read(ctx)
+			if err != nil {
+				return
+			}
+			if kind == websocket.MessageText {
+				r.say(s.Subject() + ": " + string(text))
+			}
+		}
+	}()
+	for {
+		select {
+		case <-s.Done():
+			conn.Close(websocket.StatusPolicyViolation, "signed out")
+			return
+		case <-ctx.Done():
+			return
+		case message := <-in:
+			if conn.Write(ctx, websocket.MessageText, []byte(message)) != nil {
+				return
+			}
+		}
+	}
+}
+
+func newApp(m *counterfoil.Manager, stop <-chan struct{}) (http.Handler, error) {
+	sessions, err := httpadapter.New(httpadapter.Config{Manager: m})
+	if err != nil {
+		return nil, err
+	}
+	endpoints, err := httpadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/", Stop: stop})
+	if err != nil {
+		return nil, err
+	}
+	r := &room{guests: map[chan string]bool{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(html) })
+	mux.HandleFunc("GET /chat.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+		_, _ = w.Write(script)
+	})
+	mux.Handle("POST /login", sessions(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		// Here a real application finds out whether it is really them.
+		if err := httpadapter.Login(req, req.FormValue("name"), counterfoil.LoginOptions{}); err != nil {
+			httpadapter.Refuse(w, req, err)
+			return
+		}
+		http.Redirect(w, req, "/", http.StatusSeeOther)
+	})))
+	mux.Handle("GET /talk", sessions(httpadapter.Require(http.HandlerFunc(r.talk))))
+	for _, path := range []string{"/.well-known/", "/session/", "/health/"} {
+		mux.Handle(path, endpoints)
+	}
+	return mux, nil
+}
+
+func run(ctx context.Context, addr string, out io.Writer) error {
+	redis, err := embedded.Start("")
+	if err != nil {
+		return err
+	}
+	defer redis.Close()
+	sessions, err := store.Open(ctx, redis.URL(), store.Config{})
+	if err != nil {
+		return err
+	}
+	defer sessions.Close()
+	key, err := issuer.GenerateKey("EdDSA") // a service keeps its keys: issuer.LoadRing
+	if err != nil {
+		return err
+	}
+	ring, err := issuer.NewRing(key)
+	if err != nil {
+		return err
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	m, err := counterfoil.New(ctx, counterfoil.Config{
+		Issuer: "https://chat.example", Audience: "https://chat.example", Keys: ring, Secrets: [][]byte{secret}, Store: sessions,
+	})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	app, err := newApp(m, ctx.Done())
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "open http://%s\n", ln.Addr())
+	server := &http.Server{Handler: app, ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		bye, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		ended <- server.Shutdown(bye)
+	}()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-ended
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, "localhost:3004", os.Stdout); err != nil {
+		log.Fatal("chat: ", err)
+	}
+}

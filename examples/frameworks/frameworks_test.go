@@ -1,0 +1,89 @@
+package frameworks_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/examples/frameworks"
+	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/token/issuer"
+)
+
+func manager(t *testing.T) *counterfoil.Manager {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	redis, err := embedded.Start("")
+	must(err)
+	t.Cleanup(redis.Close)
+	sessions, err := store.Open(t.Context(), redis.URL(), store.Config{})
+	must(err)
+	t.Cleanup(func() { sessions.Close() })
+	key, err := issuer.GenerateKey("EdDSA")
+	must(err)
+	ring, err := issuer.NewRing(key)
+	must(err)
+	m, err := counterfoil.New(t.Context(), counterfoil.Config{
+		Issuer: "https://frameworks.test", Audience: "https://frameworks.test", Keys: ring, Secrets: [][]byte{make([]byte, 32)}, Store: sessions,
+	})
+	must(err)
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+func TestSameUnderEach(t *testing.T) {
+	for name, app := range map[string]func(*counterfoil.Manager) (http.Handler, error){
+		"chi": frameworks.Chi, "gin": frameworks.Gin, "echo": frameworks.Echo,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, err := app(manager(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv := httptest.NewTLSServer(h)
+			defer srv.Close()
+			c := srv.Client()
+			c.Jar, _ = cookiejar.New(nil)
+			ask := func(method, path string) (int, string) {
+				t.Helper()
+				form := url.Values{"name": {"alice"}}
+				req, _ := http.NewRequestWithContext(t.Context(), method, srv.URL+path, strings.NewReader(form.Encode()))
+				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				res, err := c.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				b, _ := io.ReadAll(res.Body)
+				return res.StatusCode, string(b)
+			}
+			for _, step := range []struct {
+				method, path string
+				status       int
+				body         string
+			}{
+				{"GET", "/", 401, "Unauthorized\n"},
+				{"POST", "/login", 200, ""},
+				{"GET", "/", 200, "alice"},
+				{"GET", "/session/active", 200, "{\"active\":true}\n"},
+				{"POST", "/session/logout", 204, ""},
+				{"GET", "/", 401, "Unauthorized\n"},
+			} {
+				if status, body := ask(step.method, step.path); status != step.status || body != step.body {
+					t.Errorf("%s %s: %d %q, want %d %q", step.method, step.path, status, body, step.status, step.body)
+				}
+			}
+		})
+	}
+}
