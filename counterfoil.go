@@ -18,6 +18,12 @@
 // if another request changed it in between. Tabs that share a cookie jar never log each other out. A verifier whose
 // list is too old says so and follows its policy. Nothing is accepted silently.
 //
+// # Lives
+//
+// A session ends when it is idle for too long, and at its absolute expiry at the latest; a login may choose both, and whether the cookies outlive the
+// browser ([LoginOptions]). Only a renewed token extends the idle life. [Manager.Rotate] gives a session another ID when what it may do changes;
+// [RequireFresh] asks for a recent proof, by the token alone. Handlers that outlive their request wait for [Session.Done].
+//
 // # Time
 //
 // Whatever orders events is the store's clock. The clock of this process only compares tokens with now, within a leeway.

@@ -1,0 +1,90 @@
+package counterfoil_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/token/issuer"
+)
+
+// manager makes a Manager on a Redis inside this process.
+func manager() (m *counterfoil.Manager, end func()) {
+	ctx := context.Background()
+	srv, err := embedded.Start("") // or a Redis of your own
+	if err != nil {
+		log.Fatal(err)
+	}
+	st, err := store.Open(ctx, srv.URL(), store.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := issuer.GenerateKey("EdDSA") // load it in earnest, see issuer.LoadRing
+	if err != nil {
+		log.Fatal(err)
+	}
+	ring, err := issuer.NewRing(key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	m, err = counterfoil.New(ctx, counterfoil.Config{
+		Issuer: "https://login.example", Audience: "shop", Keys: ring, Store: st,
+		Secrets: [][]byte{[]byte("32 random bytes, the same in all of your processes")},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return m, func() { m.Close(); st.Close(); srv.Close() }
+}
+
+func Example() {
+	m, end := manager()
+	defer end()
+	ctx := context.Background()
+	visits := counterfoil.NewCounter("visits")
+
+	visitor := m.Anonymous()
+	for range 2 {
+		if _, err := visits.Incr(ctx, visitor, 1); err != nil {
+			log.Fatal(err)
+		}
+	}
+	user, err := m.Login(ctx, visitor, "alice", counterfoil.LoginOptions{Carry: []string{"visits"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	n, err := visits.Incr(ctx, user, 1)
+	fmt.Println(user.Subject(), n, err)
+
+	if err := m.End(ctx, user.ID()); err != nil {
+		log.Fatal(err)
+	}
+	_, err = visits.Incr(ctx, user, 1)
+	fmt.Println("after the logout:", errors.Is(err, counterfoil.ErrNotFound))
+	// Output:
+	// alice 3 <nil>
+	// after the logout: true
+}
+
+func ExampleField_Update() {
+	m, end := manager()
+	defer end()
+	ctx := context.Background()
+	cart := counterfoil.NewField[[]string]("cart")
+
+	s := m.Anonymous()
+	for _, item := range []string{"tea", "milk"} {
+		// Whatever other requests put into the cart meanwhile stays in it.
+		got, err := cart.Update(ctx, s, func(c []string, _ bool) ([]string, error) { return append(c, item), nil })
+		fmt.Println(got, err)
+	}
+	// Output:
+	// [tea] <nil>
+	// [tea milk] <nil>
+}
