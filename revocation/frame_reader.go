@@ -51,7 +51,8 @@ type FrameReaderConfig struct {
 
 // A FrameReader reads one feed: it knows what it asked and what it has seen, and takes no frame that is forged, replayed, out of order or older than
 // what it knows. [FrameReader.Ask] begins each question; then either Open takes the whole frame, or OpenHead and OpenBody
-// take it as it arrives, so that nothing is read on behalf of a frame that will be refused. Under the build tag hostcrypto there are Begin and Finish instead.
+// take it as it arrives, so that nothing is read on behalf of a frame that will be refused. Under the build tag hostcrypto these refuse everything, and
+// there are Begin and Finish.
 //
 // Errors are [*FrameError]. There is no useful zero value; NewFrameReader makes one. It is not safe for concurrent use.
 type FrameReader struct {
@@ -191,4 +192,46 @@ func (r *FrameReader) take(h *FrameHead, body []byte, sum [32]byte) (Frame, erro
 		r.seen = Cursor{h.Epoch, h.ToTime, h.To}
 	}
 	return f, nil
+}
+
+// OpenHead checks head and signature of a frame, whose length [FrameHeadLen] tells, and returns the length of the body. When it returns no error the head is
+// authentic, answers the question and is in line with what was seen.
+func (r *FrameReader) OpenHead(head []byte) (bodyLen int, err error) {
+	r.head = nil
+	p, err := r.parse(head)
+	switch {
+	case err != nil:
+		return 0, err
+	case len(p.body) > 0:
+		return 0, errFrameTrailing
+	case !p.key.verify(p.signed, p.signature):
+		return 0, errFrameSignature
+	}
+	if err := r.judge(p.head); err != nil {
+		return 0, err
+	}
+	r.head = p.head
+	return p.head.BodyLen, nil
+}
+
+// OpenBody takes the body that belongs to the head which OpenHead was given last. The frame's records are views on it.
+func (r *FrameReader) OpenBody(body []byte) (Frame, error) {
+	h := r.head
+	r.head = nil
+	if h == nil {
+		return Frame{}, errFrameUnasked
+	}
+	return r.take(h, body, bodySum(body))
+}
+
+// Open takes a whole frame: OpenHead and OpenBody in one.
+func (r *FrameReader) Open(frame []byte) (Frame, error) {
+	size, err := FrameHeadLen(frame)
+	if err != nil {
+		return Frame{}, err
+	}
+	if _, err := r.OpenHead(frame[:min(size, len(frame))]); err != nil {
+		return Frame{}, err
+	}
+	return r.OpenBody(frame[size:])
 }

@@ -1,0 +1,78 @@
+package feed
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// A Key signs the frames of one feed. It is no key for tokens: whoever can say what was revoked must not be able to log anybody in, and a server that
+// only passes the feed on needs no other key. Edges get what [Key.Public] returns. Keep the key as the text of [Key.Secret], where only the
+// server reads it.
+//
+// Keys are made by [GenerateKey] and [ParseKey]. They print as "[redacted]" and are safe for concurrent use.
+type Key struct {
+	private *ed25519.PrivateKey // behind a pointer: verbs like %d bypass String, and then show an address only
+	public  revocation.FrameKey
+}
+
+const keyPrefix = "frame-ed25519-secret:"
+
+// GenerateKey makes a new key.
+func GenerateKey() (*Key, error) {
+	seed := make([]byte, ed25519.SeedSize)
+	rand.Read(seed)
+	return newKey(seed)
+}
+
+// ParseKey reads the text that [Key.Secret] returned.
+func ParseKey(text token.Secret) (*Key, error) {
+	s, ok := strings.CutPrefix(text.Reveal(), keyPrefix)
+	seed, valid := decode32(s)
+	if !ok || !valid {
+		return nil, errors.New("feed: not the text of a key that signs frames")
+	}
+	return newKey(seed[:])
+}
+
+func newKey(seed []byte) (*Key, error) {
+	private := ed25519.NewKeyFromSeed(seed)
+	public, err := revocation.NewFrameKey(private.Public().(ed25519.PublicKey))
+	if err != nil {
+		return nil, err
+	}
+	return &Key{private: &private, public: public}, nil
+}
+
+// Public returns the key that verifies, for [ClientConfig].
+func (k *Key) Public() revocation.FrameKey { return k.public }
+
+// Secret returns the key as text: "frame-ed25519-secret:" and the base64url of its seed.
+func (k *Key) Secret() token.Secret {
+	return token.NewSecret(keyPrefix + b64.EncodeToString(k.private.Seed()))
+}
+
+// sign returns head and signature.
+func (k *Key) sign(h revocation.FrameHead) ([]byte, error) {
+	h.KeyID = k.public.ID()
+	b, err := h.AppendBinary(make([]byte, 0, 512))
+	if err != nil {
+		return nil, err
+	}
+	return append(b, ed25519.Sign(*k.private, b)...), nil
+}
+
+const redacted = "[redacted]"
+
+// String returns "[redacted]".
+func (k *Key) String() string { return redacted }
+
+// GoString returns "[redacted]".
+func (k *Key) GoString() string { return redacted }
+
+// MarshalText returns "[redacted]".
+func (k *Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
