@@ -26,7 +26,7 @@ const (
 //
 //	began      {"handle":…,"device":…}                 a session that was not there before
 //	ended      {"handle":…,"device":…}                 one that is there no more
-//	confirmed  {"handle":…,"verifiers":3,"after_ms":12}  every verifier has confirmed that it refuses its tokens
+//	confirmed  {"handle":…,"verifiers":3,"at":…}        every verifier has confirmed that it refuses its tokens
 //	gone       {}                                      the session that asked has ended; the stream ends
 func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
 	select {
@@ -139,8 +139,7 @@ func find(list []Device, handle string) bool {
 // confirm tells which ended sessions every verifier knows of.
 func (w *watch) confirm() bool {
 	for handle, at := range w.ended {
-		after := w.e.now().Sub(at)
-		if w.e.confirmed == nil || after > confirmFor {
+		if w.e.confirmed == nil || w.e.now().Sub(at) > confirmFor {
 			delete(w.ended, handle)
 			continue
 		}
@@ -149,7 +148,7 @@ func (w *watch) confirm() bool {
 			continue
 		}
 		delete(w.ended, handle)
-		if !w.tell("confirmed", map[string]any{"handle": handle, "verifiers": verifiers, "after_ms": after.Milliseconds()}) {
+		if !w.tell("confirmed", map[string]any{"handle": handle, "verifiers": verifiers, "at": w.e.now().UTC()}) {
 			return false
 		}
 	}

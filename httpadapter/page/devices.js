@@ -45,25 +45,52 @@ function confirmed(data) {
 	const line = past.querySelector(`li[data-handle="${CSS.escape(data.handle)}"]`);
 	if (!line) return;
 	const everywhere = data.verifiers === 1 ? "the one verifier" : `all ${data.verifiers} verifiers`;
-	line.textContent += `, confirmed by ${everywhere} within ${(data.after_ms / 1000).toFixed(1)} s`;
+	line.textContent += `, confirmed by ${everywhere} at ${new Date(data.at).toLocaleTimeString()}`;
 }
 
 localize(document);
 
-// A page from the browser's memory may show what is over.
+// A page from the browser's memory may show what is over, so it comes back blank and is loaded again.
+addEventListener("pagehide", () => { document.documentElement.hidden = true; });
 addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
 
+// What to do when something happens, by the name of the event.
+const hear = {
+	began(data) {
+		say(name(data.device) + " was signed in.");
+		return refresh();
+	},
+	ended,
+	confirmed,
+	gone() { location.reload(); },
+};
+
+// Of all tabs one listens and tells the others: over HTTP/1.1 a browser has six connections to a host, and six open streams would leave none.
 const path = document.body.dataset.events;
 if (path) {
-	const events = new EventSource(path);
-	events.addEventListener("began", (e) => {
-		say(name(JSON.parse(e.data).device) + " was signed in.");
-		refresh();
+	const tabs = new BroadcastChannel("counterfoil events");
+	tabs.onmessage = (e) => hear[e.data.event](e.data.data);
+	const listen = () => new Promise(() => {
+		const events = new EventSource(path);
+		for (const event of Object.keys(hear)) {
+			events.addEventListener(event, (e) => {
+				const data = JSON.parse(e.data);
+				tabs.postMessage({ event, data });
+				if (event === "gone") events.close();
+				hear[event](data);
+			});
+		}
+		// The browser comes again by itself after a pause, but not after a refusal.
+		events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) setTimeout(refresh, 2000); });
+		addEventListener("pagehide", () => events.close());
 	});
-	events.addEventListener("ended", (e) => ended(JSON.parse(e.data)));
-	events.addEventListener("confirmed", (e) => confirmed(JSON.parse(e.data)));
-	events.addEventListener("gone", () => { events.close(); location.reload(); });
-	// The browser comes again by itself after a pause, but not after a refusal.
-	events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) setTimeout(refresh, 2000); });
-	addEventListener("pagehide", () => events.close());
+	if (navigator.locks) {
+		navigator.locks.request("counterfoil events", { ifAvailable: true }, (lock) => {
+			if (lock) return listen();
+			// The tab that listened has gone: what happened in between is in the list.
+			navigator.locks.request("counterfoil events", () => { refresh(); return listen(); });
+		});
+	} else {
+		listen();
+	}
 }
