@@ -1,0 +1,402 @@
+package browser_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/internal/rig"
+)
+
+var screenshots = flag.String("screenshots", "", "directory to write pictures of the pages to")
+
+// chromium starts one browser for a test. Without one the test is skipped, unless COUNTERFOIL_REQUIRE names it.
+func chromium(t *testing.T) context.Context {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil && path == "" {
+			path = p
+		}
+	}
+	if path == "" {
+		if strings.Contains(os.Getenv("COUNTERFOIL_REQUIRE"), "browser") {
+			t.Fatal("no chromium on PATH")
+		}
+		t.Skip("no chromium on PATH")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	t.Cleanup(cancel)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.Flag("lang", "en"))
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+// tab is one tab. Whatever its console complains about fails the test.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	complain []string
+}
+
+// device opens a tab with cookies of its own.
+func device(t *testing.T, browser context.Context) *tab {
+	return open(t, browser, chromedp.WithNewBrowserContext())
+}
+
+func open(t *testing.T, parent context.Context, opts ...chromedp.ContextOption) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(parent, opts...)
+	b := &tab{t: t, ctx: ctx}
+	b.do(chromedp.EmulateViewport(1000, 800))
+	listening := make(chan struct{})
+	messages := chromedp.Console(ctx)
+	go func() {
+		defer close(listening)
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			// Chromium reports each 401 as an error, also the ones that pages ask for.
+			if (m.Type == chromedp.ConsoleError || m.Type == chromedp.ConsoleException || m.Type == chromedp.ConsoleWarning) &&
+				!strings.Contains(m.String(), "status of 401") {
+				b.mu.Lock()
+				b.complain = append(b.complain, m.String())
+				b.mu.Unlock()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-listening
+		for _, c := range b.complain {
+			t.Errorf("the console says: %s", c)
+		}
+	})
+	return b
+}
+
+func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// until waits for an expression to become true, across navigations.
+func (b *tab) until(what, expression string) time.Duration {
+	b.t.Helper()
+	begin := time.Now()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(15 * time.Second); ; {
+		if ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](expression)); err == nil && ok {
+			return time.Since(begin)
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			text, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string]("document.body.innerText"))
+			b.t.Fatalf("after 15 s it is still not so that %s; the page says:\n%s", what, text)
+		}
+	}
+}
+
+func eval[T any](b *tab, expression string) T {
+	b.t.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+func (b *tab) shows(text string) string {
+	return fmt.Sprintf("document.body && document.body.innerText.includes(%q)", text)
+}
+
+func (b *tab) signIn(at, as string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(at+"/login?as="+as), chromedp.Click(chromedp.CSS("button")))
+	b.until("the page of devices is there", b.shows("Where you are signed in"))
+}
+
+func (b *tab) picture(name string) {
+	b.t.Helper()
+	if *screenshots == "" {
+		return
+	}
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), png, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+const form = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Sign in</title><link rel="icon" href="data:,">` +
+	`<form method="post"><button>Sign in</button></form>`
+
+func confirmed(context.Context, time.Time) (int, bool, error) { return 3, true, nil }
+
+// onHTTP and onFiber serve the same application.
+func onHTTP(t *testing.T, m *counterfoil.Manager) string {
+	stop := make(chan struct{})
+	sessions, err := httpadapter.New(httpadapter.Config{Manager: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoints, err := httpadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/login", Stop: stop, Confirmed: confirmed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/session/", endpoints)
+	mux.HandleFunc("GET /login", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(form)) })
+	mux.Handle("POST /login", sessions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := httpadapter.Login(r, r.FormValue("as"), counterfoil.LoginOptions{Device: r.FormValue("device")}); err != nil {
+			httpadapter.Refuse(w, r, err)
+			return
+		}
+		http.Redirect(w, r, httpadapter.PagePath, http.StatusSeeOther)
+	})))
+	mux.Handle("GET /me", sessions(httpadapter.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(httpadapter.Session(r).Subject()))
+	}))))
+	srv := httptest.NewServer(mux)
+	t.Cleanup(func() { close(stop); srv.Close() })
+	return srv.URL
+}
+
+func onFiber(t *testing.T, m *counterfoil.Manager) string {
+	stop := make(chan struct{})
+	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/login", Stop: stop, Confirmed: confirmed}))
+	app.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
+	app.Get("/login", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").SendString(form) })
+	app.Post("/login", func(c *fiber.Ctx) error {
+		if err := fiberadapter.Login(c, c.Query("as"), counterfoil.LoginOptions{Device: c.Query("device")}); err != nil {
+			return err
+		}
+		return c.Redirect(httpadapter.PagePath, http.StatusSeeOther)
+	})
+	app.Get("/me", fiberadapter.Require, func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) })
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = app.Listener(ln) }()
+	t.Cleanup(func() { close(stop); _ = app.ShutdownWithTimeout(2 * time.Second) })
+	return "http://" + ln.Addr().String()
+}
+
+// TestEndTheOtherDevice: two devices see each other, one ends the other, and that one is thrown out within a second, without being asked to reload.
+func TestEndTheOtherDevice(t *testing.T) {
+	browser := chromium(t)
+	for name, serve := range map[string]func(*testing.T, *counterfoil.Manager) string{"http": onHTTP, "fiber": onFiber} {
+		t.Run(name, func(t *testing.T) {
+			r := rig.New(t, rig.Embedded)
+			r.Fresh(t)
+			at := serve(t, r.Manager)
+			laptop, phone := device(t, browser), device(t, browser)
+			laptop.signIn(at, "alice&device=Firefox on Linux")
+			phone.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile))
+			phone.signIn(at, "alice&device=Safari on iPhone")
+			took := laptop.until("the phone is listed", laptop.shows("Safari on iPhone"))
+			t.Logf("the phone was listed after %v", took)
+			if wide := eval[bool](phone, "document.documentElement.scrollWidth > window.innerWidth"); wide {
+				t.Error("the page is wider than the phone")
+			}
+			if name == "http" {
+				laptop.picture("devices")
+				phone.picture("devices-phone")
+				dark := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}
+				laptop.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+					_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, dark)
+					return err
+				}))
+				laptop.picture("devices-dark")
+			}
+			laptop.do(chromedp.Click(chromedp.CSS("article[data-handle] button")))
+			if took := phone.until("the phone is signed out", phone.shows("You are signed out")); took > time.Second {
+				t.Errorf("the phone was thrown out after %v, want within a second", took)
+			} else {
+				t.Logf("the phone was thrown out after %v", took)
+			}
+			laptop.until("the list is empty", laptop.shows("nowhere else"))
+			if name == "http" {
+				phone.picture("signed-out-phone")
+			}
+			tablet := device(t, browser)
+			tablet.signIn(at, "alice&device=Chrome on Android")
+			laptop.until("the tablet is listed", laptop.shows("Chrome on Android"))
+			tablet.do(chromedp.Click(chromedp.CSS("#this ~ article button")))
+			laptop.until("its end is told, and who confirmed it", laptop.shows("confirmed by all 3 verifiers"))
+			if name == "http" {
+				laptop.picture("devices-ended")
+			}
+		})
+	}
+}
+
+func TestCookies(t *testing.T) {
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	at := onHTTP(t, r.Manager)
+	b := device(t, browser)
+	b.signIn(at, "alice")
+	if got := eval[string](b, "document.cookie"); got != "" {
+		t.Error("a script sees cookies")
+	}
+	// A script, as of a page that was broken into, plants twins. The browser refuses them, because of the names.
+	for _, twin := range []string{"; path=/; secure", "; path=/session; secure", "; path=/"} {
+		_ = eval[string](b, "document.cookie = '__Host-Http-session=planted"+twin+"'")
+	}
+	if got := eval[string](b, "fetch('/me').then((r) => r.text())"); got != "alice" {
+		t.Errorf("after planting the service says %q", got)
+	}
+	jar := func() []*network.Cookie {
+		res, err := chromedp.Run(b.ctx, chromedp.Action[network.GetCookiesResult](func(ctx context.Context, target *chromedp.Target) (network.GetCookiesResult, error) {
+			return cdp.Call(ctx, target, network.GetCookies, network.GetCookiesParams{URLs: []string{at}})
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Cookies
+	}
+	if got := jar(); len(got) != 2 {
+		t.Errorf("%d cookies, want 2", len(got))
+	}
+	for _, c := range jar() {
+		if !c.HTTPOnly || !c.Secure || c.Path != "/" || !c.Session || c.SameSite != network.CookieSameSiteLax {
+			t.Errorf("cookie %s: %+v", c.Name, c)
+		}
+	}
+	b.do(chromedp.Click(chromedp.CSS("#this ~ article button")))
+	b.until("it is signed out", b.shows("You are signed out"))
+	if got := jar(); len(got) != 0 {
+		t.Errorf("%d cookies after the logout", len(got))
+	}
+	_ = eval[bool](b, "window.leaving = true; setTimeout(() => history.back(), 10); true")
+	b.until("the page before is there", "!window.leaving && document.readyState === 'complete' && document.body.innerText !== ''")
+	if eval[bool](b, b.shows("alice")) {
+		t.Error("the back button shows what was private")
+	}
+}
+
+// TestSixTabs has six tabs of one browser ask and refresh at once while access tokens live a second. None is ever logged out.
+func TestSixTabs(t *testing.T) {
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.AccessLife, c.Leeway = time.Second, time.Millisecond })
+	r.Fresh(t)
+	at := onHTTP(t, r.Manager)
+	first := device(t, browser)
+	first.signIn(at, "alice")
+	tabs := []*tab{first}
+	for range 5 {
+		b := open(t, first.ctx)
+		b.do(chromedp.Navigate(at + httpadapter.PagePath))
+		tabs = append(tabs, b)
+	}
+	const work = `(async () => {
+		const seen = {};
+		for (let i = 0; i < 40; i++) {
+			const [me, renewed] = await Promise.all([fetch('/me'), i % 4 === 0 ? fetch('/session/refresh', {method: 'POST'}) : null]);
+			seen['me ' + me.status] = (seen['me ' + me.status] || 0) + 1;
+			if (renewed) seen['refresh ' + renewed.status] = (seen['refresh ' + renewed.status] || 0) + 1;
+			await new Promise((done) => setTimeout(done, 50));
+		}
+		return JSON.stringify(seen);
+	})()`
+	var wait sync.WaitGroup
+	results := make([]string, len(tabs))
+	for i, b := range tabs {
+		wait.Go(func() {
+			results[i], _ = chromedp.Run(b.ctx, chromedp.Evaluate[string](work, chromedp.EvalAwaitPromise))
+		})
+	}
+	wait.Wait()
+	for i, got := range results {
+		if !strings.Contains(got, `"me 200":40`) || strings.Contains(got, "refresh 401") || strings.Contains(got, "refresh 5") {
+			t.Errorf("tab %d: %s", i, got)
+		}
+	}
+	t.Logf("tab 0: %s", results[0])
+}
+
+func TestWithoutScripts(t *testing.T) {
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	at := onHTTP(t, r.Manager)
+	other, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: `<b onclick="alert(1)">`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := device(t, browser)
+	b.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		return err
+	}))
+	b.signIn(at, "alice")
+	b.until("the label is text", b.shows(`<b onclick="alert(1)">`))
+	b.do(chromedp.Click(chromedp.CSS("article[data-handle] button")))
+	b.until("the other one is gone", b.shows("nowhere else"))
+	rig.Poll(t, "it has ended", func() bool {
+		list, err := r.Sessions(t.Context(), "alice")
+		return err == nil && len(list) == 1 && list[0].Session != other.ID()
+	})
+}
+
+// TestKeyboard reaches every button with the Tab key and presses one with Enter; a screen reader finds names and landmarks.
+func TestKeyboard(t *testing.T) {
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	at := onHTTP(t, r.Manager)
+	if _, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: "Phone"}); err != nil {
+		t.Fatal(err)
+	}
+	b := device(t, browser)
+	b.signIn(at, "alice")
+	for _, want := range []string{"Sign out here", "Sign out Phone", "Sign out everywhere else"} {
+		b.do(chromedp.KeyEvent("\t"))
+		if got := eval[string](b, "document.activeElement.ariaLabel || document.activeElement.innerText"); got != want {
+			t.Errorf("the focus is on %q, want %q", got, want)
+		}
+	}
+	if eval[bool](b, "!document.documentElement.lang || !document.title || document.querySelectorAll('main,h1').length !== 2 || !document.querySelector('[aria-live]')") {
+		t.Error("language, title, main, h1 or live region is missing")
+	}
+	b.do(chromedp.KeyEvent("\r"))
+	b.until("the others are gone", b.shows("nowhere else"))
+}
