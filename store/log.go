@@ -127,7 +127,7 @@ func (s *Redis) Ask(ctx context.Context, v token.Verified) (revocation.Answer, e
 
 // LogReader reads the revocation log and nothing else: it is what an edge holds, and it has no method that touches a session.
 // [OpenLogReader] and [NewLogReader] make it; it is a revocation.Source, for a revocation.Follower.
-// It is safe for concurrent use and runs no goroutine of its own.
+// It is safe for concurrent use. A Read that waits has one goroutine, which ends when Redis answers, within a second, or with Close.
 type LogReader struct {
 	client redis.UniversalClient // for reading only; see tailClient
 	keys   keys
@@ -181,11 +181,7 @@ func (l *LogReader) Read(ctx context.Context, after revocation.Position, wait ti
 	if wait < time.Millisecond {
 		block = -1 // do not wait; 0 would wait for ever
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(wait, 0)+tailGrace)
-	defer cancel()
-	streams, err := l.client.XRead(ctx, &redis.XReadArgs{
-		Streams: []string{l.keys.log(), string(after)}, Count: tailCount, Block: block,
-	}).Result()
+	streams, err := l.tail(ctx, after, block, max(wait, 0)+tailGrace)
 	if errors.Is(err, redis.Nil) {
 		return revocation.Batch{}, nil
 	}
@@ -197,6 +193,30 @@ func (l *LogReader) Read(ctx context.Context, after revocation.Position, wait ti
 		b.Records, err = appendRecords(b.Records, st.Messages)
 	}
 	return b, err
+}
+
+// tail reads what is newer than after. go-redis looks at a context before and after a command, not while one blocks, so the command runs beside
+// the caller, who goes when the context ends. What is left behind ends when the block does, or with Close.
+func (l *LogReader) tail(ctx context.Context, after revocation.Position, block, limit time.Duration) ([]redis.XStream, error) {
+	type answer struct {
+		streams []redis.XStream
+		err     error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		defer cancel()
+		streams, err := l.client.XRead(ctx, &redis.XReadArgs{
+			Streams: []string{l.keys.log(), string(after)}, Count: tailCount, Block: block,
+		}).Result()
+		answered <- answer{streams, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.streams, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // readAll reads meta and stream in one transaction, so that they belong together. A transaction and not a script, because the rights of an edge

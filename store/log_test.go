@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/redistest"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/embedded"
 )
 
 func sessionEntry(t testing.TB, at time.Time) revocation.Entry {
@@ -336,5 +338,37 @@ func TestEdgeRights(t *testing.T) {
 	}
 	if lines := admin.ACLLog(ctx, 100).Val(); len(lines) > 8 {
 		t.Errorf("the reader itself was refused %d commands", len(lines)-8)
+	}
+}
+
+// TestReadEndsWithItsContext cancels a read that waits: it ends at once, and not when Redis has waited long enough.
+func TestReadEndsWithItsContext(t *testing.T) {
+	srv, err := embedded.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	s, err := store.Open(t.Context(), srv.URL(), store.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Append(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Read(t.Context(), "", 0)
+	if err != nil || len(b.Records) == 0 {
+		t.Fatal(b, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	began := time.Now()
+	time.AfterFunc(50*time.Millisecond, cancel)
+	_, err = s.Read(ctx, b.Records[len(b.Records)-1].Position, time.Second)
+	if took := time.Since(began); !errors.Is(err, context.Canceled) || took > 500*time.Millisecond {
+		t.Errorf("after %v: %v, want context.Canceled after 50 ms", took, err)
+	}
+	// The reader is as good as before.
+	if b, err := s.Read(t.Context(), b.Records[0].Position, 0); err != nil {
+		t.Errorf("the next read: %v, %v", b, err)
 	}
 }

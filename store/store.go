@@ -120,7 +120,8 @@ func (c Config) validate() error {
 
 // Redis is the store: sessions and revocation log in one Redis, which may be a single server, a Sentinel group or a Cluster.
 // [Open] and [New] make it; the zero value is not usable. Its methods are those of counterfoil.Store, revocation.Appender,
-// revocation.Source and revocation.Asker, and [Redis.Close]. It is safe for concurrent use and runs no goroutine of its own.
+// revocation.Source and revocation.Asker, and [Redis.Close]. It is safe for concurrent use and runs no goroutine of its own, but for
+// a Read that waits; see [LogReader].
 type Redis struct {
 	client  redis.UniversalClient
 	owned   bool // Close closes client
