@@ -341,10 +341,20 @@ func (m *Manager) beat(ctx context.Context) {
 	}
 }
 
-// Close stops the Manager's goroutines and waits for them. A second Close is harmless. The Store stays open: its maker closes it.
+// Close stops the Manager's goroutines and waits for them; what the log has not taken yet it is given once more, and if it does not take
+// it that is the error. A second Close is harmless. The Store stays open: its maker closes it.
 func (m *Manager) Close() error {
 	m.stop()
 	m.running.Wait()
+	m.mu.Lock()
+	left := len(m.untold)
+	m.mu.Unlock()
+	if left == 0 {
+		return nil
+	}
+	if err := m.beatOnce(context.Background()); err != nil {
+		return fmt.Errorf("counterfoil: %d revocations are not announced to verifiers: %w", left, err)
+	}
 	return nil
 }
 

@@ -311,13 +311,16 @@ func (s *Session) wrote(op Op, result Value) {
 	}
 }
 
+// maxTries ends an update whose function itself changes the field, or that never gets a turn.
+const maxTries = 1000
+
 // update replaces a field by what fn makes of it, again until nobody else changed it meanwhile. fn runs without the lock.
 func (s *Session) update(ctx context.Context, name string, fn func(Value) (Value, error)) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	for again := false; ; again = true {
-		was, stored, own, err := s.base(ctx, name, again)
+	for tries := 1; ; tries++ {
+		was, stored, own, err := s.base(ctx, name, tries > 1)
 		if err != nil {
 			return err
 		}
@@ -333,9 +336,9 @@ func (s *Session) update(ctx context.Context, name string, fn func(Value) (Value
 			op.If, op.Was = own.If, own.Was
 		}
 		err = s.applyOne(ctx, op)
-		// Each conflict means that another request got on, so this ends; ctx bounds how long it may take. A condition that
+		// Each conflict means that another request got on; ctx bounds how long it may take. A condition that
 		// an earlier set of this request brought along does not come true by waiting.
-		if !errors.Is(err, ErrConflict) || own != nil {
+		if !errors.Is(err, ErrConflict) || own != nil || tries == maxTries {
 			return err
 		}
 		if ctx.Err() != nil {

@@ -3,6 +3,7 @@ package counterfoil_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 
@@ -264,6 +265,30 @@ func TestUntoldIsToldLater(t *testing.T) {
 		_, err := other.Guard().Check(context.WithoutCancel(ctx), tokens.Access.Reveal())
 		return err != nil
 	})
+}
+
+func TestCloseTellsWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	v, _ := login(t, r, "alice")
+	r.Faults.On(rig.Never("Append"))
+	if err := r.End(t.Context(), v.Session()); !errors.Is(err, counterfoil.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	if err := r.Close(); !errors.Is(err, counterfoil.ErrUnavailable) {
+		t.Errorf("closing while the log takes nothing: %v, want ErrUnavailable", err)
+	}
+	r.Faults.On(nil)
+	if err := r.Close(); err != nil {
+		t.Errorf("closing again: %v", err)
+	}
+	b, err := r.Faults.Read(t.Context(), "", 0)
+	if err != nil || !slices.ContainsFunc(b.Records, func(rec revocation.Record) bool {
+		e, err := revocation.ParseEntry(rec.Entry)
+		return rec.Entry != nil && err == nil && e.Session == v.Session()
+	}) {
+		t.Errorf("the log holds %d records, and not this one, %v", len(b.Records), err)
+	}
 }
 
 func TestEverythingEnds(t *testing.T) {
