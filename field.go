@@ -137,7 +137,8 @@ func (c Counter) decode(v Value) (int64, error) {
 	return n, nil
 }
 
-// Codec turns the values of fields into bytes and back. It is safe for concurrent use and keeps nothing of the bytes it is given.
+// Codec turns the values of fields into bytes and back. It is safe for concurrent use and keeps nothing of the bytes it is given. Many libraries
+// have the two methods: the modes of fxamacker/cbor, put into one struct, are a codec as they are.
 type Codec interface {
 	Marshal(value any) ([]byte, error)
 	Unmarshal(data []byte, value any) error // value is a pointer; an error fails that one read

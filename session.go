@@ -118,6 +118,10 @@ func (s *Session) load(ctx context.Context, again bool) error {
 	if err != nil {
 		return s.note(err)
 	}
+	if s.m.list.Has(s.id) || r.Created <= s.m.notBefore(s.subject) {
+		// The list knows that it has ended: a failover or a restored copy has brought the record back.
+		return s.note(s.m.endAgain(ctx, s.id))
+	}
 	s.fields = r.Fields // what was seen of the fields before stays what a set of them is compared with
 	if s.fields == nil {
 		s.fields = map[string][]byte{}

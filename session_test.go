@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/rig"
@@ -264,6 +265,38 @@ func TestUntoldIsToldLater(t *testing.T) {
 	rig.Poll(t, "the other process refuses the token", func() bool {
 		_, err := other.Guard().Check(context.WithoutCancel(ctx), tokens.Access.Reveal())
 		return err != nil
+	})
+}
+
+// TestWhatCameBackEndsAgain has a record come back that had ended, as after a failover that lost the ending and kept the news of it.
+func TestWhatCameBackEndsAgain(t *testing.T) {
+	t.Parallel()
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		back := func(id token.SessionID) {
+			t.Helper()
+			if _, err := r.Faults.Redis.Create(ctx, counterfoil.NewRecord{Session: id, Subject: "alice", Idle: time.Hour, Absolute: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v, tokens := login(t, r, "alice")
+		if err := r.End(ctx, v.Session()); err != nil {
+			t.Fatal(err)
+		}
+		back(v.Session())
+		if _, err := visits.Get(ctx, r.Open(v)); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("reading it: %v, want ErrNotFound", err)
+		}
+		if keys := r.SessionKeys(t); len(keys) != 0 {
+			t.Errorf("it is still there: %q", keys)
+		}
+		back(v.Session())
+		if _, _, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("renewing it: %v, want ErrNotFound", err)
+		}
+		if keys := r.SessionKeys(t); len(keys) != 0 {
+			t.Errorf("it is still there: %q", keys)
+		}
 	})
 }
 
