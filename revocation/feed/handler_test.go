@@ -343,6 +343,39 @@ func TestWholeInsteadOfPart(t *testing.T) {
 	}
 }
 
+// When the log's clock was wrong and is set back, edges are not told to wait until the time comes round again.
+func TestClockSetBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		fresh := func() revocation.Freshness { return revocation.Freshness{Fresh: true, Epoch: "epoch-1"} }
+		o := newOrigin(t, newLog(), func(c *feed.Config) { c.Fresh = func() revocation.Freshness { return fresh() } })
+		o.close() // it could not be fresh with such a clock
+		read := func() {
+			t.Helper()
+			if err := o.log.Append(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.tail.Read(t.Context(), "", 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.log.SetClock(time.Hour)
+		read()
+		after := o.log.Cursor(0)
+		o.log.SetClock(0)
+		read()
+		fresh = func() revocation.Freshness { return revocation.Freshness{Fresh: true, Epoch: o.log.Cursor(0).Epoch} }
+		if h := o.frame(o.poll(after, 0)); !h.Full || h.Epoch == after.Epoch {
+			t.Errorf("got %+v", h)
+		}
+		// But an epoch that is newer by little is one that this server has not heard of yet.
+		after = o.log.Cursor(0)
+		after.Epoch, after.Time = "epoch-99", after.Time+1000
+		if resp := o.poll(after, 0); resp.StatusCode != feed.StatusBehind {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	})
+}
+
 // An edge that was away for long gets parts of a bounded size while the server remembers the records, and the whole after that.
 func TestFarBehind(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -23,6 +23,7 @@ type memoryLog struct {
 	records   []revocation.Record
 	permanent []revocation.Entry
 	ids       int
+	skew      time.Duration // of its clock
 	err       error
 	news      chan struct{} // closed when something changes
 }
@@ -60,7 +61,7 @@ func (l *memoryLog) AppendRaw(entry []byte) {
 }
 
 func (l *memoryLog) append(entry []byte) {
-	now := time.Now().UnixMilli()
+	now := time.Now().Add(l.skew).UnixMilli()
 	r := revocation.Record{Time: now, Entry: entry}
 	if l.epoch == "" {
 		l.ids++
@@ -143,6 +144,17 @@ func (l *memoryLog) Lose() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.epoch, l.birth, l.records, l.permanent = "", 0, nil, nil
+	l.changed()
+}
+
+// SetClock sets the log's clock to be wrong by so much. As in Redis, a log whose newest record is in the future then begins again.
+func (l *memoryLog) SetClock(skew time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if skew < l.skew {
+		l.epoch, l.birth, l.records = "", 0, nil
+	}
+	l.skew = skew
 	l.changed()
 }
 

@@ -14,9 +14,13 @@ import (
 )
 
 const (
-	tailWindow  = 8192                 // records that an edge may be behind by before it gets the whole log instead
-	partRecords = 4096                 // the most records of a frame that is not the whole log
-	chunkLen    = 64 << 10             // the whole log is kept, and trimmed, in pieces of about so many bytes
+	tailWindow  = 8192     // records that an edge may be behind by before it gets the whole log instead
+	partRecords = 4096     // the most records of a frame that is not the whole log
+	chunkLen    = 64 << 10 // the whole log is kept, and trimmed, in pieces of about so many bytes
+	// maxLag is by how much the log of an edge that comes from another epoch may be ahead of this one and this one still be that which lags. Beyond, the log's
+	// clock was set back, and its times do not tell which epoch is the later.
+	maxLag = 30 * time.Second
+
 	snapshotFor = revocation.Heartbeat // how long a frame of the whole log may be given to others
 )
 
@@ -278,7 +282,7 @@ func (t *Tail) look(after revocation.Cursor, full bool) view {
 			return v
 		}
 	}
-	if after.Time >= t.newest.Time {
+	if ahead := after.Time - t.newest.Time; ahead >= 0 && (after.Epoch == t.epoch || ahead < maxLag.Milliseconds()) {
 		v.is = behind
 	}
 	return v
