@@ -2,22 +2,17 @@ package httpadapter
 
 import (
 	"net/http"
-	"net/url"
-	"strings"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 )
 
-// nobodysSecret is compared with when the name is unknown, so that names cannot be told by time.
-var nobodysSecret = token.NewSecret(strings.Repeat("\x00", 32))
-
-// called lets configured callers pass, by HTTP Basic with name and secret in the encoding of RFC 6749, section 2.3.1, and hands on the form field "token".
+// called lets those pass who show a credential of EndpointsConfig.Callers, and hands on the form field "token".
 func (e *endpoints) called(serve func(w http.ResponseWriter, r *http.Request, raw string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
-		if !e.knows(r) {
+		if !e.known(r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="callers"`)
 			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 			return
@@ -34,24 +29,12 @@ func (e *endpoints) called(serve func(w http.ResponseWriter, r *http.Request, ra
 	}
 }
 
-func (e *endpoints) knows(r *http.Request) bool {
-	name, password, ok := r.BasicAuth()
-	if !ok || len(r.Header["Authorization"]) != 1 {
+func (e *endpoints) known(r *http.Request) bool {
+	if e.callers == nil {
 		return false
 	}
-	name, err := url.QueryUnescape(name)
-	if err != nil {
-		return false
-	}
-	password, err = url.QueryUnescape(password)
-	if err != nil {
-		return false
-	}
-	secret, known := e.callers[name]
-	if !known {
-		secret = nobodysSecret
-	}
-	return token.NewSecret(password).Equal(secret) && known
+	_, ok := e.callers.Authenticate(r)
+	return ok
 }
 
 // introspect answers as RFC 7662 says. A token is active if it would be accepted now, and the store says that its session lives;

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
-	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/revocation/feed"
 	"github.com/counterfoil/counterfoil/token/jwks"
 )
 
@@ -29,13 +29,14 @@ const (
 	pageScriptPath       = "/session/devices.js"
 	IntrospectPath       = "/session/introspect"
 	RevokePath           = "/session/revoke"
+	FeedPath             = "/session/revocations"
 	AlivePath            = "/health/alive"
 	ReadyPath            = "/health/ready"
 )
 
 var paths = []string{
 	JWKSPath, RefreshPath, RenewPath, LogoutPath, LogoutEverywherePath, ActivePath, ListPath, EndPath, EndOthersPath, EventsPath,
-	PagePath, pageStylePath, pageScriptPath, IntrospectPath, RevokePath, AlivePath, ReadyPath,
+	PagePath, pageStylePath, pageScriptPath, IntrospectPath, RevokePath, FeedPath, AlivePath, ReadyPath,
 }
 
 // Serves says whether path is one of those that [Endpoints] serves.
@@ -43,8 +44,11 @@ func Serves(path string) bool { return slices.Contains(paths, path) }
 
 // EndpointsConfig says how [Endpoints] works. The zero value is the default.
 type EndpointsConfig struct {
-	// Callers are those who may introspect and revoke tokens: name and secret, at least 32 bytes, sent as HTTP Basic. None: nobody may.
-	Callers map[string]token.Secret
+	// Callers are those who may introspect and revoke tokens, with the credentials that edges have; nil = nobody may.
+	Callers *feed.Edges
+
+	// Feed serves the revocation log at [FeedPath], to verifiers without Redis: a [feed.Handler]. nil = it is not served.
+	Feed http.Handler
 
 	// Login is the path of this host where whoever is not logged in is sent, with the parameter "return". "" = they are told, with 401.
 	Login string
@@ -82,6 +86,7 @@ type EndpointsConfig struct {
 //	GET  /session/devices               the same for people: "Where you are signed in"
 //	POST /session/introspect            RFC 7662, for Callers
 //	POST /session/revoke                RFC 7009, for Callers
+//	GET  /session/revocations           the revocation log, by Feed
 //	GET  /health/alive                  200 while the process serves
 //	GET  /health/ready                  200 while the store answers and the revocation list is fresh, 503 otherwise
 //
@@ -123,6 +128,9 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler,
 	mux.HandleFunc("GET "+pageScriptPath, asset("text/javascript; charset=utf-8", script))
 	mux.HandleFunc("POST "+IntrospectPath, e.called(e.introspect))
 	mux.HandleFunc("POST "+RevokePath, e.called(e.revoke))
+	if cfg.Feed != nil {
+		mux.Handle("GET "+FeedPath, cfg.Feed)
+	}
 	mux.HandleFunc("GET "+AlivePath, func(w http.ResponseWriter, _ *http.Request) { healthy(w) })
 	mux.HandleFunc("GET "+ReadyPath, func(w http.ResponseWriter, r *http.Request) {
 		if err := m.Ready(r.Context()); err != nil {
@@ -136,7 +144,7 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler,
 
 type endpoints struct {
 	m         *counterfoil.Manager
-	callers   map[string]token.Secret
+	callers   *feed.Edges
 	login     string
 	template  *template.Template
 	confirmed Confirmation
@@ -147,11 +155,6 @@ type endpoints struct {
 }
 
 func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, error) {
-	for name, secret := range cfg.Callers {
-		if name == "" || len(secret.Reveal()) < 32 {
-			return nil, errors.New("httpadapter: each of EndpointsConfig.Callers needs a name and a secret of at least 32 bytes")
-		}
-	}
 	if _, ok := ReturnPath(cfg.Login); cfg.Login != "" && !ok {
 		return nil, errors.New("httpadapter: EndpointsConfig.Login is not a path of this host")
 	}

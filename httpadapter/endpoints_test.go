@@ -15,7 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/internal/rig"
-	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/revocation/feed"
 )
 
 func TestReturnPath(t *testing.T) {
@@ -257,30 +257,42 @@ func TestActive(t *testing.T) {
 
 func TestIntrospectionAndRevocation(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
-	secret := strings.Repeat("s:%+", 8)
-	h := handler(t, r, httpadapter.EndpointsConfig{Callers: map[string]token.Secret{"edge 1": token.NewSecret(secret)}})
+	credential, err := feed.NewCredential("edge-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := credential.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var edges feed.Edges
+	if err := edges.Allow("edge-1", digest); err != nil {
+		t.Fatal(err)
+	}
+	secret := credential.Secret.Reveal()
+	h := handler(t, r, httpadapter.EndpointsConfig{Callers: &edges})
 	call := func(name, password, path, raw string) *httptest.ResponseRecorder {
 		req := httptest.NewRequest("POST", path, strings.NewReader(url.Values{"token": {raw}}.Encode()))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if name != "" {
-			req.SetBasicAuth(url.QueryEscape(name), url.QueryEscape(password))
+			req.SetBasicAuth(name, password)
 		}
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, req)
 		return w
 	}
 	p := signIn(t, r, h, "")
-	for _, who := range [][2]string{{"", ""}, {"edge 1", ""}, {"edge 1", secret[1:]}, {"edge 2", secret}, {"edge 2", strings.Repeat("\x00", 32)}} {
+	for _, who := range [][2]string{{"", ""}, {"edge-1", ""}, {"edge-1", secret[1:]}, {"edge-2", secret}, {"edge-2", strings.Repeat("\x00", 32)}} {
 		for _, path := range []string{httpadapter.IntrospectPath, httpadapter.RevokePath} {
 			if w := call(who[0], who[1], path, p.access); w.Code != 401 || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Basic") || strings.Contains(w.Body.String(), "alice") {
 				t.Errorf("%s as %q: %d %s", path, who, w.Code, w.Body)
 			}
 		}
 	}
-	if w := call("edge 1", secret, httpadapter.IntrospectPath, ""); w.Code != 400 {
+	if w := call("edge-1", secret, httpadapter.IntrospectPath, ""); w.Code != 400 {
 		t.Errorf("no token: %d", w.Code)
 	}
-	w := call("edge 1", secret, httpadapter.IntrospectPath, p.access)
+	w := call("edge-1", secret, httpadapter.IntrospectPath, p.access)
 	var got map[string]any
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got["active"] != true || got["sub"] != "alice" || got["iss"] != r.Config.Issuer || got["exp"] == nil {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -289,11 +301,11 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 		t.Errorf("%s %v", w.Body, w.Header())
 	}
 	for i, raw := range []string{"x", p.refresh, p.access + "x", strings.Repeat("a", 9000)} {
-		if w := call("edge 1", secret, httpadapter.IntrospectPath, raw); w.Code != 200 || w.Body.String() != "{\"active\":false}\n" {
+		if w := call("edge-1", secret, httpadapter.IntrospectPath, raw); w.Code != 200 || w.Body.String() != "{\"active\":false}\n" {
 			t.Errorf("token %d: %d %s", i, w.Code, w.Body)
 		}
 		if raw != p.refresh {
-			if w := call("edge 1", secret, httpadapter.RevokePath, raw); w.Code != 200 || w.Body.Len() > 0 {
+			if w := call("edge-1", secret, httpadapter.RevokePath, raw); w.Code != 200 || w.Body.Len() > 0 {
 				t.Errorf("revoke token %d: %d %s", i, w.Code, w.Body)
 			}
 		}
@@ -301,24 +313,36 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 	byRefresh := signIn(t, r, h, "")
 	for _, tt := range []struct{ revoke, access string }{{p.access, p.access}, {byRefresh.refresh, byRefresh.access}} {
 		for range 2 {
-			if w := call("edge 1", secret, httpadapter.RevokePath, tt.revoke); w.Code != 200 {
+			if w := call("edge-1", secret, httpadapter.RevokePath, tt.revoke); w.Code != 200 {
 				t.Errorf("revoke: %d", w.Code)
 			}
 		}
-		if w := call("edge 1", secret, httpadapter.IntrospectPath, tt.access); w.Body.String() != "{\"active\":false}\n" {
+		if w := call("edge-1", secret, httpadapter.IntrospectPath, tt.access); w.Body.String() != "{\"active\":false}\n" {
 			t.Errorf("after revoking: %s", w.Body)
 		}
 	}
+	if w := (&person{t: t, h: handler(t, r, httpadapter.EndpointsConfig{})}).do("POST", httpadapter.IntrospectPath, "token", p.access); w.Code != 401 {
+		t.Errorf("nobody may call, and somebody gets %d", w.Code)
+	}
 	alive := signIn(t, r, h, "")
 	r.StopServer()
-	if w := call("edge 1", secret, httpadapter.RevokePath, alive.access); w.Code != 503 {
+	if w := call("edge-1", secret, httpadapter.RevokePath, alive.access); w.Code != 503 {
 		t.Errorf("revoke without a store: %d, want 503", w.Code)
 	}
-	if w := call("edge 1", secret, httpadapter.IntrospectPath, alive.access); w.Code != 503 {
+	if w := call("edge-1", secret, httpadapter.IntrospectPath, alive.access); w.Code != 503 {
 		t.Errorf("introspect without a store: %d, want 503", w.Code)
 	}
-	if _, err := httpadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Callers: map[string]token.Secret{"a": token.NewSecret("short")}}); err == nil {
-		t.Error("a short secret is accepted")
+}
+
+func TestFeedIsServedIfThereIsOne(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	nobody := &person{t: t, h: handler(t, r, httpadapter.EndpointsConfig{})}
+	if w := nobody.do("GET", httpadapter.FeedPath); w.Code != 404 {
+		t.Errorf("without one: %d", w.Code)
+	}
+	nobody.h = handler(t, r, httpadapter.EndpointsConfig{Feed: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })})
+	if w := nobody.do("GET", httpadapter.FeedPath); w.Code != http.StatusTeapot {
+		t.Errorf("with one: %d", w.Code)
 	}
 }
 
