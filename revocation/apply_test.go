@@ -77,7 +77,7 @@ func (c *chain) apply(b revocation.Batch) {
 	if b.Full {
 		last := -1 // where the record that was reached is
 		for i, r := range records {
-			if r.Position == c.at && c.at != "" {
+			if r.Position == c.at && c.at != "" && r.Time == c.newest.Time {
 				last = i
 			}
 		}

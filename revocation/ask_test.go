@@ -106,6 +106,9 @@ func TestAskOncePerSession(t *testing.T) {
 		if asked := o.reset(); asked != 2 || o.most != 1 {
 			t.Fatalf("asked %d times, %d at once", asked, o.most)
 		}
+		if n := f.guard.Flights(); n != 0 {
+			t.Fatalf("%d flights are left", n)
+		}
 	})
 }
 
@@ -196,6 +199,27 @@ func TestAskCallerGivesUp(t *testing.T) {
 		checks.Wait()
 		if asked := o.reset(); asked != 2 || errs[0] != nil {
 			t.Fatalf("asked %d times, %v", asked, errs[0])
+		}
+		if n := f.guard.Flights(); n != 0 {
+			t.Fatalf("%d flights are left", n)
+		}
+	})
+}
+
+// TestAskLastToLeave: a question that nobody waits for any more is not sent, and nothing of it is left.
+func TestAskLastToLeave(t *testing.T) {
+	asking(t, 1, func(t *testing.T, f *fixture, o *origin, raw []string) {
+		o.hangs = true
+		var checks sync.WaitGroup
+		for i := range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(100+i)*time.Millisecond)
+			defer cancel()
+			checks.Go(func() { f.guard.Check(ctx, raw[0]) })
+			synctest.Wait()
+		}
+		checks.Wait()
+		if n := f.guard.Flights(); n != 0 || o.reset() != 1 {
+			t.Fatalf("%d flights are left", n)
 		}
 	})
 }

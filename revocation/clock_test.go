@@ -69,6 +69,19 @@ func TestGuardOwnClock(t *testing.T) {
 			if check(raw) != "ok" {
 				t.Fatal("refused by a list that is fresh again")
 			}
+			// A new batch is seen by the first check after it, not only by the next tick.
+			w.quiet(true)
+			w.after(15 * time.Second)
+			if check(raw) != "stale" {
+				t.Fatal("accepted by a list that is stale again")
+			}
+			w.log.Append(t.Context())
+			w.after(0)
+			if got, fresh := check(raw), w.freshness(); (got == "ok") != fresh.Fresh {
+				t.Fatalf("%s by a list that is fresh: %v", got, fresh.Fresh)
+			}
+			w.quiet(false)
+			w.after(2 * time.Second)
 		}
 		const stale, healed = revocation.EventStale, revocation.EventHealed
 		if got := events.kinds(); len(got) < 3 || got[len(got)-1] != healed || got[len(got)-2] != stale {

@@ -24,8 +24,8 @@ const (
 	EventHealed                          // it can be again
 	EventEpoch                           // the log lost something and began a new life; Epoch
 	EventFork                            // the log does not continue what was read before: fork, gap or rollback
-	EventUnknown                         // an entry that this version does not understand: verifiers ask until it expires; Entry, if it has a kind
-	EventFull                            // the list is full and Entry is not in it: verifiers ask until it expires
+	EventUnknown                         // an entry that this version does not understand: verifiers ask until it expires; Entry, if it has a kind; once for each read
+	EventFull                            // the list is full and Entry is not in it: verifiers ask until it expires; not told again before
 	EventReappended                      // entries that the log had lost were appended again; Count
 )
 

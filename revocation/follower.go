@@ -48,31 +48,19 @@ type Follower struct {
 
 	mu        sync.Mutex
 	following bool
-	begun     bool     // a whole read was applied
-	whole     bool     // the next read must be a whole one
-	at        Position // of the newest record applied
-	birth     int64
-	epoch     string
-	lastEpoch string    // the last one that was not empty
-	sent      time.Time // the evidence, see logState
-	newest    int64
-	backed    int64
-	said      bool  // a heartbeat names what the replicas have
-	acked     int64 // and this is it
-	why       string
-
-	news      time.Time     // when the newest record came
-	quiet     time.Time     // since when nothing came, or since the last whole read
-	patience  time.Duration // silence after which it reads again from the start
+	chain     chain
 	swept     time.Time
-	fresh     bool
-	lacked    bool // full was told
-	isReady   bool
-	watch     *time.Timer
-	pending   []Event
 	healing   *healing
 	stats     FollowerStats
 	lastError error
+
+	isReady bool        // ready is closed
+	fresh   bool        // as last seen
+	watch   *time.Timer // looks again when the list would become stale
+	full    bool        // that the list is full was told
+	strange bool        // that this batch has something unknown was told
+	pending []Event
+	telling bool
 }
 
 // FollowerStats counts what a Follower did.
@@ -103,10 +91,6 @@ const (
 	backoffMin = 50 * time.Millisecond
 	backoffMax = 2 * time.Second
 
-	// A log with a writer is silent for at most two heartbeats; half of one is slack for timers.
-	silence    = 2*Heartbeat + Heartbeat/2
-	maxSilence = 16 * time.Second
-
 	sweepEach = 250 * time.Millisecond // for a sixty-fourth of the list, so all of it is looked at every sixteen seconds
 )
 
@@ -114,7 +98,7 @@ const (
 func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	f := &Follower{
 		source: cfg.Source, list: cfg.List, wait: cfg.Wait, log: cfg.Log, events: cfg.Events, now: cfg.Now,
-		ready: make(chan struct{}), whole: true, why: reasonNoLog, patience: silence,
+		ready: make(chan struct{}), chain: newChain(),
 	}
 	if f.now == nil {
 		f.now = time.Now
@@ -276,10 +260,10 @@ func (f *Follower) Ready(ctx context.Context) error {
 func (f *Follower) Next() Position {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.whole {
+	if f.chain.whole {
 		return ""
 	}
-	return f.at
+	return f.chain.at
 }
 
 // Apply takes in what a read returned that was sent at the given time. Follow does this; hosts that read the log
@@ -289,53 +273,44 @@ func (f *Follower) Apply(b Batch, sent time.Time) {
 	now := f.now()
 	f.stats.Reads++
 	f.lastError = nil
-	if b.Full {
-		f.applyWhole(b, sent, now)
-	} else {
-		f.applyTail(b, sent, now)
+	f.strange = false
+	f.full = f.full && f.list.Incomplete(now)
+
+	// Everything is in the list before anything is proved by it.
+	tell := f.chain.begun
+	for _, e := range b.Permanent {
+		f.take(e, nil, math.MaxInt64, now, tell)
 	}
-	f.publish()
-	if n := int(now.Sub(f.swept).Abs() / sweepEach); n > 0 && f.newest > 0 {
+	for i := range b.Records {
+		f.record(&b.Records[i], now, tell)
+	}
+	if b.Full {
+		f.stats.Whole++
+		f.turn(b, sent, now)
+	} else {
+		f.chain.takePart(b, sent, now)
+	}
+	log := f.chain.state()
+	f.list.log.Store(log)
+
+	if n := int(now.Sub(f.swept).Abs() / sweepEach); n > 0 && log.newest > 0 {
 		// By the earlier of two clocks: one that is wrong and is set right later must not have made the list forget.
 		f.swept = now
-		f.list.sweepSome(n, min(now.UnixMilli(), f.newest))
+		f.list.sweepSome(n, min(now.UnixMilli(), log.newest))
 	}
 	f.notice(now)
 	f.unlockAndTell()
 }
 
-func (f *Follower) applyWhole(b Batch, sent, now time.Time) {
-	f.stats.Whole++
-	f.whole = false
-	first := !f.begun
-	f.begun = true
-	for _, e := range b.Permanent {
-		f.take(e, nil, math.MaxInt64, now, !first)
-	}
-	found, broken := -1, -1 // the record that was reached before; the last one that does not follow its predecessor
-	hole := int64(0)        // the time of the last record before which something was taken out of the log
-	for i := range b.Records {
-		r := &b.Records[i]
-		if i > 0 && r.Prev != b.Records[i-1].Position || r.Position == "" {
-			broken, hole = i, saneMilli(r.Time)
-		}
-		if r.Epoch != "" {
-			hole = 0 // for what was lost before an epoch its birth stands
-		}
-		f.record(r, now, !first)
-		if r.Position == f.at {
-			found = i
-		}
-	}
+// turn takes in a whole read and draws the consequences.
+func (f *Follower) turn(b Batch, sent, now time.Time) {
+	how, hole := f.chain.takeWhole(b, sent, now)
 	if hole > 0 {
 		f.list.miss(hole + Horizon.Milliseconds()) // what it was cannot be known until it has expired
 	}
-	// continued: the chain runs from the record that was reached before to the end of what was read.
-	continued := found >= 0 && broken <= found && f.at != "" && b.Epoch == f.epoch
-
-	lost := b.Epoch != f.epoch && b.Epoch != f.lastEpoch && f.lastEpoch != ""
-	forked := !lost && !continued && f.at != ""
-	switch {
+	switch how {
+	case wentOn:
+		return
 	case lost:
 		f.stats.Epochs++
 		f.tell(Event{Kind: EventEpoch, Time: now, Epoch: b.Epoch})
@@ -343,87 +318,9 @@ func (f *Follower) applyWhole(b Batch, sent, now time.Time) {
 		f.stats.Forks++
 		f.tell(Event{Kind: EventFork, Time: now, Epoch: b.Epoch})
 	}
-	if (lost || forked) && f.log != nil {
+	if f.log != nil {
 		f.healing = &healing{due: now.Add(jitter(Heartbeat))}
 	}
-	f.epoch, f.birth = b.Epoch, b.Birth
-	if b.Epoch != "" {
-		f.lastEpoch = b.Epoch
-	}
-
-	if continued {
-		for i := range b.Records[found+1:] {
-			f.advance(&b.Records[found+1+i])
-		}
-		if found < len(b.Records)-1 {
-			f.evidence(sent, now)
-		} else {
-			f.patience = min(2*f.patience, maxSilence) // the log was only silent
-		}
-	} else {
-		f.why = reasonNoNews
-		if lost || forked {
-			f.why = reasonBroken
-		}
-		f.at, f.newest, f.backed, f.said, f.sent = "", 0, 0, false, time.Time{}
-		for i := range b.Records {
-			f.advance(&b.Records[i])
-		}
-		f.news = now
-	}
-	if b.Epoch == "" {
-		f.why = reasonNoEpoch
-	}
-	f.whole = f.at == "" // there is nothing to go on from in an empty log
-	f.quiet = now
-}
-
-func (f *Follower) applyTail(b Batch, sent, now time.Time) {
-	linked := f.begun && !f.whole // a part without the whole proves nothing
-	for i := range b.Records {
-		r := &b.Records[i]
-		f.record(r, now, true)
-		if linked && (r.Prev != f.at || r.Position == "" || r.Epoch != "" && r.Epoch != f.epoch) {
-			linked = false
-			f.whole = true
-			f.why = reasonBroken
-		}
-		if linked {
-			f.advance(r)
-		}
-	}
-	switch silent := now.Sub(f.quiet); {
-	case linked && len(b.Records) > 0:
-		f.evidence(sent, now)
-	case linked && (silent >= f.patience || silent < 0):
-		// The log may have been rolled back to before this position, and then nothing newer than it may ever come.
-		f.whole = true
-	}
-}
-
-// advance goes on to the next record of the chain.
-func (f *Follower) advance(r *Record) {
-	f.at, f.newest = r.Position, saneMilli(r.Time)
-	if r.Replicated > 0 {
-		f.said, f.acked = true, saneMilli(r.Replicated)
-	} else if r.Entry == nil {
-		f.said = false // a heartbeat that does not say it: no replicas are configured any more
-	}
-	f.backed = f.newest
-	if f.said {
-		f.backed = min(f.newest, f.acked)
-	}
-}
-
-// evidence notes that the newest record came over an unbroken chain.
-func (f *Follower) evidence(sent, now time.Time) {
-	if f.epoch == "" {
-		return
-	}
-	f.sent, f.why = sent, ""
-	// Twice the last interval is silence, within bounds: a log whose heartbeat is slow is not read whole all the time.
-	f.patience = min(max(silence, 2*now.Sub(f.news)), maxSilence)
-	f.news, f.quiet = now, now
 }
 
 // record takes in one record's entry.
@@ -449,31 +346,30 @@ func (f *Follower) take(e Entry, err error, at int64, now time.Time, tell bool) 
 	switch {
 	case err == ErrFull:
 		f.stats.Dropped++
-		if !f.lacked {
-			f.lacked = true
+		if !f.full {
+			f.full = true
 			f.tell(Event{Kind: EventFull, Time: now, Entry: e})
 		}
 	case err != nil:
 		f.list.distrust(max(at, now.UnixMilli()))
-		f.stats.Unknown++
-		f.tell(Event{Kind: EventUnknown, Time: now, Epoch: f.epoch})
+		f.unknown(Event{Kind: EventUnknown, Time: now, Epoch: f.chain.epoch})
 	case !e.known():
 		if at == math.MaxInt64 {
 			f.list.distrust(at)
 		}
-		f.stats.Unknown++
-		f.tell(Event{Kind: EventUnknown, Time: now, Epoch: f.epoch, Entry: e})
-	default:
-		f.lacked = false
-		if news && tell {
-			f.tell(Event{Kind: EventRevoked, Time: now, Epoch: f.epoch, Entry: e})
-		}
+		f.unknown(Event{Kind: EventUnknown, Time: now, Epoch: f.chain.epoch, Entry: e})
+	case news && tell:
+		f.tell(Event{Kind: EventRevoked, Time: now, Epoch: f.chain.epoch, Entry: e})
 	}
 }
 
-// publish gives the list what is known of the log.
-func (f *Follower) publish() {
-	f.list.log.Store(&logState{epoch: f.epoch, birth: f.birth, sent: f.sent, newest: f.newest, backed: f.backed, why: f.why})
+// unknown counts something that is not understood, and tells it once for each batch.
+func (f *Follower) unknown(e Event) {
+	f.stats.Unknown++
+	if !f.strange {
+		f.strange = true
+		f.tell(e)
+	}
 }
 
 // notice looks whether the list is fresh and tells what changed.
@@ -482,7 +378,7 @@ func (f *Follower) notice(now time.Time) {
 	reason := log.stale(now, f.maxStale, f.leeway)
 	fresh := reason == ""
 	if fresh != f.fresh && f.isReady { // being fresh for the first time heals nothing
-		e := Event{Kind: EventHealed, Time: now, Epoch: f.epoch, Reason: reason}
+		e := Event{Kind: EventHealed, Time: now, Epoch: log.epoch, Reason: reason}
 		if !fresh {
 			e.Kind = EventStale
 		}
@@ -525,14 +421,22 @@ func (f *Follower) tell(e Event) {
 	}
 }
 
-// unlockAndTell releases the lock and then tells what happened, so that the hook may look at the follower.
+// unlockAndTell releases the lock and tells what happened, so that the hook may look at the follower. One goroutine tells at a time, in order.
 func (f *Follower) unlockAndTell() {
-	pending := f.pending
-	f.pending = nil
-	f.mu.Unlock()
-	for _, e := range pending {
-		f.events.Event(e)
+	if !f.telling {
+		f.telling = true
+		for len(f.pending) > 0 {
+			pending := f.pending
+			f.pending = nil
+			f.mu.Unlock()
+			for _, e := range pending {
+				f.events.Event(e)
+			}
+			f.mu.Lock()
+		}
+		f.telling = false
 	}
+	f.mu.Unlock()
 }
 
 // Stats returns the counts so far.
@@ -542,6 +446,6 @@ func (f *Follower) Stats() FollowerStats {
 	defer f.mu.Unlock()
 	s := f.stats
 	s.Freshness = f.list.Freshness(f.now(), f.maxStale, f.leeway)
-	s.Position, s.Entries, s.LastError = f.at, entries, f.lastError
+	s.Position, s.Entries, s.LastError = f.chain.at, entries, f.lastError
 	return s
 }

@@ -387,6 +387,11 @@ func TestFollowerForgets(t *testing.T) {
 				// Entries have the right time: they are older than the clock that goes wrong.
 				for random := range byte(200) {
 					w.revoke(random)
+					now := time.Now().UnixMilli()
+					e := revocation.Entry{Kind: revocation.KindSubject, At: now, Subject: [16]byte{1, random}, NotBefore: now}
+					if err := w.log.Append(t.Context(), e); err != nil {
+						t.Fatal(err)
+					}
 				}
 				w.after(revocation.Horizon - time.Second)
 				for random := range byte(200) {
@@ -577,6 +582,51 @@ func TestFollowerFull(t *testing.T) {
 		synctest.Wait()
 		w.wantEvents("one that fits again", revoked)
 		w.wantRevoked("one that fits again", id(9))
+	})
+}
+
+// TestFollowerFullOfExpired: what has expired makes room at once, not only when the sweep comes to it.
+func TestFollowerFullOfExpired(t *testing.T) {
+	start(t, func(w *world, cfg *revocation.FollowerConfig) {
+		w.list = newList(w.t, revocation.ListConfig{Max: 200})
+		cfg.List = w.list
+	}, func(t *testing.T, w *world) {
+		for random := range byte(200) {
+			w.revoke(random)
+		}
+		w.after(revocation.Horizon + 1500*time.Millisecond)
+		if n := w.list.Len(); n < 50 {
+			t.Fatalf("only %d entries left: the test tests nothing", n)
+		}
+		for random := range byte(50) {
+			w.revoke(200 + random)
+		}
+		synctest.Wait()
+		if s := w.follower.Stats(); s.Dropped > 0 || s.Entries > 200 {
+			t.Fatalf("%+v", s)
+		}
+	})
+}
+
+// TestFollowerTellsOnce: a revocation is told when it is news, whatever its kind.
+func TestFollowerTellsOnce(t *testing.T) {
+	start(t, nil, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		now := time.Now().UnixMilli()
+		for _, e := range []revocation.Entry{
+			{Kind: revocation.KindSession, At: now, Session: id(1)},
+			{Kind: revocation.KindSubject, At: now, Subject: [16]byte{1}, NotBefore: now},
+			{Kind: revocation.KindAll, At: now, NotBefore: now},
+			{Kind: revocation.KindKey, At: now, KeyID: "key"},
+		} {
+			for _, want := range [][]revocation.EventKind{{revocation.EventRevoked}, nil} {
+				if err := w.log.Append(t.Context(), e); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				w.wantEvents(e.Kind.String(), want...)
+			}
+		}
 	})
 }
 

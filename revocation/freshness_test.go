@@ -43,3 +43,21 @@ func TestStale(t *testing.T) {
 		})
 	}
 }
+
+// TestFreshnessAge: the age is the larger of the two.
+func TestFreshnessAge(t *testing.T) {
+	now := time.Now()
+	for _, tc := range []struct{ since, wall, want time.Duration }{
+		{3 * time.Second, time.Second, 3 * time.Second},
+		{time.Second, 3 * time.Second, 3 * time.Second},
+		{time.Second, -time.Second, time.Second},
+		{time.Second, time.Hour, time.Hour},
+	} {
+		at := now.UnixMilli() - tc.wall.Milliseconds()
+		l := &List{}
+		l.log.Store(&logState{sent: now.Add(-tc.since), newest: at, backed: at})
+		if got := l.Freshness(now, 0, 0); got.Age != tc.want || got.AsOf.UnixMilli() != at {
+			t.Errorf("request %v ago, record %v ago: age %v, as of %v", tc.since, tc.wall, got.Age, got.AsOf)
+		}
+	}
+}

@@ -423,6 +423,24 @@ func TestGuardAllocates(t *testing.T) {
 	}
 }
 
+// TestGuardBirth: the log vouches for tokens issued at its birth, not for those issued a millisecond before.
+func TestGuardBirth(t *testing.T) {
+	f := newFixture(t, revocation.GuardConfig{})
+	birth := f.guard.Status().Birth
+	for _, tc := range []struct {
+		iat  time.Time
+		want string
+	}{{birth.Add(-time.Millisecond), "expired"}, {birth, "ok"}} {
+		_, err := f.guard.Check(t.Context(), f.Mint(token.Claims{IssuedAt: tc.iat}))
+		if outcome(err) != tc.want {
+			t.Errorf("issued %v after the birth: %v, want %s", tc.iat.Sub(birth), err, tc.want)
+		}
+	}
+	if s := f.guard.Stats(); s.BeforeBirth != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestGuardDecide: hosts that ask in their own way come to the same decision.
 func TestGuardDecide(t *testing.T) {
 	f := newFixture(t, revocation.GuardConfig{})

@@ -140,7 +140,7 @@ func (f *Follower) healed(h *healing, err error, appended int) {
 	}
 	f.stats.Reappended += uint64(appended)
 	if appended > 0 {
-		f.tell(Event{Kind: EventReappended, Time: f.now(), Epoch: f.epoch, Count: appended})
+		f.tell(Event{Kind: EventReappended, Time: f.now(), Epoch: f.chain.epoch, Count: appended})
 	}
 	if err == nil && h.read && len(h.queue) == 0 && f.healing == h {
 		f.healing = nil
