@@ -65,8 +65,8 @@ var (
 // An App answers one request through an adapter.
 type App func(t testing.TB, r *http.Request) Answer
 
-// HTTP serves the application on net/http.
-func HTTP(t testing.TB, m *counterfoil.Manager) App {
+// HTTP serves the application on net/http. The handler of /slow does what is given while it has the request.
+func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	t.Helper()
 	sessions, err := httpadapter.New(httpadapter.Config{Manager: m})
 	if err != nil {
@@ -95,6 +95,12 @@ func HTTP(t testing.TB, m *counterfoil.Manager) App {
 		}
 		_, err = fmt.Fprint(w, n)
 		return err
+	})
+	handle("/slow", func(http.ResponseWriter, *http.Request) error {
+		for _, do := range slow {
+			do()
+		}
+		return nil
 	})
 	handle("/set", func(w http.ResponseWriter, r *http.Request) error { return note.Set(httpadapter.Session(r), "x") })
 	handle("/end", func(w http.ResponseWriter, r *http.Request) error {
@@ -132,7 +138,7 @@ func HTTP(t testing.TB, m *counterfoil.Manager) App {
 }
 
 // Fiber serves the same application on Fiber.
-func Fiber(t testing.TB, m *counterfoil.Manager) App {
+func Fiber(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	t.Helper()
 	app := fiber.New(fiber.Config{ReadBufferSize: 1 << 20}) // as much as net/http reads
 	app.Use(fiberadapter.Endpoints(m), fiberadapter.New(fiberadapter.Config{Manager: m}))
@@ -142,6 +148,12 @@ func Fiber(t testing.TB, m *counterfoil.Manager) App {
 			return err
 		}
 		return c.SendString(fmt.Sprint(n))
+	})
+	app.All("/slow", func(*fiber.Ctx) error {
+		for _, do := range slow {
+			do()
+		}
+		return nil
 	})
 	app.All("/set", func(c *fiber.Ctx) error { return note.Set(fiberadapter.Session(c), "x") })
 	app.All("/end", func(c *fiber.Ctx) error {

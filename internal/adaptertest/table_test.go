@@ -169,7 +169,7 @@ var table = []row{
 func TestSameThroughBoth(t *testing.T) {
 	for _, adapter := range []struct {
 		name string
-		app  func(testing.TB, *counterfoil.Manager) adaptertest.App
+		app  func(testing.TB, *counterfoil.Manager, ...func()) adaptertest.App
 	}{{"net/http", adaptertest.HTTP}, {"Fiber", adaptertest.Fiber}} {
 		t.Run(adapter.name, func(t *testing.T) {
 			healthy := rig.New(t, rig.Embedded)
@@ -209,6 +209,46 @@ func TestStoreGoneWhenItIsNeededToKnowWho(t *testing.T) {
 	for _, app := range apps {
 		if got, want := app(t, request("GET", "/", both(c)...)).String(), is(503, "Service Unavailable", unavailable); got != want {
 			t.Errorf("\n got %s\nwant %s", got, want)
+		}
+	}
+}
+
+// TestBearerAndCookiesDisagree: a request that says it is of two sessions is of none, whichever of the two is good.
+func TestBearerAndCookiesDisagree(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	one, other := login(t, r), login(t, r)
+	want := is(401, "Unauthorized", unauthorized)
+	for name, app := range map[string]adaptertest.App{"net/http": adaptertest.HTTP(t, r.Manager), "Fiber": adaptertest.Fiber(t, r.Manager)} {
+		if got := app(t, request("GET", "/", append(bearer(one), both(other)...)...)).String(); got != want {
+			t.Errorf("%s: two sessions:\n got %s\nwant %s", name, got, want)
+		}
+		if got := app(t, request("GET", "/", append([]string{"Authorization", "Bearer x"}, both(other)...)...)).String(); got != want {
+			t.Errorf("%s: a bad bearer beside good cookies:\n got %s\nwant %s", name, got, want)
+		}
+	}
+}
+
+// TestSlowRequestRestoresNothing: while a request is under way, another tab renews, logs in anew or logs out. Whatever the slow one then
+// answers, it sets no cookie, for it could only be an older one.
+func TestSlowRequestRestoresNothing(t *testing.T) {
+	for name, adapter := range map[string]func(testing.TB, *counterfoil.Manager, ...func()) adaptertest.App{"net/http": adaptertest.HTTP, "Fiber": adaptertest.Fiber} {
+		r := rig.New(t, rig.Embedded)
+		for meanwhile, other := range map[string]struct {
+			method, path string
+			sets         int
+		}{"renewal": {"GET", "/", 2}, "login": {"POST", "/login", 2}, "logout": {"POST", "/logout", 2}} {
+			c := login(t, r)
+			r.Advance(3 * time.Minute) // the token is due for renewal
+			fast := adapter(t, r.Manager)
+			slow := adapter(t, r.Manager, func() {
+				if a := fast(t, request(other.method, other.path, both(c)...)); a.Status != 200 || len(a.SetCookie) != other.sets {
+					t.Errorf("%s, %s: %s", name, meanwhile, a)
+				}
+				r.Advance(30 * time.Second) // longer than a round trip may take
+			})
+			if a := slow(t, request("POST", "/slow", both(c)...)); a.Status != 200 || len(a.SetCookie) != 0 {
+				t.Errorf("%s, after a %s meanwhile: %s", name, meanwhile, a)
+			}
 		}
 	}
 }
