@@ -167,6 +167,9 @@ func (g *Guard) judge(ctx context.Context, v token.Verified, p Policy, s *sight)
 }
 
 // decide returns the refusal, or why the token must be asked about, or neither.
+//
+// s was taken before the list is looked at, and a follower adds everything to the list before it says how fresh that makes it. The other way round a
+// token could be looked for in a stale list and accepted by the freshness of the next.
 func (g *Guard) decide(v token.Verified, p Policy, s *sight) (why string, err error) {
 	// What the list holds is true whatever its age: the union of all that was ever revoked only grows.
 	if r := g.list.find(v); r != nil {

@@ -159,6 +159,8 @@ func (l *List) put(t *table, a, b, word uint64, merge func(old, new uint64) uint
 		return merged != old, nil
 	}
 	if l.held() >= l.max {
+		// For a list that nobody sweeps: here too by the earlier of this process's clock and the log's.
+		l.now = max(l.now, min(time.Now().UnixMilli(), t.last(word)))
 		l.sweep(l.now)
 	}
 	if l.held() >= l.max {

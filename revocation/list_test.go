@@ -238,6 +238,31 @@ func TestListFull(t *testing.T) {
 	}
 }
 
+// TestListSweepsItself: a list that nobody sweeps makes room by itself, by the earlier of two clocks.
+func TestListSweepsItself(t *testing.T) {
+	now := time.Now()
+	old := now.Add(-revocation.Horizon - time.Second).UnixMilli()
+	for name, tc := range map[string]struct {
+		at   int64 // of the entry that has no room
+		fits bool
+	}{
+		"a new entry":               {now.UnixMilli(), true},
+		"an entry of the year 2200": {7_258_118_400_000, true}, // this clock is the earlier one, and by it the others have expired
+		"an entry as old as they":   {old, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := newList(t, revocation.ListConfig{Max: 10})
+			for i := range 10 {
+				add(t, list, revocation.Entry{Kind: revocation.KindSession, At: old, Session: id(byte(i))})
+			}
+			err := list.Add(revocation.Entry{Kind: revocation.KindSession, At: tc.at, Session: id(10)})
+			if fits := err == nil; fits != tc.fits {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 func TestListFullOfKeys(t *testing.T) {
 	list := newList(t, revocation.ListConfig{})
 	key := func(i int) revocation.Entry {

@@ -55,8 +55,14 @@ const (
 	reasonAlways  = "policy asks always"
 )
 
-// Reason returns the stable short name of the reason why a Guard refused a token: of the errors of this package their own, of those of
-// package token what [token.Reason] returns, "" for anything else. The names are for logs and metrics, never for clients.
+// Reason returns the stable short name of the reason why a Guard refused a token. The names are for logs and metrics, never for clients:
+//
+//   - of [ErrRevoked]: "session revoked", "subject revoked", "everything revoked", "key revoked", "session not alive";
+//   - of [ErrStale]: "log not read yet", "log has no epoch", "nothing newer than the start of following", "log does not continue what was read",
+//     "list too old", "newest record in the future", "clock stepped back", "list incomplete", "entry of an unknown kind in force",
+//     "issued before the log's birth", "policy asks always"; what became of asking is in the error's text, and its cause may be unwrapped;
+//   - of a [*token.ExpiredError] for a token that has not expired: "issued before the log's birth";
+//   - of the errors of package token what [token.Reason] returns; of all others "".
 func Reason(err error) string {
 	var r *refusal
 	if errors.As(err, &r) {
