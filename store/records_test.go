@@ -392,6 +392,53 @@ func TestIndexNeverLeaks(t *testing.T) {
 	})
 }
 
+// TestIndexLife shows that the index outlives what is in it: the longest session, and an end that is still to be announced.
+func TestIndexLife(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
+		ctx := background(t)
+		create := func(subject string, absolute time.Duration) counterfoil.Ref {
+			t.Helper()
+			id := newID(t, subject)
+			if _, err := s.Create(ctx, counterfoil.NewRecord{Session: id, Subject: subject, Idle: time.Hour, Absolute: absolute}); err != nil {
+				t.Fatal(err)
+			}
+			return counterfoil.Ref{Session: id, Subject: subject}
+		}
+		lasts := func(subject string, want time.Duration) {
+			t.Helper()
+			if ttl := client.PTTL(ctx, "cf:{"+counterfoil.SubjectTag(subject)+"}u:"+subject).Val(); ttl > want || ttl < want-time.Minute {
+				t.Errorf("the index lasts %v, want %v", ttl, want)
+			}
+		}
+		create("alice", 2*time.Hour)
+		create("alice", 5*time.Hour)
+		keep := create("alice", 3*time.Hour)
+		lasts("alice", 5*time.Hour)
+		if _, err := s.End(ctx, counterfoil.Ending{Subject: "alice", Keep: keep.Session}); err != nil {
+			t.Fatal(err)
+		}
+		lasts("alice", 5*time.Hour)
+
+		create("bob", 5*time.Minute)
+		keep = create("bob", 5*time.Minute)
+		lasts("bob", 5*time.Minute)
+		if _, err := s.End(ctx, counterfoil.Ending{Subject: "bob", Keep: keep.Session}); err != nil {
+			t.Fatal(err)
+		}
+		lasts("bob", revocation.Horizon)
+
+		thief := create("carol", time.Hour)
+		for _, generation := range []uint64{5, 2} { // ahead, then reused
+			if _, err := s.Refresh(ctx, counterfoil.Presented{Session: thief.Session, Generation: generation, Window: time.Second}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := client.Exists(ctx, "cf:{"+counterfoil.SubjectTag("carol")+"}u:carol").Val(); n != 0 {
+			t.Error("the index still lists a session that ended by reuse")
+		}
+	})
+}
+
 // TestFrozenAndCap shows that a rotation at the cap ends no other session: the frozen one makes room.
 func TestFrozenAndCap(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {

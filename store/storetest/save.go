@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/counterfoil/counterfoil"
@@ -60,6 +61,7 @@ var saveRules = []rule{
 			{"999999999", 1, "1000000000"}, {"1000000000", -1, "999999999"}, {"-1000000000", 1, "-999999999"},
 			{"1999999999999999999", 1, "2000000000000000000"}, {"1000000000000000000", -1, "999999999999999999"},
 			{"9223372036854775806", 1, maxInt}, {"-9223372036854775807", -1, minInt}, {maxInt, -1 << 63, "-1"}, {minInt, 1<<63 - 1, "-1"},
+			{"-1999999999", -1, "-2000000000"}, {"-600000000", -600000000, "-1200000000"}, {"-999999999", -999999999, "-1999999998"}, {"999999999", 999999999, "1999999998"},
 			{"1000000001", -1000000001, "0"}, {"-1000000000", -1000000000, "-2000000000"}, {"1000000000", -1999999999, "-999999999"},
 		} {
 			ref := s.create("alice")
@@ -127,6 +129,24 @@ var saveRules = []rule{
 		s.save(ref, set("a", fill[4:]))
 		s.save(ref, del("bb"), del("c"), set("a", fill+"xxx"))
 		s.holds(ref, map[string]string{"a": fill + "xxx"})
+	}},
+	{"many operations", "A save of a thousand operations applies them all", func(s *suite) {
+		ref := s.create("alice", set("gone", "x"))
+		var ops []counterfoil.Op
+		want := map[string]string{}
+		for i := range 1000 {
+			name := "field" + strconv.Itoa(i)
+			ops = append(ops, set(name, strconv.Itoa(i)))
+			want[name] = strconv.Itoa(i)
+		}
+		s.save(ref, append(ops, del("gone"))...)
+		s.holds(ref, want)
+		for i := range ops {
+			ops[i] = take(ops[i].Name)
+		}
+		s.save(ref, ops...)
+		s.holds(ref, nil)
+		s.save(ref, set("f", strings.Repeat("x", counterfoil.MaxDataLen-1))) // the budget was given back
 	}},
 	{"names", "A field's name may be of any bytes up to MaxNameLen; an empty or longer one is an error", func(s *suite) {
 		ref := s.create("alice")
