@@ -37,12 +37,15 @@ func (d *dying) hook(step string, after bool) error {
 	return nil
 }
 
+// listOnly has nobody ask: a machine that is busy with other tests may take longer to answer than a question waits.
+func listOnly(c *counterfoil.Config) { c.Policy = revocation.BestEffort }
+
 // crash runs step in processes that die at each point, and then check in another process on the same store: it tries again.
 func crash(t *testing.T, setup func(*testing.T, *rig.Rig) counterfoil.Tokens, step func(*testing.T, *rig.Rig, counterfoil.Tokens) error,
 	check func(*testing.T, *rig.Rig, counterfoil.Tokens)) {
 	t.Parallel()
 	whole := &dying{}
-	r := rig.New(t, rig.Embedded)
+	r := rig.New(t, rig.Embedded, listOnly)
 	tokens := setup(t, r)
 	r.Faults.On(whole.hook)
 	if err := step(t, r, tokens); err != nil || len(whole.steps) == 0 {
@@ -56,7 +59,7 @@ func crash(t *testing.T, setup func(*testing.T, *rig.Rig) counterfoil.Tokens, st
 			}
 			t.Run(what, func(t *testing.T) {
 				t.Parallel()
-				r := rig.New(t, rig.Embedded)
+				r := rig.New(t, rig.Embedded, listOnly)
 				tokens := setup(t, r)
 				d := &dying{n: n + 1, after: after}
 				r.Faults.On(d.hook)

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	// These tests wait, for heartbeats and for the end of a read, far more than they compute.
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		_ = flag.Set("test.parallel", "12")
+		_ = flag.Set("test.parallel", "6")
 	}
 	goleak.VerifyTestMain(m)
 }

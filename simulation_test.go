@@ -17,7 +17,6 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/rig"
-	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 )
 
@@ -175,7 +174,7 @@ func TestNoTabIsLoggedOut(t *testing.T) {
 	for _, tabs := range []int{1, 2, 6} {
 		t.Run(fmt.Sprint(tabs, " tabs"), func(t *testing.T) {
 			t.Parallel()
-			r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Policy = revocation.BestEffort })
+			r := rig.New(t, rig.Embedded, listOnly)
 			seed := rand.Uint64()
 			for life := range *lives {
 				w := &world{T: t, r: r, rand: rand.New(rand.NewPCG(seed, uint64(life)))}
@@ -224,7 +223,7 @@ type party struct {
 // with or without state in between. The second alternation between them ends the session at the latest.
 func TestTheftOutOfStepIsFound(t *testing.T) {
 	t.Parallel()
-	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Policy = revocation.BestEffort })
+	r := rig.New(t, rig.Embedded, listOnly)
 	ctx := t.Context()
 	rapid.Check(t, func(rt *rapid.T) {
 		s, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{})
@@ -295,7 +294,7 @@ func TestTheftOutOfStepIsFound(t *testing.T) {
 func TestWhatTheTableCannotSee(t *testing.T) {
 	t.Parallel()
 	setup := func(t *testing.T) (*rig.Rig, counterfoil.Tokens) {
-		r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Policy = revocation.BestEffort })
+		r := rig.New(t, rig.Embedded, listOnly)
 		_, tokens := login(t, r, "alice")
 		return r, tokens
 	}
