@@ -286,3 +286,17 @@ func isInteger(b []byte) bool {
 	n, err := strconv.ParseInt(string(b), 10, 64)
 	return err == nil && strconv.FormatInt(n, 10) == string(b)
 }
+
+// Claim decodes one of the application's own claims of a token, as [Config] Claims projected it, and says whether there is one. It needs no
+// store, so it serves services that only verify. A claim that does not decode as T is an error and says nothing against the token.
+func Claim[T any](v token.Verified, name string) (value T, present bool, err error) {
+	raw, present := v.Claim(name)
+	if !present {
+		return value, false, nil
+	}
+	if err := json.Unmarshal([]byte(raw), &value); err != nil {
+		var zero T
+		return zero, false, fmt.Errorf("counterfoil: decoding claim %q: %w", name, err)
+	}
+	return value, true, nil
+}

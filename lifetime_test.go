@@ -238,6 +238,15 @@ func TestClaims(t *testing.T) {
 	if got, _ := v.Claim("plan"); got != `"free"` {
 		t.Errorf("the carried claim is %s", got)
 	}
+	if got, ok, err := counterfoil.Claim[string](v, "plan"); got != "free" || !ok || err != nil {
+		t.Errorf("decoded: %q, %v, %v", got, ok, err)
+	}
+	if _, ok, err := counterfoil.Claim[string](v, "no such"); ok || err != nil {
+		t.Errorf("a claim that is not there: %v, %v", ok, err)
+	}
+	if _, ok, err := counterfoil.Claim[int](v, "plan"); ok || err == nil {
+		t.Errorf("a string as a number: %v, %v", ok, err)
+	}
 	s = r.Open(v)
 	_ = plan.Set(s, "pro")
 	if err := s.Save(ctx); err != nil {
