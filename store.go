@@ -54,6 +54,7 @@ type Store interface {
 	// Create makes a record under an ID that was never used. It sets created and newest-issued to
 	// max(now, subject's not-before + 1), generation 1, and applies the operations. If the subject then has more live sessions than
 	// r.Cap, those renewed longest ago are ended and returned. ErrNotFound, and nothing is made, if r.NotAfter is not after created.
+	// An ID that is in use is an error of no kind, and nothing is touched.
 	Create(ctx context.Context, r NewRecord) (Created, error)
 
 	// Load returns the live record, with all its fields. ErrNotFound covers: absent, past its absolute expiry, created at or before
@@ -70,7 +71,8 @@ type Store interface {
 	Refresh(ctx context.Context, p Presented) (Refreshed, error)
 
 	// Freeze stops writes and renewals of the record for good and returns it with its fields, the last state it will ever have.
-	// Freezing a frozen record returns it again. ErrNotFound as for Load.
+	// Freezing a frozen record returns it again. ErrNotFound as for Load. Refresh answers Superseded for a record frozen within the window,
+	// since a login beside it is replacing it, and ErrNotFound or Superseded later.
 	Freeze(ctx context.Context, ref Ref) (Record, error)
 
 	// End ends sessions, idempotently: ending what has ended succeeds and answers as if it had not.
@@ -216,7 +218,8 @@ type Ending struct {
 	Session token.SessionID
 	Subject string
 	Keep    token.SessionID
-	// Announced makes the index forget the given sessions: their ends are in the log now. Only with Subject and Keep.
+	// Announced makes the index forget the given sessions: their ends are in the log now. Only with Subject and Keep. It ends none, so
+	// a login between the two steps lives.
 	Announced []token.SessionID
 }
 
