@@ -12,7 +12,7 @@ WAZERO      = github.com/tetratelabs/wazero/cmd/wazero@v1.12.0
 # What the WebAssembly module is made of.
 WASM = ./token ./revocation
 
-.PHONY: help demo serve test race lint vet staticcheck fmt wasm nested vectors differential bench fuzz ci
+.PHONY: help demo serve test race lint vet staticcheck fmt wasm nested parity races vectors differential bench fuzz ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,12 @@ nested: ## vet and test the nested modules, which have dependencies that the mod
 		echo "$$(dirname "$$dir")"; \
 		(cd "$$(dirname "$$dir")" && $(GO) vet ./... && $(GO) test -timeout=4m ./...) || exit 1; \
 	done
+
+parity: ## what koa-session 7 does and what the tutorial claims, each shown on Fiber
+	cd internal/parity && $(GO) test -count=1 -timeout=3m
+
+races: ## lost updates, undone logouts and needless writes, beside five peers (needs redis-server; Node for two of the peers)
+	cd internal/races && $(GO) run -buildvcs=false .
 
 vectors: ## the token against its own vectors, Wycheproof and the RFCs' examples, a line a corpus
 	cd internal/e2e && $(GO) run -buildvcs=false -tags counterfoil_seam ./vectors
