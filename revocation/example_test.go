@@ -87,3 +87,32 @@ func ExampleList() {
 	// true 1
 	// false 0
 }
+
+// What a caller decides by the error.
+func ExampleGuard_Check() {
+	issuer := tokentest.New(&testing.T{})
+	list, err := revocation.NewList(revocation.ListConfig{})
+	if err != nil {
+		panic(err)
+	}
+	guard, err := revocation.NewGuard(revocation.GuardConfig{Verifier: issuer.Verifier(), List: list, Now: issuer.Clock.Now})
+	if err != nil {
+		panic(err)
+	}
+	raw := issuer.Mint(token.Claims{Subject: "alice"})
+
+	v, err := guard.Check(context.Background(), raw)
+	var expired *token.ExpiredError
+	switch {
+	case err == nil:
+		fmt.Println("200", v.Subject())
+	case errors.As(err, &expired):
+		fmt.Println("401, worth a renewal")
+	case errors.Is(err, revocation.ErrStale): // nobody follows a log here, and there is nobody to ask
+		fmt.Println("503:", revocation.Reason(err))
+	default:
+		fmt.Println("401")
+	}
+	// Output:
+	// 503: log not read yet
+}
