@@ -21,8 +21,12 @@ func ReturnPath(target string) (path string, ok bool) {
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
 		return "", false
 	}
+	// Spelled anew the path may be longer, or begin otherwise ("/%2f " becomes "//%20"), and a query is left as it came.
 	path = u.String()
-	return path, strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//")
+	if len(path) > maxReturnLen || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return "", false
+	}
+	return path, true
 }
 
 // back sends the browser to where it wants to return to; the target has been checked when the request came.

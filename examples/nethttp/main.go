@@ -52,17 +52,22 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) (http.Handler, error) 
 			httpadapter.Refuse(w, r, err)
 			return
 		}
-		_ = page.Execute(w, map[string]any{"Visits": n, "Name": s.Subject(), "Return": r.FormValue("return")})
+		back, ok := httpadapter.ReturnPath(r.FormValue("return"))
+		if !ok {
+			back = "/"
+		}
+		_ = page.Execute(w, map[string]any{"Visits": n, "Name": s.Subject(), "Return": back})
 	})
 	app.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		path, ok := httpadapter.ReturnPath(r.FormValue("return"))
+		if !ok {
+			http.Error(w, http.StatusText(http.StatusBadRequest), http.StatusBadRequest)
+			return
+		}
 		// Here a real application finds out whether it is really them.
 		if err := httpadapter.Login(r, r.FormValue("name"), counterfoil.LoginOptions{Carry: []string{"visits"}}); err != nil {
 			httpadapter.Refuse(w, r, err)
 			return
-		}
-		path, ok := httpadapter.ReturnPath(r.FormValue("return"))
-		if !ok {
-			path = "/"
 		}
 		http.Redirect(w, r, path, http.StatusSeeOther)
 	})

@@ -68,22 +68,25 @@ func ask(t *testing.T, c *http.Client, method, url string, form url.Values) (int
 }
 
 func TestCounterLoginAndDevices(t *testing.T) {
-	url0 := started(t)
+	at := started(t)
 	c := device(t)
-	ask(t, c, "GET", url0, nil)
-	if _, body := ask(t, c, "GET", url0, nil); !strings.Contains(body, "2 times") {
+	ask(t, c, "GET", at, nil)
+	if _, body := ask(t, c, "GET", at, nil); !strings.Contains(body, "2 times") {
 		t.Errorf("the second visit: %s", body)
 	}
-	if _, body := ask(t, c, "POST", url0+"/login", url.Values{"name": {"alice"}, "return": {"https://evil.test"}}); !strings.Contains(body, "You are alice") || !strings.Contains(body, "3 times") {
+	if status, _ := ask(t, c, "POST", at+"/login", url.Values{"name": {"alice"}, "return": {"https://evil.test"}}); status != 400 {
+		t.Errorf("a login that leads elsewhere: %d", status)
+	}
+	if _, body := ask(t, c, "POST", at+"/login", url.Values{"name": {"alice"}, "return": {"/"}}); !strings.Contains(body, "You are alice") || !strings.Contains(body, "3 times") {
 		t.Errorf("after the login: %s", body)
 	}
-	if status, body := ask(t, c, "GET", url0+"/session/devices", nil); status != 200 || !strings.Contains(body, "this device") {
+	if status, body := ask(t, c, "GET", at+"/session/devices", nil); status != 200 || !strings.Contains(body, "this device") {
 		t.Errorf("devices: %d %s", status, body)
 	}
-	if _, body := ask(t, c, "POST", url0+"/session/logout", url.Values{"return": {"/"}}); !strings.Contains(body, "1 times") {
+	if _, body := ask(t, c, "POST", at+"/session/logout", url.Values{"return": {"/"}}); !strings.Contains(body, "1 times") {
 		t.Errorf("after the logout: %s", body)
 	}
-	if status, _ := ask(t, c, "GET", url0+"/session/devices", nil); status != 401 {
+	if status, _ := ask(t, c, "GET", at+"/session/devices", nil); status != 401 {
 		t.Errorf("devices after the logout: %d", status)
 	}
 }
