@@ -78,6 +78,9 @@ func BenchmarkWarm(b *testing.B) {
 // TestAllocationsOfTheWarmPath holds what a known token costs on top of bare Fiber: for a verifier nothing, for an application the opening of
 // its exchange, of its session and of the refresh token.
 func TestAllocationsOfTheWarmPath(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes pools forget")
+	}
 	run := warm(t)
 	bare := testing.AllocsPerRun(200, run["bare"])
 	for name, most := range map[string]float64{"verify": 0, "sessions": 13} {

@@ -2,6 +2,7 @@ package fiberadapter_test
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -75,4 +76,30 @@ func TestEventsStream(t *testing.T) {
 		t.Error(err)
 	}
 	<-served
+}
+
+// TestFormsReachTheEndpoints shows that a body and a redirect make it through, and that no target is foreign.
+func TestFormsReachTheEndpoints(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	a := app(r.Manager)
+	b := &browser{t, a, map[string]string{}}
+	b.do("POST", "/login?as=alice")
+	form := func(path, body string) string {
+		var cookies []string
+		for k, v := range b.jar {
+			cookies = append(cookies, k+"="+v)
+		}
+		return raw(t, a, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nCookie: %s\r\nContent-Length: %d\r\n\r\n%s",
+			path, strings.Join(cookies, "; "), len(body), body))
+	}
+	for _, tt := range []struct{ path, body, want string }{
+		{httpadapter.LogoutPath, "return=https%3A%2F%2Fevil.test", "HTTP/1.1 400"},
+		{httpadapter.LogoutPath, "return=%zz", "HTTP/1.1 400"},
+		{httpadapter.EndPath, "handle=x", "HTTP/1.1 204"},
+		{httpadapter.LogoutPath, "return=%2Fbye", "HTTP/1.1 303"},
+	} {
+		if got := form(tt.path, tt.body); !strings.HasPrefix(got, tt.want) || strings.Contains(got, "evil") {
+			t.Errorf("%s %s: %s", tt.path, tt.body, got)
+		}
+	}
 }
