@@ -14,6 +14,11 @@
 //
 // Whatever these functions return stays valid after the request; nothing of it points into Fiber's buffers.
 //
+// # Endpoints
+//
+// [Endpoints] serves what package httpadapter describes: refresh, logout, the page "Where you are signed in" and more. Fiber's own csrf, limiter,
+// idempotency and cache share the sessions' Redis through package fiberadapter/storage.
+//
 // # Compatibility
 //
 // As the root package.

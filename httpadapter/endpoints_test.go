@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -331,6 +332,22 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 	}
 	if w := call("edge-1", secret, httpadapter.IntrospectPath, alive.access); w.Code != 503 {
 		t.Errorf("introspect without a store: %d, want 503", w.Code)
+	}
+}
+
+func TestPageOfTheApplicationsOwn(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	own := template.Must(template.New("own").Funcs(httpadapter.PageFuncs).Parse(`{{.Subject}} on {{.This.Label}} since {{iso .This.Since}}{{range .Others}}, {{.Label}}{{end}}`))
+	h := handler(t, r, httpadapter.EndpointsConfig{Page: own})
+	p := signIn(t, r, h, "Laptop")
+	signIn(t, r, h, "Phone & Co")
+	if w := p.do("GET", httpadapter.PagePath); w.Code != 200 || !strings.HasPrefix(w.Body.String(), "alice on Laptop since 2") || !strings.HasSuffix(w.Body.String(), ", Phone &amp; Co") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	broken := template.Must(template.New("broken").Parse(`half a page {{.NoSuchField}}`))
+	p.h = handler(t, r, httpadapter.EndpointsConfig{Page: broken})
+	if w := p.do("GET", httpadapter.PagePath); w.Code != 500 || strings.Contains(w.Body.String(), "half") {
+		t.Errorf("a template that fails: %d %s", w.Code, w.Body)
 	}
 }
 

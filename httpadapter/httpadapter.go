@@ -12,6 +12,12 @@
 //
 // Whoever hijacks the connection writes the header himself: changes are saved before, cookies are not sent.
 //
+// # Endpoints
+//
+// [Endpoints] serves what every application with sessions needs besides its own pages: public keys, refresh, logout, the sessions of a user as JSON, as events
+// and as the page "Where you are signed in", introspection and revocation for other services, health. [ReturnPath] is for redirects of an
+// application's own. gRPC servers use [AuthFunc].
+//
 // # Compatibility
 //
 // As the root package.
