@@ -10,6 +10,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/internal/rig"
 )
 
@@ -25,7 +26,9 @@ func FuzzRawRequests(f *testing.F) {
 	cookie := "__Host-Http-session=" + tokens.Access.Reveal() + "; __Host-Http-refresh=" + tokens.Refresh.Reveal()
 
 	a := fiber.New(fiber.Config{DisableStartupMessage: true})
-	a.Use(fiberadapter.Endpoints(r.Manager))
+	stopped := make(chan struct{})
+	close(stopped) // an event stream ends at once
+	a.Use(fiberadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stopped, Login: "/login"}))
 	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
 	a.All("/who", func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) })
 	a.All("/note", func(c *fiber.Ctx) error { return note.Set(fiberadapter.Session(c), string(c.Body())) })
@@ -40,6 +43,10 @@ func FuzzRawRequests(f *testing.F) {
 		get("http://[::1/session/refresh"), get("//session//refresh"), get("/session/%6cogout"), get("*"), get("/.well-known/jwks.json", "If-None-Match: *"),
 		"POST /session/refresh HTTP/1.1\r\nHost: app.test\r\nCookie: " + cookie + "\r\nContent-Length: 0\r\n\r\n",
 		"POST /session/logout HTTP/1.1\r\nHost: app.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 30\r\n\r\nreturn=https://evil.test/%zz&a",
+		get("/session/events", "Cookie: "+cookie), get("/session/devices", "Cookie: "+cookie), get("/session/list", "Cookie: "+cookie), get("/session/active"),
+		get("/session/renew?return=/a%0d%0aX:y", "Cookie: "+cookie), get("/session/renew?return=/a", "Sec-Fetch-Site: cross-site"),
+		"POST /session/end HTTP/1.1\r\nHost: app.test\r\nCookie: " + cookie + "\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 8\r\n\r\nhandle=%",
+		"POST /session/introspect HTTP/1.1\r\nHost: app.test\r\nAuthorization: Basic Og==\r\nContent-Length: 7\r\n\r\ntoken=x",
 		"POST /note HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 		"POST /note HTTP/1.0\r\nContent-Length: 99999999999999999999\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\r\n", "GET",
 		get("/who", "Cookie: "+strings.Repeat("a=b; ", 2000)), get("/who", "Authorization: Bearer "+strings.Repeat("a", 9000)),
