@@ -555,6 +555,17 @@ func TestFollowerDamage(t *testing.T) {
 				t.Fatalf("%s: %+v", name, s)
 			}
 		}
+		// It counts from when it was appended or when it was read, whichever is later.
+		for _, late := range []time.Duration{-10 * time.Second, 10 * time.Second} {
+			w.log.AppendRecord(revocation.Record{Entry: []byte("s?"), Time: time.Now().Add(late).UnixMilli()})
+			synctest.Wait()
+			if want := time.Now().Add(max(0, late) + revocation.Horizon).UnixMilli(); w.list.UnknownUntil() != want {
+				t.Fatalf("asks until %d, want %d", w.list.UnknownUntil(), want)
+			}
+		}
+		if s := w.follower.Stats(); s.Heartbeats < 3 || s.Records < s.Heartbeats+6 {
+			t.Fatalf("%+v", s)
+		}
 	})
 }
 
@@ -698,6 +709,9 @@ func TestFollowerGivesBack(t *testing.T) {
 				if late.AllNotBefore() != now-1 || !late.HasKey("key") {
 					t.Fatal("a permanent entry is lost")
 				}
+				if w.follower.Healing() || second.Healing() {
+					t.Fatal("still giving back")
+				}
 				given := w.follower.Stats().Reappended + second.Stats().Reappended
 				if given < uint64(len(entries)) || given > uint64(len(entries))*9/5 {
 					t.Fatalf("%d entries were lost, %d were appended again", len(entries), given)
@@ -705,6 +719,23 @@ func TestFollowerGivesBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFollowerGivesBackWhatMatters: an entry about to expire is not worth the risk that the log refuses all of them for it.
+func TestFollowerGivesBackWhatMatters(t *testing.T) {
+	start(t, func(w *world, cfg *revocation.FollowerConfig) { cfg.Log = w.log }, func(t *testing.T, w *world) {
+		w.after(3 * time.Second)
+		w.revoke(1)
+		w.after(50 * time.Second)
+		young := w.revoke(2)
+		w.after(revocation.Horizon - 90*time.Second)
+		w.log.Lose()
+		w.after(10 * time.Second)
+		w.wantRevoked("after the fault", id(1), young)
+		if s := w.follower.Stats(); s.Reappended != 1 || w.follower.Healing() {
+			t.Fatalf("%d entries given back", s.Reappended)
+		}
+	})
 }
 
 // failing is a log that cannot be written for a while.
@@ -737,7 +768,7 @@ func TestFollowerGivesBackLater(t *testing.T) {
 		w.after(15 * time.Second)
 		w.wantFresh("after the fault")
 		w.wantRevoked("after the fault", lost)
-		if s := w.follower.Stats(); s.Reappended != 1 || log.left != 0 {
+		if s := w.follower.Stats(); s.Reappended != 1 || log.left != 0 || w.follower.Healing() {
 			t.Fatalf("appended %d again, %d failures left", s.Reappended, log.left)
 		}
 	})

@@ -60,27 +60,27 @@ func (f *Follower) heal(ctx context.Context) {
 	chunk := make([]Entry, 0, healChunk)
 	rest := h.queue
 	for len(rest) > 0 && len(chunk) < healChunk {
-		if e := rest[0]; h.lacks(e) && !e.expired(now) {
+		if e := rest[0]; h.lacks(e) && e.matters(now) {
 			chunk = append(chunk, e)
 		}
 		rest = rest[1:]
 	}
-	if len(chunk) == 0 {
-		f.healed(h, nil, 0)
-		return
-	}
-	actx, cancel := context.WithTimeout(ctx, healTimeout)
-	defer cancel()
-	if err := f.log.Append(actx, chunk...); err != nil {
-		f.healed(h, err, 0)
-		return
+	if len(chunk) > 0 {
+		actx, cancel := context.WithTimeout(ctx, healTimeout)
+		defer cancel()
+		if err := f.log.Append(actx, chunk...); err != nil {
+			f.healed(h, err, 0)
+			return
+		}
 	}
 	h.queue = rest
 	f.healed(h, nil, len(chunk))
 }
 
-func (e Entry) expired(now time.Time) bool {
-	return !e.Permanent() && over(e.At, now.UnixMilli())
+// matters reports whether a token that the entry hits may still be taken somewhere. That ends before the entry expires, by the margin in the horizon, so
+// a log whose clock is ahead does not refuse what is appended for being too old.
+func (e Entry) matters(now time.Time) bool {
+	return e.Permanent() || !over(e.At, now.Add(maxLeeway).UnixMilli())
 }
 
 // reread reads the log whole and notes what it lacks.
@@ -113,7 +113,7 @@ func (f *Follower) reread(ctx context.Context, h *healing) {
 		if e.Permanent() {
 			e.At = now.UnixMilli()
 		}
-		if h.lacks(e) && !e.expired(now) {
+		if h.lacks(e) && e.matters(now) {
 			h.queue = append(h.queue, e)
 		}
 	}

@@ -52,6 +52,21 @@ func TestTableMemory(t *testing.T) {
 	}
 }
 
+// TestTableSegments: every segment has its share, so building one again is a sixty-fourth of the work.
+func TestTableSegments(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	tab := newTable(1)
+	const n = 20_000
+	for range n {
+		tab.put(r.Uint64(), r.Uint64(), 1, 0)
+	}
+	for i := range tab.segments {
+		if s := tab.segments[i].Load(); s == nil || s.n < n/segments*3/4 || s.n > n/segments*5/4 {
+			t.Fatalf("segment %d has not its share", i)
+		}
+	}
+}
+
 // TestTableFlood: keys that somebody chose, without knowing the seed, cost no more to look up than random ones.
 func TestTableFlood(t *testing.T) {
 	const n = 1 << 13
