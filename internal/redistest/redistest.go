@@ -1,8 +1,9 @@
 // Package redistest starts real redis-server processes for tests. [Start] runs one from PATH on a free loopback port with a directory of its
-// own, and stops it when the test ends; [StartCluster] runs a Cluster of them. It never touches a server that is already running.
+// own, and stops it when the test ends; [StartCluster] runs a Cluster of them, [StartSentinel] a primary with replicas and the Sentinels that
+// watch them. It never touches a server that is already running.
 //
 // Where no redis-server is installed the test is skipped, unless the environment variable COUNTERFOIL_REQUIRE, a comma-separated list,
-// contains "redis": then it fails.
+// contains "redis": then it fails. So it is with valkey-server, where [Options] ask for it, and "valkey".
 package redistest
 
 import (
@@ -34,6 +35,15 @@ type Options struct {
 	Password string   // requirepass
 	TLS      bool     // serve TLS only, with a certificate made for this server
 	Config   []string // further configuration lines, such as "appendonly yes"
+	Binary   string   // the program, looked up in PATH; "" = redis-server
+	Replicas int      // of each primary, in StartCluster and StartSentinel
+}
+
+func (o Options) binary() string {
+	if o.Binary == "" {
+		return "redis-server"
+	}
+	return o.Binary
 }
 
 // Server is one redis-server process. [Start] makes it. It is not safe for concurrent use, except for Addr, URL and TLSConfig.
@@ -43,6 +53,7 @@ type Server struct {
 	bus      string // port of the cluster bus
 	opt      Options
 	pool     *x509.CertPool
+	sentinel []string // configuration lines of a Sentinel; nil = a data server
 
 	process *exec.Cmd
 	exited  chan struct{} // closed when process has ended
@@ -54,14 +65,20 @@ const ready = 15 * time.Second
 // Start runs a server and waits until it serves. It is stopped when the test ends.
 func Start(t testing.TB, opt Options) *Server {
 	t.Helper()
-	bin, err := exec.LookPath("redis-server")
+	return start(t, &Server{opt: opt})
+}
+
+func start(t testing.TB, s *Server) *Server {
+	t.Helper()
+	name, opt := s.opt.binary(), s.opt
+	bin, err := exec.LookPath(name)
 	if err != nil {
-		if slices.Contains(strings.Split(os.Getenv("COUNTERFOIL_REQUIRE"), ","), "redis") {
-			t.Fatal("redis-server is required (COUNTERFOIL_REQUIRE) and not in PATH")
+		if word, _, _ := strings.Cut(filepath.Base(name), "-"); slices.Contains(strings.Split(os.Getenv("COUNTERFOIL_REQUIRE"), ","), word) {
+			t.Fatalf("%s is required (COUNTERFOIL_REQUIRE) and not in PATH", name)
 		}
-		t.Skip("no redis-server in PATH: not run against a real Redis")
+		t.Skipf("no %s in PATH: not run against a real one", name)
 	}
-	s := &Server{dir: t.TempDir(), bin: bin, opt: opt}
+	s.dir, s.bin = t.TempDir(), bin
 	if opt.TLS {
 		if s.pool, err = writeCertificate(s.dir); err != nil {
 			t.Fatalf("redistest: certificate: %v", err)
@@ -76,7 +93,7 @@ func Start(t testing.TB, opt Options) *Server {
 			return s
 		}
 	}
-	t.Fatalf("redistest: redis-server does not start: %v", err)
+	t.Fatalf("redistest: %s does not start: %v", name, err)
 	return nil
 }
 
@@ -126,7 +143,7 @@ func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	s.Kill()
 	if err := s.run(); err != nil {
-		t.Fatalf("redistest: redis-server does not start again: %v", err)
+		t.Fatalf("redistest: %s does not start again: %v", s.opt.binary(), err)
 	}
 }
 
@@ -141,10 +158,19 @@ func (s *Server) run() error {
 		lines = append(lines, "port "+s.port)
 	}
 	if s.opt.Password != "" {
-		lines = append(lines, `requirepass "`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s.opt.Password)+`"`)
+		lines = append(lines, "requirepass "+quoted(s.opt.Password), "masterauth "+quoted(s.opt.Password))
 	}
 	lines = append(lines, s.opt.Config...)
 	cmd := exec.Command(s.bin, "-") // configuration on standard input, so that no password is in the process list
+	mark := "Ready to accept connections"
+	if s.sentinel != nil { // it keeps what it learns in its configuration file, so there must be one
+		lines = append([]string{"bind 127.0.0.1", "port " + s.port, "dir " + s.dir, "daemonize no"}, s.sentinel...)
+		file := filepath.Join(s.dir, "sentinel.conf")
+		if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+			return err
+		}
+		cmd, mark = exec.Command(s.bin, file, "--sentinel"), "+monitor master"
+	}
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	cmd.Dir = s.dir
 	dieWithParent(cmd)
@@ -162,7 +188,7 @@ func (s *Server) run() error {
 		defer close(exited)
 		in := bufio.NewScanner(out)
 		for in.Scan() {
-			if last = in.Text(); strings.Contains(last, "Ready to accept connections") {
+			if last = in.Text(); strings.Contains(last, mark) {
 				close(serving)
 				break
 			}
@@ -183,6 +209,11 @@ func (s *Server) run() error {
 		s.Kill()
 		return fmt.Errorf("not ready after %v", ready)
 	}
+}
+
+// quoted writes a string as the configuration file takes it.
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
 func freePort() (string, error) {

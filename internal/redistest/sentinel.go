@@ -1,0 +1,67 @@
+package redistest
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// MasterName is how the Sentinels of [StartSentinel] call what they watch.
+const MasterName = "sessions"
+
+// Sentinels is a primary with replicas and the three Sentinels that watch them. [StartSentinel] makes it.
+type Sentinels struct {
+	Primary  *Server
+	Replicas []*Server
+	Watchers []*Server // the Sentinels
+}
+
+// StartSentinel runs a primary with opt.Replicas replicas, and three Sentinels that take a primary for dead after half a second. It waits until
+// the replicas follow and the Sentinels know of them and of one another. Options apply to primary and replicas; TLS is not among them.
+func StartSentinel(t testing.TB, opt Options) *Sentinels {
+	t.Helper()
+	if opt.TLS {
+		t.Fatal("redistest: no TLS with Sentinels")
+	}
+	opt.Config = append([]string{"repl-diskless-sync-delay 0"}, opt.Config...)
+	s := &Sentinels{Primary: Start(t, opt)}
+	host, port, _ := net.SplitHostPort(s.Primary.Addr())
+	replica := opt
+	replica.Config = append([]string{"replicaof " + host + " " + port}, opt.Config...)
+	for range opt.Replicas {
+		s.Replicas = append(s.Replicas, Start(t, replica))
+	}
+	lines := []string{
+		"sentinel monitor " + MasterName + " " + host + " " + port + " 2",
+		"sentinel down-after-milliseconds " + MasterName + " 500",
+		"sentinel failover-timeout " + MasterName + " 3000",
+	}
+	if opt.Password != "" {
+		lines = append(lines, "sentinel auth-pass "+MasterName+" "+quoted(opt.Password))
+	}
+	for range 3 {
+		s.Watchers = append(s.Watchers, start(t, &Server{opt: Options{Binary: opt.Binary}, sentinel: lines}))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), ready)
+	defer cancel()
+	for _, w := range s.Watchers {
+		c := redis.NewSentinelClient(&redis.Options{Addr: w.Addr()})
+		defer c.Close()
+		wait(ctx, t, "the Sentinels do not come together", func() bool {
+			m := c.Master(ctx, MasterName).Val()
+			if m["num-other-sentinels"] != "2" || m["num-slaves"] != strconv.Itoa(opt.Replicas) {
+				return false
+			}
+			for _, r := range c.Replicas(ctx, MasterName).Val() {
+				if r["master-link-status"] != "ok" || r["flags"] != "slave" {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	return s
+}
