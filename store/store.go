@@ -41,13 +41,11 @@ package store
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"strings"
 	"time"
 
@@ -140,8 +138,18 @@ var (
 	_ revocation.Source   = (*LogReader)(nil)
 )
 
-// Open connects to the Redis at a URL: redis://[user:password@]host[:port][/database], or rediss:// for TLS. It fails if the server
-// cannot be reached or refuses the credentials; the error is one line and never holds the password. ctx bounds the start only.
+// Open connects to the Redis at a URL:
+//
+//	redis://[user:password@]host[:port][/database]
+//	redis+sentinel://[user:password@]host[:port][,host[:port]…]/master-name[/database]
+//	redis+cluster://[user:password@]host[:port][,host[:port]…]
+//
+// and the same with rediss for TLS, where every server shows a certificate for the address that it is reached by. The hosts of a Sentinel URL
+// are the Sentinels; user and password are those of the Redis servers, and Sentinels that want their own take them from the options
+// sentinel_username and sentinel_password. Other options are those of go-redis, such as ?pool_size=20. (Package embedded adds "embedded:".)
+//
+// It fails if no host can be reached, or if the credentials are refused; the error is one line and never holds a password. ctx bounds the
+// start only.
 func Open(ctx context.Context, rawURL string, cfg Config) (*Redis, error) {
 	client, err := connect(ctx, rawURL, cfg)
 	if err != nil {
@@ -207,59 +215,6 @@ func (s *Redis) bound(ctx context.Context) (context.Context, context.CancelFunc)
 	return context.WithTimeout(ctx, s.timeout)
 }
 
-// connect makes a client for a URL after one plain connection to it succeeded: go-redis would print every failed attempt to standard error.
-func connect(ctx context.Context, rawURL string, cfg Config) (*redis.Client, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	u, err := url.Parse(rawURL)
-	if err != nil { // its text quotes the URL, password included
-		return nil, errors.New("store: Redis URL does not parse (special characters in a password must be percent-encoded)")
-	}
-	if u.Scheme != "redis" && u.Scheme != "rediss" {
-		return nil, fmt.Errorf("store: Redis URL begins with %q, want redis:// or rediss://", schemeOf(u))
-	}
-	opt, err := redis.ParseURL(rawURL)
-	if err != nil {
-		return nil, fmt.Errorf("store: Redis URL: %s", strings.TrimPrefix(err.Error(), "redis: "))
-	}
-	opt.ContextTimeoutEnabled = true
-	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	opt.DialTimeout = min(cfg.timeout(), time.Second)
-	opt.DialerRetries = 1
-
-	ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
-	defer cancel()
-	if err := dial(ctx, opt.Addr, opt.TLSConfig); err != nil {
-		return nil, fmt.Errorf("store: Redis at %s cannot be reached: %w", opt.Addr, reason(err))
-	}
-	return redis.NewClient(opt), nil
-}
-
-func schemeOf(u *url.URL) string {
-	if u.Scheme == "" {
-		return ""
-	}
-	return u.Scheme + ":"
-}
-
-// dial connects once, with TLS if configured, and hangs up.
-func dial(ctx context.Context, addr string, config *tls.Config) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if config == nil {
-		return nil
-	}
-	err = tls.Client(conn, config).HandshakeContext(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no answer to the TLS handshake (does it speak TLS?)")
-	}
-	return err
-}
-
 // ping says whether a server answers and takes the credentials.
 func ping(ctx context.Context, client redis.UniversalClient, addr string) error {
 	err := client.Ping(ctx).Err()
@@ -285,11 +240,27 @@ func reason(err error) error {
 func address(client redis.UniversalClient) string {
 	switch c := client.(type) {
 	case *redis.Client:
-		return c.Options().Addr
+		if addr := c.Options().Addr; addr != "FailoverClient" { // what go-redis calls it
+			return addr
+		}
+		return "the Sentinels' master"
 	case *redis.ClusterClient:
 		return strings.Join(c.Options().Addrs, ",")
 	}
 	return "unknown address"
+}
+
+// suspect makes a Cluster client ask again who serves what. go-redis does so when a node says MOVED, but not when a node is gone: then it would
+// stay with what it knows for up to a minute, long after a replica has taken over.
+func suspect(ctx context.Context, client redis.UniversalClient, err error) {
+	c, ok := client.(*redis.ClusterClient)
+	if !ok || err == nil {
+		return
+	}
+	if reply := redis.Error(nil); errors.As(err, &reply) && !redis.HasErrorPrefix(err, "CLUSTERDOWN") {
+		return // an answer
+	}
+	c.ReloadState(ctx) // in the background, and not more often than five times a second
 }
 
 // tailClient makes a client like the given one, fit for a blocking read. go-redis gives a blocked XREAD a read deadline of BLOCK + 10 s and lets a

@@ -1,5 +1,6 @@
 // Package embedded runs a Redis inside the process: miniredis behind the same client and the same scripts as a real server, so that
-// demos, tests and a first afternoon need nothing installed. [Start] runs one; [Server.URL] is what store.Open takes.
+// demos, tests and a first afternoon need nothing installed. [Open] takes "embedded:" beside every URL that store.Open takes, so that a
+// program's configuration chooses; [Start] runs a server by itself, and [Server.URL] is what store.Open takes.
 //
 // # What it is not
 //
@@ -22,7 +23,49 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/counterfoil/counterfoil/store"
 )
+
+// Store is a store.Redis that takes its embedded server, if it has one, with it when it is closed. [Open] makes it.
+type Store struct {
+	*store.Redis
+	server *Server // nil = a real Redis
+}
+
+// Open opens the store at a URL. "embedded:" starts a server in this process, on any loopback port, and with it a new, empty store; every other
+// URL goes to store.Open. ctx bounds the start only.
+func Open(ctx context.Context, rawURL string, cfg store.Config) (*Store, error) {
+	if rawURL != "embedded:" {
+		s, err := store.Open(ctx, rawURL, cfg)
+		if err != nil {
+			return nil, err
+		}
+		return &Store{Redis: s}, nil
+	}
+	server, err := Start("")
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Open(ctx, server.URL(), cfg)
+	if err != nil {
+		server.Close()
+		return nil, err
+	}
+	return &Store{s, server}, nil
+}
+
+// Server returns the embedded server, or nil if the URL named another.
+func (s *Store) Server() *Server { return s.server }
+
+// Close closes the store and stops its embedded server, which forgets everything. Closing twice is harmless.
+func (s *Store) Close() error {
+	err := s.Redis.Close()
+	if s.server != nil {
+		s.server.Close()
+	}
+	return err
+}
 
 // Server is a Redis in this process. [Start] and [InMemory] make it; the zero value is not usable. Most callers want [Server.URL] and
 // [Server.Close]. It is safe for concurrent use.

@@ -53,6 +53,43 @@ func TestClose(t *testing.T) {
 	s.Close()
 }
 
+// TestOpen takes the URL from a configuration: embedded, and another.
+func TestOpen(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	ctx := context.Background()
+	own, err := embedded.Open(ctx, "embedded:", store.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := token.MustParseSessionID("abc" + strings.Repeat("A", 22))
+	if _, err := own.Create(ctx, counterfoil.NewRecord{Session: id, Idle: time.Minute, Absolute: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	other, err := embedded.Open(ctx, own.Server().URL(), store.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Load(ctx, counterfoil.Ref{Session: id}); err != nil || other.Server() != nil {
+		t.Errorf("by the URL of the first: %v, server %v", err, other.Server())
+	}
+	other.Close()
+	url := own.Server().URL()
+	for range 2 {
+		if err := own.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}
+	if _, err := embedded.Open(ctx, url, store.Config{}); err == nil {
+		t.Error("the server outlives the store")
+	}
+	for _, bad := range []string{"", "embedded", "embedded://x", "http://x"} {
+		if s, err := embedded.Open(ctx, bad, store.Config{}); err == nil {
+			s.Close()
+			t.Errorf("Open(%q) succeeded", bad)
+		}
+	}
+}
+
 // TestSetTime moves the clock: keys expire by it.
 func TestSetTime(t *testing.T) {
 	srv, err := embedded.Start("")

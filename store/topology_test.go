@@ -1,0 +1,219 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/redistest"
+	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/storetest"
+)
+
+// TestTopologyErrors is TestOpenErrors for what stands behind several hosts.
+func TestTopologyErrors(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	nobody := closed.Addr().String()
+	testOpenErrors(t, []openError{
+		{"embedded", "embedded:", "embedded.Open"},
+		{"another mode", "redis+ring://:S3CRET@localhost", `"redis+ring:"`},
+		{"half a mode", "redis+://:S3CRET@localhost", "want redis:// or rediss://"},
+		{"several hosts and no mode", "redis://:S3CRET@a:1,b:2", "several hosts"},
+		{"an empty host", "redis+cluster://:S3CRET@a:1,,b:2", "empty host"},
+		{"no host", "redis+sentinel://:S3CRET@/main", "empty host"},
+		{"a bad port in the list", "redis+cluster://:S3CRET@a:1,b:port", "does not parse"},
+		{"a slash in a cluster's password", "redis+cluster://:S3CRET/x@a:1,b:2", "does not parse"},
+		{"a slash in a password that looks like a host", "redis+cluster://S3CRET/x@a:1,b:2", "does not parse"},
+		{"the same before a master", "redis+sentinel://u:1/S3CRET@a:1/main", "does not parse"},
+		{"a bad escape in a list", "redis+sentinel://:S3CRET%zz@a:1/main", "does not parse"},
+		{"too many hosts", "redis+cluster://:S3CRET@a" + strings.Repeat(",a", 64), "more than 64 hosts"},
+		{"no master", "redis+sentinel://:S3CRET@" + nobody, "names no master"},
+		{"no master but a slash", "redis+sentinel://:S3CRET@" + nobody + "/", "names no master"},
+		{"a bad database of a master", "redis+sentinel://:S3CRET@" + nobody + "/main/one", "database"},
+		{"a database of a cluster", "redis+cluster://:S3CRET@" + nobody + "/3", "a Cluster has none"},
+		{"an unknown option of a cluster", "redis+cluster://:S3CRET@" + nobody + "?colour=red", "colour"},
+		{"no Sentinel there", "redis+sentinel://:S3CRET@" + nobody + "," + nobody + "/main?sentinel_password=S3CRET", "Sentinel at " + nobody + " cannot be reached"},
+		{"no Cluster there", "redis+cluster://:S3CRET@" + nobody + "," + nobody, "Redis at " + nobody + " cannot be reached"},
+	})
+}
+
+// TestTopologyRefused takes one thing for another.
+func TestTopologyRefused(t *testing.T) {
+	plain := redistest.Start(t, redistest.Options{}).Addr()
+	locked := redistest.Start(t, redistest.Options{Password: "right"}).Addr()
+	testOpenErrors(t, []openError{
+		{"a single server for a Cluster", "redis+cluster://" + plain, "is not a node of a Cluster"},
+		{"a single server for a Sentinel", "redis+sentinel://" + plain + "/main", "is no Sentinel"},
+		{"a wrong password of a Cluster", "redis+cluster://:S3CRET@" + locked, "WRONGPASS"},
+		{"a wrong password of a Sentinel", "redis+sentinel://" + locked + "/main?sentinel_password=S3CRET", "WRONGPASS"},
+		{"no TLS to the Cluster", "rediss+cluster://:S3CRET@" + plain, "TLS"},
+	})
+}
+
+// opened makes a store by its URL, with a prefix of its own.
+func opened(t *testing.T, url string, past redis.UniversalClient) storetest.Under {
+	t.Helper()
+	prefix := "test" + strconv.FormatInt(time.Now().UnixNano(), 36) + ":"
+	s, err := store.Open(t.Context(), url, store.Config{Prefix: prefix, Logger: quiet, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b := backdoor{past, prefix}
+	return storetest.Under{Store: s, Pass: b.shift, Misfile: b.misfile, Log: s, Source: s}
+}
+
+func sentinelURL(s *redistest.Sentinels, password string) string {
+	return "redis+sentinel://:" + password + "@" + strings.Join(redistest.Addrs(s.Watchers), ",") + "/" + redistest.MasterName
+}
+
+// TestClusterFailover opens a Cluster of three masters with a replica each by its URL, runs the suite on it and kills a master.
+func TestClusterFailover(t *testing.T) {
+	nodes := redistest.StartCluster(t, 3, redistest.Options{Replicas: 1, Password: "right", Config: []string{"cluster-node-timeout 1000"}})
+	url := "redis+cluster://:right@" + strings.Join(redistest.Addrs(nodes[3:]), ",")
+	past := redis.NewClusterClient(&redis.ClusterOptions{Addrs: redistest.Addrs(nodes), Password: "right", ContextTimeoutEnabled: true})
+	t.Cleanup(func() { past.Close() })
+	storetest.Run(t, func(t *testing.T) storetest.Under { return opened(t, url, past) })
+	var masters []*redis.Client
+	for _, n := range nodes[:3] {
+		masters = append(masters, dialURL(t, n.URL()))
+	}
+	testFailover(t, url, masters, nodes[0])
+}
+
+// TestSentinelFailover does the same with a primary, its replica and three Sentinels.
+func TestSentinelFailover(t *testing.T) {
+	s := redistest.StartSentinel(t, redistest.Options{Replicas: 1, Password: "right"})
+	url := sentinelURL(s, "right")
+	past := dialURL(t, s.Primary.URL())
+	storetest.Run(t, func(t *testing.T) storetest.Under { return opened(t, url, past) })
+	testOpenErrors(t, []openError{
+		{"a master that nobody knows", strings.Replace(url, "/"+redistest.MasterName, "/other", 1), `knows no master "other"`},
+		{"a wrong password of the master", strings.Replace(url, ":right@", ":S3CRET@", 1), "WRONGPASS"},
+	})
+	testFailover(t, url, []*redis.Client{past}, s.Primary)
+}
+
+// testFailover kills a primary while 64 goroutines load a session each. Every session must be readable again within five seconds; until then
+// a load may fail, but it must neither say that the session has ended nor answer another one.
+func testFailover(t *testing.T, url string, primaries []*redis.Client, victim *redistest.Server) {
+	const readers, within = 64, 5 * time.Second
+	// go-redis looks for the dead server once a second, until a second after Close.
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	ctx := background(t)
+	s, err := store.Open(ctx, url, store.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	log, err := store.OpenLogReader(ctx, url, store.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	refs := make([]counterfoil.Ref, readers)
+	for i := range refs {
+		refs[i] = newRef(t, s, "subject "+strconv.Itoa(i))
+		op := counterfoil.Op{Kind: counterfoil.OpSet, Name: "owner", Value: []byte(refs[i].Session.String())}
+		if _, err := s.Save(ctx, refs[i], []counterfoil.Op{op}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Append(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range primaries {
+		if n, err := p.Do(ctx, "WAIT", 1, 10_000).Int(); err != nil || n != 1 {
+			t.Fatalf("%d replicas have it all, %v", n, err)
+		}
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, 4*within)
+	defer cancel()
+	kill := make(chan struct{}) // closed after the kill
+	var before, done sync.WaitGroup
+	var mu sync.Mutex
+	var killed time.Time
+	var last time.Duration
+	failures := 0
+	before.Add(readers)
+	for i, ref := range refs {
+		done.Go(func() {
+			load := func() bool {
+				r, err := s.Load(ctx, ref)
+				switch {
+				case errors.Is(err, counterfoil.ErrNotFound):
+					t.Errorf("session %d is said to have ended", i)
+				case err == nil && (r.Session != ref.Session || r.Subject != ref.Subject || string(r.Fields["owner"]) != ref.Session.String()):
+					t.Errorf("session %d was answered by another", i)
+				}
+				return err == nil
+			}
+			if !load() {
+				t.Errorf("session %d cannot be read before anything happened", i)
+			}
+			before.Done()
+			failed := 0
+			for under := true; under; { // at it when the primary dies
+				select {
+				case <-kill:
+					under = false
+				default:
+					load()
+				}
+			}
+			for row := 0; row < 3 && ctx.Err() == nil; {
+				if load() {
+					row++
+				} else {
+					row = 0
+					failed++
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			last = max(last, time.Since(killed))
+			failures += failed
+		})
+	}
+	before.Wait()
+	mu.Lock()
+	killed = time.Now()
+	mu.Unlock()
+	victim.Kill()
+	close(kill)
+	done.Wait()
+	t.Logf("all sessions were readable again after %v; %d loads failed until then", last.Round(time.Millisecond), failures)
+	if last > within {
+		t.Errorf("sessions were readable again after %v, want %v", last, within)
+	}
+	if failures == 0 {
+		t.Error("no load noticed the kill: this shows nothing")
+	}
+	if _, err := s.End(ctx, counterfoil.Ending{Session: refs[0].Session}); err != nil {
+		t.Errorf("ending a session afterwards: %v", err)
+	}
+	if _, err := s.Load(ctx, refs[0]); !errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("afterwards an ended session: %v", err)
+	}
+	if b, err := log.Read(ctx, "", 0); err != nil || len(b.Records) == 0 {
+		t.Errorf("afterwards the log has %d records, %v", len(b.Records), err)
+	}
+}

@@ -1,0 +1,297 @@
+package store
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// topology is what stands behind a URL.
+type topology int
+
+const (
+	single topology = iota
+	sentinel
+	cluster
+)
+
+// maxHosts bounds the list of hosts in a URL. They only are where the topology is asked for, so a few are enough for any size.
+const maxHosts = 64
+
+// target is a URL taken apart.
+type target struct {
+	topology topology
+	options  *redis.Options // of every data server; Addr is that of a single one
+	addrs    []string       // host:port of each host that the URL names
+	master   string         // the name under which the Sentinels know it
+
+	sentinelUsername, sentinelPassword string
+}
+
+var errURL = errors.New("store: Redis URL does not parse (special characters in a password must be percent-encoded)")
+
+// parseURL takes a URL apart. Its errors never quote the part of the URL that may be a password.
+func parseURL(raw string) (target, error) {
+	var t target
+	scheme, rest, _ := strings.Cut(raw, "://")
+	plain, mode, _ := strings.Cut(scheme, "+")
+	port := "6379"
+	switch {
+	case plain != "redis" && plain != "rediss":
+		return t, errScheme(raw)
+	case mode == "sentinel":
+		t.topology, port = sentinel, "26379"
+	case mode == "cluster":
+		t.topology = cluster
+	case scheme != plain:
+		return t, errScheme(raw)
+	}
+
+	// net/url refuses several hosts, so they are looked at one at a time.
+	authority, tail := rest, ""
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority, tail = rest[:i], rest[i:]
+	}
+	path, query, _ := strings.Cut(tail, "?")
+	if strings.Contains(path, "@") { // a slash in the password: what is taken for a host then is a part of it
+		return t, errURL
+	}
+	user, list := "", authority
+	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
+		user, list = authority[:i+1], authority[i+1:]
+	}
+	hosts := strings.Split(list, ",")
+	if t.topology == single && len(hosts) > 1 {
+		return t, errors.New("store: Redis URL names several hosts, want redis+sentinel:// or redis+cluster://")
+	}
+	if len(hosts) > maxHosts {
+		return t, fmt.Errorf("store: Redis URL names more than %d hosts", maxHosts)
+	}
+	for _, h := range hosts {
+		u, err := url.Parse("redis://" + h)
+		if err != nil {
+			return t, errURL
+		}
+		host, p := u.Hostname(), u.Port()
+		if host == "" {
+			if t.topology != single {
+				return t, errors.New("store: Redis URL names an empty host")
+			}
+			host = "localhost"
+		}
+		if p == "" {
+			p = port
+		}
+		t.addrs = append(t.addrs, net.JoinHostPort(host, p))
+	}
+
+	if t.topology == sentinel {
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			return t, errURL
+		}
+		t.sentinelUsername, t.sentinelPassword = q.Get("sentinel_username"), q.Get("sentinel_password")
+		q.Del("sentinel_username")
+		q.Del("sentinel_password")
+		query = q.Encode()
+
+		var name string
+		name, path, _ = strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		if t.master, err = url.PathUnescape(name); err != nil {
+			return t, errURL
+		}
+		if t.master == "" {
+			return t, errors.New("store: Redis URL names no master, want redis+sentinel://host:port/master-name")
+		}
+	}
+	one := plain + "://" + user + hosts[0] + "/" + strings.TrimPrefix(path, "/")
+	if query != "" {
+		one += "?" + query
+	}
+	if _, err := url.Parse(one); err != nil { // its text quotes the URL, password included
+		return t, errURL
+	}
+	opt, err := redis.ParseURL(one)
+	if err != nil {
+		return t, fmt.Errorf("store: Redis URL: %s", strings.TrimPrefix(err.Error(), "redis: "))
+	}
+	if t.topology == cluster && opt.DB != 0 {
+		return t, errors.New("store: Redis URL names a database; a Cluster has none but 0")
+	}
+	if t.topology != single && opt.TLSConfig != nil {
+		opt.TLSConfig.ServerName = "" // each server answers for its own address
+	}
+	t.options = opt
+	return t, nil
+}
+
+// errScheme quotes the scheme, if it is one.
+func errScheme(raw string) error {
+	scheme, _, ok := strings.Cut(raw, ":")
+	if !ok || len(scheme) > 20 || strings.ContainsFunc(scheme, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789+-.", r|0x20)
+	}) {
+		scheme = ""
+	}
+	if scheme == "embedded" {
+		return errors.New(`store: Redis URL begins with "embedded:", which embedded.Open takes (package store/embedded)`)
+	}
+	if scheme != "" {
+		scheme += ":"
+	}
+	return fmt.Errorf("store: Redis URL begins with %q, want redis:// or rediss://, or one of these with +sentinel or +cluster", scheme)
+}
+
+// connect makes a client for a URL after one plain connection to it succeeded: go-redis would print every failed attempt to standard error.
+func connect(ctx context.Context, rawURL string, cfg Config) (redis.UniversalClient, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	t, err := parseURL(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	t.options.ContextTimeoutEnabled = true
+	t.options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	t.options.DialTimeout = min(cfg.timeout(), time.Second)
+	t.options.DialerRetries = 1
+
+	ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
+	defer cancel()
+	if err := t.reach(ctx); err != nil {
+		return nil, err
+	}
+	switch t.topology {
+	case sentinel:
+		opt := t.universal().Failover()
+		return redis.NewFailoverClient(opt), nil
+	case cluster:
+		return redis.NewClusterClient(t.universal().Cluster()), nil
+	}
+	return redis.NewClient(t.options), nil
+}
+
+// universal is the options in the form from which go-redis makes those of the other clients. It has all that a URL can set.
+func (t target) universal() *redis.UniversalOptions {
+	o := t.options
+	return &redis.UniversalOptions{
+		Addrs: t.addrs, MasterName: t.master, SentinelUsername: t.sentinelUsername, SentinelPassword: t.sentinelPassword,
+		ClientName: o.ClientName, DB: o.DB, Protocol: o.Protocol, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
+		MaxRetries: o.MaxRetries, MinRetryBackoff: o.MinRetryBackoff, MaxRetryBackoff: o.MaxRetryBackoff,
+		DialTimeout: o.DialTimeout, DialerRetries: o.DialerRetries, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
+		ContextTimeoutEnabled: o.ContextTimeoutEnabled, MaintNotificationsConfig: o.MaintNotificationsConfig,
+		PoolFIFO: o.PoolFIFO, PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout, MaxConcurrentDials: o.MaxConcurrentDials,
+		MinIdleConns: o.MinIdleConns, MaxIdleConns: o.MaxIdleConns, MaxActiveConns: o.MaxActiveConns,
+		ConnMaxIdleTime: o.ConnMaxIdleTime, ConnMaxLifetime: o.ConnMaxLifetime, ConnMaxLifetimeJitter: o.ConnMaxLifetimeJitter,
+		PipelinePoolSize: o.PipelinePoolSize, PipelineReadBufferSize: o.PipelineReadBufferSize, PipelineWriteBufferSize: o.PipelineWriteBufferSize,
+	}
+}
+
+// reach asks all hosts of the URL at once and is content with the first that answers. Otherwise it reports what tells most: an answer
+// that was no use rather than that nobody answered.
+func (t target) reach(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type outcome struct {
+		answered bool
+		err      error
+	}
+	outcomes := make(chan outcome, len(t.addrs))
+	for _, addr := range t.addrs {
+		go func() {
+			answered, err := t.probe(ctx, addr)
+			outcomes <- outcome{answered, err}
+		}()
+	}
+	var told outcome
+	for range t.addrs {
+		o := <-outcomes
+		if o.err == nil {
+			return nil
+		}
+		if told.err == nil || o.answered && !told.answered {
+			told = o
+		}
+	}
+	return told.err
+}
+
+// probe asks one host whether it is what the URL says, and whether it answered at all.
+func (t target) probe(ctx context.Context, addr string) (answered bool, err error) {
+	what := "Redis"
+	if t.topology == sentinel {
+		what = "Sentinel"
+	}
+	if err := dial(ctx, addr, t.options.TLSConfig); err != nil {
+		return false, fmt.Errorf("store: %s at %s cannot be reached: %w", what, addr, reason(err))
+	}
+	if t.topology == single {
+		return true, nil // the check of New says the rest
+	}
+	opt := *t.options
+	opt.Addr, opt.DB, opt.MaxRetries, opt.MinIdleConns, opt.PipelinePoolSize = addr, 0, -1, 0, -1
+	if t.topology == cluster {
+		client := redis.NewClient(&opt)
+		defer client.Close()
+		if err := ping(ctx, client, addr); err != nil {
+			return true, err
+		}
+		err := client.ClusterSlots(ctx).Err()
+		if err != nil && strings.Contains(err.Error(), "cluster support disabled") {
+			return true, fmt.Errorf("store: Redis at %s is not a node of a Cluster; want redis://", addr)
+		}
+		if err != nil {
+			return true, fmt.Errorf("store: Redis at %s: %w", addr, reason(err))
+		}
+		return true, nil
+	}
+
+	opt.Username, opt.Password = t.sentinelUsername, t.sentinelPassword
+	client := redis.NewSentinelClient(&opt)
+	defer client.Close()
+	master, err := client.GetMasterAddrByName(ctx, t.master).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return true, fmt.Errorf("store: Sentinel at %s knows no master %q", addr, t.master)
+	case err != nil && strings.Contains(err.Error(), "unknown command"):
+		return true, fmt.Errorf("store: Redis at %s is no Sentinel; want redis://", addr)
+	case err != nil:
+		return true, fmt.Errorf("store: Sentinel at %s: %w", addr, reason(err))
+	case len(master) != 2:
+		return true, fmt.Errorf("store: Sentinel at %s answered something that is no address", addr)
+	}
+	at := net.JoinHostPort(master[0], master[1])
+	if err := dial(ctx, at, t.options.TLSConfig); err != nil {
+		return true, fmt.Errorf("store: master %q at %s cannot be reached: %w", t.master, at, reason(err))
+	}
+	return true, nil
+}
+
+// dial connects once, with TLS if configured, and hangs up.
+func dial(ctx context.Context, addr string, config *tls.Config) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if config == nil {
+		return nil
+	}
+	if config.ServerName == "" {
+		config = config.Clone()
+		config.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	err = tls.Client(conn, config).HandshakeContext(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("no answer to the TLS handshake (does it speak TLS?)")
+	}
+	return err
+}
