@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,6 +133,20 @@ func TestEmbeddedClock(t *testing.T) {
 func TestRedis(t *testing.T) {
 	client := dialURL(t, redistest.Start(t, redistest.Options{Password: "pass word"}).URL())
 	storetest.Run(t, func(t *testing.T) storetest.Under { return under(t, client) })
+}
+
+// TestValkey runs the suite on Valkey, alone and as a Cluster.
+func TestValkey(t *testing.T) {
+	opt := redistest.Options{Binary: "valkey-server", Password: "pass word"}
+	client := dialURL(t, redistest.Start(t, opt).URL())
+	storetest.Run(t, func(t *testing.T) storetest.Under { return under(t, client) })
+	t.Run("cluster", func(t *testing.T) {
+		nodes := redistest.StartCluster(t, 3, opt)
+		url := "redis+cluster://:pass%20word@" + strings.Join(redistest.Addrs(nodes), ",")
+		past := redis.NewClusterClient(&redis.ClusterOptions{Addrs: redistest.Addrs(nodes), Password: opt.Password, ContextTimeoutEnabled: true})
+		t.Cleanup(func() { past.Close() })
+		storetest.Run(t, func(t *testing.T) storetest.Under { return opened(t, url, past) })
+	})
 }
 
 // TestRESP2 runs the suite over the older protocol, which shapes some replies differently.
