@@ -111,16 +111,14 @@ func (x *Exchange) judge(ctx context.Context, access string) error {
 	if access == "" && x.refresh == "" {
 		return nil
 	}
-	if _, ours := x.m.sealer.open(x.refresh); ours != nil {
-		x.foreign = true // unless the access token says otherwise
-	}
 	err := error(token.ErrInvalid)
 	if access != "" && len(access) <= token.MaxCookieLen {
 		x.verified, err = x.m.guard.Check(ctx, access)
 	}
 	var expired *token.ExpiredError
-	if !errors.Is(err, token.ErrInvalid) {
-		x.foreign = false
+	if errors.Is(err, token.ErrInvalid) {
+		_, stranger := x.m.sealer.open(x.refresh)
+		x.foreign = stranger != nil // neither cookie is ours
 	}
 	switch {
 	case err == nil:
