@@ -26,7 +26,15 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	follower, err := revocation.NewFollower(revocation.FollowerConfig{Source: log, List: list, Now: issuer.Clock.Now})
+	revoked := make(chan revocation.Entry, 1)
+	follower, err := revocation.NewFollower(revocation.FollowerConfig{
+		Source: log, List: list, Now: issuer.Clock.Now,
+		Events: revocation.EventFunc(func(e revocation.Event) {
+			if e.Kind == revocation.EventRevoked {
+				revoked <- e.Entry
+			}
+		}),
+	})
 	if err != nil {
 		panic(err)
 	}
@@ -40,9 +48,11 @@ func Example() {
 	defer func() { stop(); <-done }()
 
 	go func() { // the origin's heartbeat
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
 		for ctx.Err() == nil {
 			log.Append(ctx)
-			time.Sleep(20 * time.Millisecond)
+			<-tick.C
 		}
 	}()
 	if err := follower.Ready(ctx); err != nil {
@@ -60,9 +70,7 @@ func Example() {
 	if err := log.Append(ctx, revocation.Entry{Kind: revocation.KindSession, At: issuer.Clock.Now().UnixMilli(), Session: session}); err != nil {
 		panic(err)
 	}
-	for !list.Has(session) { // in about a millisecond
-		time.Sleep(time.Millisecond)
-	}
+	<-revoked // in about a millisecond
 	_, err = guard.Check(ctx, raw)
 	fmt.Println(errors.Is(err, revocation.ErrRevoked), revocation.Reason(err))
 	// Output:
