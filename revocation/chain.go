@@ -122,7 +122,7 @@ func (c *chain) takePart(b Batch, sent, now time.Time) {
 	switch silent := now.Sub(c.quiet); {
 	case len(b.Records) > 0:
 		c.prove(sent, now)
-	case silent >= c.patience || silent < 0:
+	case !b.Checked && (silent >= c.patience || silent < 0):
 		// The log may have been rolled back to before this position, and then nothing newer than it may ever come.
 		c.whole = true
 	}

@@ -271,6 +271,7 @@ func (f *Follower) Next() Position {
 func (f *Follower) Apply(b Batch, sent time.Time) {
 	f.mu.Lock()
 	now := f.now()
+	sent = sent.Add(-b.Age)
 	f.stats.Reads++
 	f.lastError = nil
 	f.strange = false

@@ -228,7 +228,7 @@ type Frame struct {
 
 // Batch returns the frame as what a [Source] read.
 func (f Frame) Batch() Batch {
-	b := Batch{Full: f.Full, Records: f.Records}
+	b := Batch{Full: f.Full, Records: f.Records, Age: f.Age, Checked: !f.Full}
 	if f.Full {
 		b.Epoch, b.Birth, b.Permanent = f.Epoch, f.Birth, f.Permanent
 	}

@@ -34,6 +34,10 @@ type Batch struct {
 	Epoch     string  // names the life of this log; a log that lost something begins another one; "" = the log was never begun
 	Birth     int64   // Unix ms; the log vouches for tokens with iat >= Birth. Any margin for clocks is already in it
 	Permanent []Entry // the entries that never expire, whether or not they are among the records
+
+	// From a source that passes on what somebody else has read:
+	Age     time.Duration // how old it was when it was asked for; 0 = the log itself was read
+	Checked bool          // the log was seen to hold the position asked after, so silence is no sign that it was rolled back
 }
 
 // A Source reads a log of revocations. Package store has one over Redis, package revocation/feed one over HTTP.

@@ -415,3 +415,40 @@ func TestOwnTransport(t *testing.T) {
 		t.Error("the connection of a request that was given up is used again")
 	}
 }
+
+// What an edge hears late is as old as it was for the server, even if the edge's clock is behind and does not show it.
+func TestAge(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t)
+		late := func() time.Time { return time.Now().Add(-9 * time.Second) }
+		list, f, _ := follow(t, e.origin.client(e.network), func(c *revocation.FollowerConfig) { c.Now = late })
+		if err := f.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		cut := fault(func(*http.Request, *http.Response) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
+		e.network.fault.Store(&cut)
+		pass(1500 * time.Millisecond)
+		e.log.Cut(true)
+		pass(7 * time.Second)
+		e.network.fault.Store(nil)
+		pass(3 * time.Second) // the server's own list becomes stale meanwhile
+		own, edge := e.origin.list.Freshness(time.Now(), 0, 0), list.Freshness(late(), 0, 0)
+		if own.Fresh || edge.Fresh || edge.Age < 8*time.Second {
+			t.Errorf("the server knows %+v\nthe edge %+v", own, edge)
+		}
+	})
+}
+
+// Silence in the log is no reason for edges to read it whole: their server sees at every poll whether it goes on from where they are.
+func TestSilence(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t)
+		e.log.Cut(true)
+		pass(8 * time.Second)
+		e.log.Cut(false)
+		pass(5 * time.Second)
+		if s := e.follower.Stats(); s.Whole != 1 || !s.Fresh {
+			t.Errorf("got %+v", s)
+		}
+	})
+}

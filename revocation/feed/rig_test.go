@@ -239,13 +239,17 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // follow starts a follower over a source and returns its list and follower. It ends with the test, or before if stop is called.
-func follow(t testing.TB, source revocation.Source) (list *revocation.List, f *revocation.Follower, stop func()) {
+func follow(t testing.TB, source revocation.Source, change ...func(*revocation.FollowerConfig)) (list *revocation.List, f *revocation.Follower, stop func()) {
 	t.Helper()
 	list, err := revocation.NewList(revocation.ListConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f, err = revocation.NewFollower(revocation.FollowerConfig{Source: source, List: list}); err != nil {
+	cfg := revocation.FollowerConfig{Source: source, List: list}
+	for _, f := range change {
+		f(&cfg)
+	}
+	if f, err = revocation.NewFollower(cfg); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
