@@ -2,6 +2,9 @@
 // that ratios hold on a noisy machine where single times do not. A row with a goal is marked met or short; the command exits with 1 if one is short.
 //
 //	go run . -rows token
+//	go run . -rows store
+//
+// The rows of store need a redis-server on PATH, which the command starts on loopback and ends.
 package main
 
 import (
@@ -14,26 +17,37 @@ import (
 )
 
 // suites are the groups of rows by the name under which -rows knows them.
-var suites = map[string]func() ([]*group, error){"token": tokenGroups}
+var suites = map[string]func() (suite, error){"token": tokenSuite, "store": storeSuite}
 
-func main() {
+// A suite is groups of rows, and what has to be ended after they are measured.
+type suite struct {
+	groups []*group
+	end    func() // nil = nothing
+}
+
+func main() { os.Exit(run()) }
+
+func run() int {
 	names := slices.Sorted(maps.Keys(suites))
 	rows := flag.String("rows", strings.Join(names, ","), "suites to run, separated by commas")
 	rounds := flag.Int("rounds", 40, "turns of each row in a pass")
 	flag.Parse()
 	short := 0
 	for name := range strings.SplitSeq(*rows, ",") {
-		suite, ok := suites[name]
+		open, ok := suites[name]
 		if !ok {
 			fmt.Fprintf(os.Stderr, "bench: no rows %q; there are %s\n", name, strings.Join(names, ", "))
-			os.Exit(2)
+			return 2
 		}
-		groups, err := suite()
+		s, err := open()
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(2)
+			return 2
 		}
-		for _, g := range groups {
+		if s.end != nil {
+			defer s.end()
+		}
+		for _, g := range s.groups {
 			g.measure(*rounds)
 			g.print()
 			short += g.short()
@@ -41,6 +55,7 @@ func main() {
 	}
 	if short > 0 {
 		fmt.Printf("%d short\n", short)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }

@@ -35,6 +35,14 @@ type row struct {
 type group struct {
 	title string
 	rows  []*row
+	facts []fact
+}
+
+// A fact is counted, not timed: it holds on every machine.
+type fact struct {
+	name, value string
+	goal        string // "" = none
+	missed      bool
 }
 
 func (r *row) slice(n int) float64 {
@@ -70,6 +78,9 @@ func (r *row) slice(n int) float64 {
 
 // measure takes up to five passes, until every goal is met. All rows take part in each and keep their fastest slice of all, so that more passes only take noise away, from goals and bases alike.
 func (g *group) measure(rounds int) {
+	if len(g.rows) == 0 {
+		return
+	}
 	g.prepare()
 	for range 5 {
 		g.pass(rounds)
@@ -152,11 +163,34 @@ func (g *group) short() (n int) {
 			n++
 		}
 	}
+	for _, f := range g.facts {
+		if f.missed {
+			n++
+		}
+	}
 	return n
+}
+
+// mark says whether a goal is met.
+func mark(goal string, missed bool) string {
+	switch {
+	case missed:
+		return goal + ": SHORT"
+	case goal != "":
+		return goal + ": met"
+	}
+	return ""
 }
 
 // print writes the table.
 func (g *group) print() {
+	if len(g.facts) > 0 {
+		fmt.Printf("\n%s\n\n| %-44s | %10s | %-44s |\n|---|---:|---|\n", g.title, "fact", "", "goal")
+		for _, f := range g.facts {
+			fmt.Printf("| %-44s | %10s | %-44s |\n", f.name, f.value, mark(f.goal, f.missed))
+		}
+		return
+	}
 	fmt.Printf("\n%s\n\n| %-44s | %10s | %8s | %6s | %-44s |\n|---|---:|---:|---:|---|\n", g.title, "row", "ns", "ratio", "allocs", "goal")
 	for _, r := range g.rows {
 		allocs := fmt.Sprintf("%.0f", r.mem)
@@ -164,12 +198,6 @@ func (g *group) print() {
 			allocs = ""
 		}
 		verdict, missed := g.verdict(r)
-		switch {
-		case missed:
-			verdict += ": SHORT"
-		case verdict != "":
-			verdict += ": met"
-		}
-		fmt.Printf("| %-44s | %10.1f | %8.2f | %6s | %-44s |\n", r.name, r.time, r.time/g.rows[0].time, allocs, verdict)
+		fmt.Printf("| %-44s | %10.1f | %8.2f | %6s | %-44s |\n", r.name, r.time, r.time/g.rows[0].time, allocs, mark(verdict, missed))
 	}
 }

@@ -118,6 +118,11 @@ func must(ok bool) {
 	}
 }
 
+func tokenSuite() (suite, error) {
+	groups, err := tokenGroups()
+	return suite{groups: groups}, err
+}
+
 func tokenGroups() ([]*group, error) {
 	all, err := materials()
 	if err != nil {
@@ -230,7 +235,7 @@ func (m *material) verifyGroup() (*group, error) {
 		}
 	}
 
-	return &group{fmt.Sprintf("Verify %s, %d characters, cold", m.name, len(raw)), []*row{
+	return &group{title: fmt.Sprintf("Verify %s, %d characters, cold", m.name, len(raw)), rows: []*row{
 		{name: "the primitive on prepared bytes", run: m.primitive([]byte(raw[:dot]), signature)},
 		{name: "counterfoil", ratio: m.cold, allocs: 3, run: func() {
 			_, err := ours.Verify(raw)
@@ -299,7 +304,7 @@ func (m *material) warmGroup() (*group, error) {
 			must(err == nil)
 		}
 	}
-	return &group{fmt.Sprintf("Verify %s, warm, 256 tokens in turn (times are of all 256)", m.name), []*row{
+	return &group{title: fmt.Sprintf("Verify %s, warm, 256 tokens in turn (times are of all 256)", m.name), rows: []*row{
 		{name: "floor", run: floor},
 		{name: "counterfoil", run: verify, ratio: 1},
 		{name: "floor, two cores", cores: 2, run: floor},
@@ -320,7 +325,7 @@ func (m *material) issueGroup() (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &group{"Issue " + m.name, []*row{
+	return &group{title: "Issue " + m.name, rows: []*row{
 		{name: "the primitive on prepared bytes", run: func() { must(len(m.sign(message)) > 0) }},
 		{name: "counterfoil", ratio: m.issue, allocs: -1, run: func() {
 			_, err := ours.Mint(claims)
