@@ -71,6 +71,10 @@ type Config struct {
 	Store Store
 	Log   revocation.Appender
 
+	// Source is where the Manager reads the revocation log; nil = the Store, if it is one. An application that serves the feed puts its
+	// feed.Tail here, so that both read the log once.
+	Source revocation.Source
+
 	AccessLife    time.Duration // of an access token; 0 = 5 min, at most 15 min
 	IdleLife      time.Duration // of a session that nobody renews; 0 = 30 min, at least twice AccessLife
 	AnonymousIdle time.Duration // the same before login; 0 = IdleLife or 15 min, whichever is shorter; at least twice AccessLife
@@ -290,7 +294,11 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("counterfoil: %w", err)
 	}
-	if source, ok := cfg.Store.(revocation.Source); ok {
+	source := cfg.Source
+	if source == nil {
+		source, _ = cfg.Store.(revocation.Source)
+	}
+	if source != nil {
 		if m.follower, err = revocation.NewFollower(revocation.FollowerConfig{
 			Source: source, List: m.list, MaxStale: cfg.MaxStale, Leeway: m.leeway, Log: m.store, Events: m.watch, Now: cfg.Now,
 		}); err != nil {
