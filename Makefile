@@ -12,7 +12,7 @@ WAZERO      = github.com/tetratelabs/wazero/cmd/wazero@v1.12.0
 # What the WebAssembly module is made of.
 WASM = ./token ./revocation
 
-.PHONY: help demo serve test race lint vet staticcheck fmt wasm nested parity races vectors differential bench fuzz ci
+.PHONY: help demo serve test race lint vet staticcheck fmt wasm nested parity races browser vectors differential bench fuzz ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,9 @@ parity: ## what koa-session 7 does and what the tutorial claims, each shown on F
 
 races: ## lost updates, undone logouts and needless writes, beside five peers (needs redis-server; Node for two of the peers)
 	cd internal/races && $(GO) run -buildvcs=false .
+
+browser: ## what the adapters promise, seen in Chromium (needs Chromium; without it the tests are skipped)
+	cd internal/browser && $(GO) test -count=1 -timeout=4m ./...
 
 vectors: ## the token against its own vectors, Wycheproof and the RFCs' examples, a line a corpus
 	cd internal/e2e && $(GO) run -buildvcs=false -tags counterfoil_seam ./vectors
