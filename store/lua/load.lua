@@ -13,4 +13,4 @@ end
 if r[6] == '0' and r[5] == ARGV[3] and not r[7] then
 	redis.call('HSET', KEYS[1], 'k', num(now))
 end
-return {1, num(now), redis.call('HGETALL', KEYS[1])}
+return {1, now, redis.call('HGETALL', KEYS[1])}

@@ -94,7 +94,10 @@ local function apply(key, first, used, max, fresh)
 	if total > max and total > used then -- what is over a budget that was lowered may still shrink
 		return -2
 	end
-	local set = {'b', num(total)}
+	local set = {}
+	if total ~= used or fresh then
+		set = {'b', num(total)}
+	end
 	for _, name in ipairs(names) do
 		if after[name] and after[name] ~= before[name] then
 			set[#set + 1] = 'f:' .. name
@@ -107,7 +110,7 @@ local function apply(key, first, used, max, fresh)
 			redis.call('HDEL', key, 'f:' .. name)
 		end
 	end
-	if #set > 0 and (total ~= used or #set > 2 or fresh) then
+	if #set > 0 then
 		redis.call('HSET', key, unpack(set))
 	end
 	return 1, out

@@ -17,4 +17,4 @@ end
 if r[6] == '0' and r[5] == ARGV[3] then
 	redis.call('HSET', KEYS[1], 'k', num(now))
 end
-return {1, num(now), out}
+return {1, now, out}
