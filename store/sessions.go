@@ -124,7 +124,7 @@ func (s *Redis) whole(ctx context.Context, sc script, ref counterfoil.Ref, more 
 
 // record reads a hash as field, value, field, value, ….
 func record(id token.SessionID, flat reply) counterfoil.Record {
-	r := counterfoil.Record{Session: id, Fields: map[string][]byte{}}
+	r := counterfoil.Record{Session: id, Fields: make(map[string][]byte, len(flat)/2)}
 	for i := 0; i+1 < len(flat); i += 2 {
 		switch name := flat.string(i); name {
 		case "u":
