@@ -104,11 +104,11 @@ func (n node) report(log *slog.Logger, strict bool) error {
 	var evicts string
 	switch {
 	case policy == "":
-		log.Warn("counterfoil: the eviction policy cannot be read; with allkeys-* or volatile-* acknowledged revocations can be lost silently (promise 5)")
+		log.Warn("counterfoil: the eviction policy cannot be read; with allkeys-* or volatile-* acknowledged revocations can be lost silently")
 	case strings.HasPrefix(policy, "allkeys-"):
-		evicts = "when memory is short it deletes the revocation log and sessions: acknowledged revocations are lost silently (promise 5)"
+		evicts = "when memory is short it deletes the revocation log and sessions: acknowledged revocations are lost silently"
 	case strings.HasPrefix(policy, "volatile-"):
-		evicts = "when memory is short it may delete a subject's not-before: sessions that were logged out everywhere could live again (promise 1)"
+		evicts = "when memory is short it may delete a subject's not-before: sessions that were logged out everywhere could live again"
 	}
 	if evicts != "" {
 		if strict {
@@ -123,28 +123,28 @@ func (n node) report(log *slog.Logger, strict bool) error {
 	}
 	switch fsync := n.config("appendfsync"); {
 	case aof == "":
-		log.Warn("counterfoil: persistence cannot be read; without AOF a restart of Redis loses acknowledged revocations (promise 5)")
+		log.Warn("counterfoil: persistence cannot be read; without AOF a restart of Redis loses acknowledged revocations")
 	case aof == "no":
-		log.Warn("counterfoil: no AOF: a restart of Redis loses sessions and acknowledged revocations since its last snapshot (promise 5)",
+		log.Warn("counterfoil: no AOF: a restart of Redis loses sessions and acknowledged revocations since its last snapshot",
 			"want", "appendonly yes, appendfsync always")
 	case fsync != "always" && fsync != "":
-		log.Warn("counterfoil: AOF is not synced at every write: a crash of Redis can lose the last acknowledged revocations (promise 5)",
+		log.Warn("counterfoil: AOF is not synced at every write: a crash of Redis can lose the last acknowledged revocations",
 			"appendfsync", fsync, "want", "always")
 	}
 
 	replicas, err := strconv.Atoi(n.info("replication", "connected_slaves"))
 	if err != nil {
-		log.Warn("counterfoil: replicas cannot be read; whether a revocation survives the loss of this server is not known (promise 5)")
+		log.Warn("counterfoil: replicas cannot be read; whether a revocation survives the loss of this server is not known")
 	} else if replicas == 0 {
-		log.Info("counterfoil: no replica: durability is local to this server (promise 5)")
+		log.Info("counterfoil: no replica: durability is local to this server")
 	}
 	if timeout := n.config("cluster-node-timeout"); n.info("cluster", "cluster_enabled") == "1" {
-		log.Info("counterfoil: a split of the Cluster is noticed after its node timeout (promise 4)", "cluster-node-timeout-ms", timeout)
+		log.Info("counterfoil: a split of the Cluster is noticed after its node timeout", "cluster-node-timeout-ms", timeout)
 	} else if replicas > 0 {
 		if writes := n.config("min-replicas-to-write"); writes == "0" {
-			log.Warn("counterfoil: min-replicas-to-write is 0: a master that is cut off from its replicas goes on taking revocations that a failover will lose (promises 4, 5)")
+			log.Warn("counterfoil: min-replicas-to-write is 0: a master that is cut off from its replicas goes on taking revocations that a failover will lose")
 		} else if writes != "" {
-			log.Info("counterfoil: a split is noticed after min-replicas-max-lag (promise 4)", "min-replicas-max-lag-s", n.config("min-replicas-max-lag"))
+			log.Info("counterfoil: a split is noticed after min-replicas-max-lag", "min-replicas-max-lag-s", n.config("min-replicas-max-lag"))
 		}
 	}
 	return nil

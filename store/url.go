@@ -120,8 +120,8 @@ func parseURL(raw string) (target, error) {
 		return t, errURL
 	}
 	opt, err := redis.ParseURL(one)
-	if err != nil {
-		return t, fmt.Errorf("store: Redis URL: %s", strings.TrimPrefix(err.Error(), "redis: "))
+	if err != nil || opt.DB < 0 { // go-redis quotes what it does not understand, which may be the rest of a password with a '?' in it
+		return t, errors.New("store: Redis URL has an option that go-redis does not know, or a database that is no number (special characters in a password are escaped: ? is %3F)")
 	}
 	if t.topology == cluster && opt.DB != 0 {
 		return t, errors.New("store: Redis URL names a database; a Cluster has none but 0")
@@ -135,19 +135,19 @@ func parseURL(raw string) (target, error) {
 
 // errScheme quotes the scheme, if it is one.
 func errScheme(raw string) error {
-	scheme, _, ok := strings.Cut(raw, ":")
+	scheme, _, ok := strings.Cut(raw, "://") // what stands before a bare colon may be a password whose scheme was forgotten
 	if !ok || len(scheme) > 20 || strings.ContainsFunc(scheme, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789+-.", r|0x20)
 	}) {
 		scheme = ""
 	}
-	if scheme == "embedded" {
+	if strings.HasPrefix(raw, "embedded:") {
 		return errors.New(`store: Redis URL begins with "embedded:", which embedded.Open takes (package store/embedded)`)
 	}
-	if scheme != "" {
-		scheme += ":"
+	if scheme == "" {
+		return errors.New("store: Redis URL has no scheme, want redis:// or rediss://, or one of these with +sentinel or +cluster")
 	}
-	return fmt.Errorf("store: Redis URL begins with %q, want redis:// or rediss://, or one of these with +sentinel or +cluster", scheme)
+	return fmt.Errorf("store: Redis URL begins with %q, want redis:// or rediss://, or one of these with +sentinel or +cluster", scheme+"://")
 }
 
 // connect makes a client for a URL after one plain connection to it succeeded: go-redis would print every failed attempt to standard error.
@@ -244,7 +244,7 @@ func (t target) probe(ctx context.Context, addr string) (answered bool, err erro
 		if err := ping(ctx, client, addr); err != nil {
 			return true, err
 		}
-		err := client.ClusterSlots(ctx).Err()
+		err := client.ClusterInfo(ctx).Err()
 		if err != nil && strings.Contains(err.Error(), "cluster support disabled") {
 			return true, fmt.Errorf("store: Redis at %s is not a node of a Cluster; want redis://", addr)
 		}
