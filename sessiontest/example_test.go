@@ -1,23 +1,25 @@
 package sessiontest_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/counterfoil/counterfoil/sessiontest"
 )
 
-func Example() {
-	test := func(t *testing.T) { // func TestIdle(t *testing.T) in earnest
-		sessions := sessiontest.New(t)
-		alice := sessions.Login("alice")
-		fmt.Println(alice.Session().Subject())
-		sessions.Advance(31 * time.Minute)
-		fmt.Printf("%q\n", alice.Session().Subject())
+func TestIdle(t *testing.T) {
+	sessions := sessiontest.New(t)
+	alice := sessions.Login("alice")
+	if got := alice.Session().Subject(); got != "alice" {
+		t.Errorf("the session is %q's", got)
 	}
-	testing.RunTests(func(string, string) (bool, error) { return true, nil }, []testing.InternalTest{{Name: "Idle", F: test}})
-	// Output:
-	// alice
-	// ""
+	sessions.Advance(31 * time.Minute)
+	if got := alice.Session().Subject(); got != "" {
+		t.Errorf("after half an hour it is still %q's", got)
+	}
+}
+
+// A session that idles too long, in no time. The test is an ordinary one, since sessiontest takes a *testing.T.
+func Example() {
+	_ = TestIdle
 }
