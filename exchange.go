@@ -412,6 +412,8 @@ func Status(err error) (status, retryAfter int) {
 	switch {
 	case err == nil:
 		return 0, 0
+	case is(ErrSubject):
+		return 400, 0
 	case is(ErrCrossSite):
 		return 403, 0
 	case is(ErrConflict), is(ErrSuperseded):

@@ -379,6 +379,7 @@ func TestStatus(t *testing.T) {
 	for err, want := range map[error]int{
 		nil:                                      0,
 		errors.New("other"):                      0,
+		counterfoil.ErrSubject:                   400,
 		counterfoil.ErrCrossSite:                 403,
 		counterfoil.ErrConflict:                  409,
 		counterfoil.ErrSuperseded:                409,

@@ -422,11 +422,11 @@ func newSessionID(subject string) (token.SessionID, error) {
 func checkSubject(subject string) error {
 	switch {
 	case subject == "":
-		return fmt.Errorf("counterfoil: subject is empty")
+		return fmt.Errorf("%w: it is empty", ErrSubject)
 	case len(subject) > token.MaxSubjectLen:
-		return fmt.Errorf("counterfoil: subject is longer than %d bytes", token.MaxSubjectLen)
+		return fmt.Errorf("%w: it is longer than %d bytes", ErrSubject, token.MaxSubjectLen)
 	case !utf8.ValidString(subject) || strings.ContainsFunc(subject, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return fmt.Errorf("counterfoil: subject is not UTF-8, or holds a control character")
+		return fmt.Errorf("%w: it is not UTF-8, or holds a control character", ErrSubject)
 	}
 	return nil
 }

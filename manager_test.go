@@ -479,8 +479,8 @@ func TestSubjectIsChecked(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	for _, subject := range []string{"", strings.Repeat("x", 10<<10), "\xff", "a\x00b", "a\tb", strings.Repeat("é", 129)} {
-		if _, err := r.Login(t.Context(), nil, subject, counterfoil.LoginOptions{}); err == nil {
-			t.Errorf("a subject of %d bytes was accepted", len(subject))
+		if _, err := r.Login(t.Context(), nil, subject, counterfoil.LoginOptions{}); !errors.Is(err, counterfoil.ErrSubject) {
+			t.Errorf("a subject of %d bytes: %v, want ErrSubject", len(subject), err)
 		}
 	}
 	for _, subject := range []string{"{x}", "a:b", "}{", strings.Repeat("é", 128), `"quoted"\`} {

@@ -27,6 +27,10 @@ var (
 	// logged out by it, and nobody is let in instead. It wraps the store's own error.
 	ErrUnavailable = errors.New("counterfoil: store unavailable")
 
+	// ErrSubject means that no token could carry the subject: it is empty, too long, not UTF-8, or holds a control character. Whoever typed it
+	// can mend it.
+	ErrSubject = errors.New("counterfoil: subject refused")
+
 	// ErrReuse means that a refresh token came back that had been replaced: either it was stolen or its owner lost a
 	// rotation outside the window. The session has been ended.
 	ErrReuse = errors.New("counterfoil: refresh token was used before, session ended")
