@@ -29,7 +29,7 @@ func TestTopologyErrors(t *testing.T) {
 	nobody := closed.Addr().String()
 	testOpenErrors(t, []openError{
 		{"embedded", "embedded:", "embedded.Open"},
-		{"another mode", "redis+ring://:S3CRET@localhost", `"redis+ring:"`},
+		{"another mode", "redis+ring://:S3CRET@localhost", `"redis+ring://"`},
 		{"half a mode", "redis+://:S3CRET@localhost", "want redis:// or rediss://"},
 		{"several hosts and no mode", "redis://:S3CRET@a:1,b:2", "several hosts"},
 		{"an empty host", "redis+cluster://:S3CRET@a:1,,b:2", "empty host"},
@@ -44,7 +44,7 @@ func TestTopologyErrors(t *testing.T) {
 		{"no master but a slash", "redis+sentinel://:S3CRET@" + nobody + "/", "names no master"},
 		{"a bad database of a master", "redis+sentinel://:S3CRET@" + nobody + "/main/one", "database"},
 		{"a database of a cluster", "redis+cluster://:S3CRET@" + nobody + "/3", "a Cluster has none"},
-		{"an unknown option of a cluster", "redis+cluster://:S3CRET@" + nobody + "?colour=red", "colour"},
+		{"an unknown option of a cluster", "redis+cluster://:S3CRET@" + nobody + "?colour=S3CRET", "an option"},
 		{"no Sentinel there", "redis+sentinel://:S3CRET@" + nobody + "," + nobody + "/main?sentinel_password=S3CRET", "Sentinel at " + nobody + " cannot be reached"},
 		{"no Cluster there", "redis+cluster://:S3CRET@" + nobody + "," + nobody, "Redis at " + nobody + " cannot be reached"},
 	})
