@@ -59,7 +59,7 @@ func TestTopologyRefused(t *testing.T) {
 		{"a single server for a Sentinel", "redis+sentinel://" + plain + "/main", "is no Sentinel"},
 		{"a wrong password of a Cluster", "redis+cluster://:S3CRET@" + locked, "WRONGPASS"},
 		{"a wrong password of a Sentinel", "redis+sentinel://" + locked + "/main?sentinel_password=S3CRET", "WRONGPASS"},
-		{"no TLS to the Cluster", "rediss+cluster://:S3CRET@" + plain, "TLS"},
+		{"no answer to TLS of a Cluster", "rediss+cluster://:S3CRET@" + plain, "TLS"},
 	})
 }
 
