@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,7 @@ type Rig struct {
 	mini       *embedded.Server
 	stopServer func()
 	offset     *atomic.Int64
+	sessions   *sync.Map // IDs of sessions that were seen, as strings
 }
 
 // Buffer is a bytes.Buffer that may be written and read at once.
@@ -95,7 +97,8 @@ func At(t testing.TB, url string, stop func(), change ...func(*counterfoil.Confi
 
 func begin(t testing.TB, r *Rig, change []func(*counterfoil.Config)) *Rig {
 	t.Helper()
-	r.Logs, r.offset = &Buffer{}, &atomic.Int64{}
+	r.Logs, r.offset, r.sessions = &Buffer{}, &atomic.Int64{}, &sync.Map{}
+	t.Cleanup(func() { r.checkLogs(t) }) // runs last: everything has been closed, and has logged what it has to say
 	key, err := issuer.GenerateKey("EdDSA")
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +121,24 @@ func begin(t testing.TB, r *Rig, change []func(*counterfoil.Config)) *Rig {
 	}
 	r.open(t)
 	return r
+}
+
+// secrets is what a log must not hold: an access token, and a refresh token.
+var secrets = regexp.MustCompile(`eyJ[\w-]{8,}\.[\w-]+\.[\w-]+|[\w-]{25}\.\d+\.\d+\.[\w-]{43}`)
+
+// checkLogs fails the test if anything that was logged in it lets somebody else be somebody, or names a session.
+func (r *Rig) checkLogs(t testing.TB) {
+	text := r.Logs.String()
+	if at := secrets.FindStringIndex(text); at != nil {
+		t.Errorf("a token was logged: …%s…", text[max(0, at[0]-80):at[0]])
+	}
+	r.sessions.Range(func(id, _ any) bool {
+		if strings.Contains(text, id.(string)) {
+			t.Errorf("a session ID was logged")
+			return false
+		}
+		return true
+	})
 }
 
 // open gives the rig a store and a Manager of its own.
@@ -173,6 +194,7 @@ func (r *Rig) Verify(t testing.TB, access token.Secret) token.Verified {
 	if err != nil {
 		t.Fatalf("a token of our own: %v", err)
 	}
+	r.sessions.Store(v.Session().String(), true)
 	return v
 }
 
