@@ -51,10 +51,10 @@ wasm: ## token and revocation built and tested as WebAssembly (needs Node)
 	PATH="$$(cd "$(TOOLS)" && pwd):$$PATH" GOWASIRUNTIME=wazero GOOS=wasip1 GOARCH=wasm $(GO) test -tags=es256 -timeout=3m \
 		-exec "'$$($(GO) env GOROOT)/lib/wasm/go_wasip1_wasm_exec'" $(WASM)
 
-nested: ## vet and test the nested modules, which have dependencies that the module itself must not have
+nested: ## vet and test the nested modules, which have dependencies that the module itself must not have (the browser's: make browser)
 	@for dir in $$(find . -mindepth 2 -name go.mod -not -path '*/node_modules/*'); do \
-		echo "$$(dirname "$$dir")"; \
-		(cd "$$(dirname "$$dir")" && $(GO) vet ./... && $(GO) test -timeout=4m ./...) || exit 1; \
+		dir=$$(dirname "$$dir"); echo "$$dir"; \
+		(cd "$$dir" && $(GO) vet ./... && { [ "$$dir" = ./internal/browser ] || $(GO) test -timeout=4m ./...; }) || exit 1; \
 	done
 
 parity: ## what koa-session 7 does and what the tutorial claims, each shown on Fiber
