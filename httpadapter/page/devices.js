@@ -63,6 +63,7 @@ const hear = {
 	ended,
 	confirmed,
 	gone() { location.reload(); },
+	opened: refresh,
 };
 
 // Of all tabs one listens and tells the others: over HTTP/1.1 a browser has six connections to a host, and six open streams would leave none.
@@ -72,6 +73,8 @@ if (path) {
 	tabs.onmessage = (e) => hear[e.data.event](e.data.data);
 	const listen = () => new Promise(() => {
 		const events = new EventSource(path);
+		// What happened between the loading of the page, or the end of the stream before, and now was told to nobody.
+		events.addEventListener("open", () => { tabs.postMessage({ event: "opened" }); refresh(); });
 		for (const event of Object.keys(hear)) {
 			events.addEventListener(event, (e) => {
 				const data = JSON.parse(e.data);
@@ -87,8 +90,7 @@ if (path) {
 	if (navigator.locks) {
 		navigator.locks.request("counterfoil events", { ifAvailable: true }, (lock) => {
 			if (lock) return listen();
-			// The tab that listened has gone: what happened in between is in the list.
-			navigator.locks.request("counterfoil events", () => { refresh(); return listen(); });
+			navigator.locks.request("counterfoil events", listen); // when the tab that listens has gone
 		});
 	} else {
 		listen();
