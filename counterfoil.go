@@ -306,7 +306,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		}
 	}
 	// The first heartbeat opens the log's epoch before the first session can exist.
-	if err := m.store.Append(ctx); err != nil {
+	if _, err := m.store.Append(ctx); err != nil {
 		return nil, fmt.Errorf("counterfoil: opening the revocation log: %w", err)
 	}
 	m.start()
@@ -375,7 +375,7 @@ func (m *Manager) PublicKeys() []token.Key { return m.ring.Public() }
 
 // Ready says whether this process can serve what it is there for: nil if the store answers and the revocation list is fresh.
 func (m *Manager) Ready(ctx context.Context) error {
-	if err := m.store.Append(ctx); err != nil {
+	if _, err := m.store.Append(ctx); err != nil {
 		return err
 	}
 	if !m.guard.Status().Fresh {

@@ -328,7 +328,7 @@ func (m *Manager) sessions(ctx context.Context, subject string) ([]Record, error
 // announce appends to the log and, at once, to this process's own list. What the log does not take now the heartbeat
 // appends later: a caller that does not repeat the step must not leave a verifier ignorant.
 func (m *Manager) announce(ctx context.Context, entries ...revocation.Entry) error {
-	err := m.store.Append(ctx, entries...)
+	_, err := m.store.Append(ctx, entries...)
 	defer func() {
 		for _, e := range entries {
 			m.watch.heard(e) // the follower will not call it news
@@ -360,7 +360,7 @@ const maxUntold = 1 << 14
 
 // beatOnce keeps the heartbeat and appends what the log did not take before.
 func (m *Manager) beatOnce(ctx context.Context) error {
-	if err := m.store.Append(ctx); err != nil {
+	if _, err := m.store.Append(ctx); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -372,7 +372,7 @@ func (m *Manager) beatOnce(ctx context.Context) error {
 	m.untold = slices.DeleteFunc(m.untold, func(e revocation.Entry) bool { return !e.Permanent() && e.At <= horizon })
 	some := slices.Clone(m.untold[:min(len(m.untold), 256)])
 	m.mu.Unlock()
-	if err := m.store.Append(ctx, some...); err != nil {
+	if _, err := m.store.Append(ctx, some...); err != nil {
 		return err
 	}
 	m.mu.Lock()

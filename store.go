@@ -38,6 +38,10 @@ var (
 	// ErrSuperseded means that the refresh token was replaced a moment ago, by a request of the same holder that ran
 	// beside this one. The session lives; the caller's cookie jar already holds, or will soon hold, the newer pair.
 	ErrSuperseded = errors.New("counterfoil: refresh token superseded")
+
+	// ErrNotDurable means that a session was ended, here and now, but that fewer replicas than configured acknowledged it in time: if the master were
+	// lost now, the session might come back. Repeat the step: it is sent whole again.
+	ErrNotDurable = errors.New("counterfoil: ended, but not acknowledged by enough replicas")
 )
 
 // Bounds of what a session may hold.
@@ -79,7 +83,7 @@ type Store interface {
 	// since a login beside it is replacing it, and ErrNotFound or Superseded later.
 	Freeze(ctx context.Context, ref Ref) (Record, error)
 
-	// End ends sessions, idempotently: ending what has ended succeeds and answers as if it had not.
+	// End ends sessions, idempotently: ending what has ended succeeds and answers as if it had not. ErrNotDurable comes with the whole answer.
 	End(ctx context.Context, e Ending) (Ended, error)
 
 	// Sessions returns the live records of a subject, oldest first, without their fields, and forgets index entries whose record is gone.
@@ -253,7 +257,7 @@ func within[A, R any](ctx context.Context, d time.Duration, step func(context.Co
 
 // classify tells what the store decided from what it failed to do.
 func classify(err error) error {
-	for _, decided := range []error{nil, ErrNotFound, ErrConflict, ErrTooLarge, ErrNotInteger} {
+	for _, decided := range []error{nil, ErrNotFound, ErrConflict, ErrTooLarge, ErrNotInteger, ErrNotDurable} {
 		if errors.Is(err, decided) {
 			return err
 		}
@@ -294,8 +298,9 @@ func (b bounded) Sessions(ctx context.Context, subject string) ([]Record, error)
 	return within(ctx, b.timeout, b.store.Sessions, subject)
 }
 
-func (b bounded) Append(ctx context.Context, entries ...revocation.Entry) error {
+func (b bounded) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
 	ctx, done := context.WithTimeout(ctx, b.timeout)
 	defer done()
-	return classify(b.log.Append(ctx, entries...))
+	a, err := b.log.Append(ctx, entries...)
+	return a, classify(err)
 }

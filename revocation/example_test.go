@@ -67,7 +67,7 @@ func Example() {
 	fmt.Println(v.Subject(), err)
 
 	// Alice logs out.
-	if err := log.Append(ctx, revocation.Entry{Kind: revocation.KindSession, At: issuer.Clock.Now().UnixMilli(), Session: session}); err != nil {
+	if _, err := log.Append(ctx, revocation.Entry{Kind: revocation.KindSession, At: issuer.Clock.Now().UnixMilli(), Session: session}); err != nil {
 		panic(err)
 	}
 	<-revoked // in about a millisecond

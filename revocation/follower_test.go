@@ -146,7 +146,7 @@ func (w *world) wantEvents(when string, want ...revocation.EventKind) {
 func (w *world) revoke(random byte) token.SessionID {
 	w.t.Helper()
 	s := id(random)
-	if err := w.log.Append(w.t.Context(), revocation.Entry{Kind: revocation.KindSession, At: time.Now().UnixMilli(), Session: s}); err != nil {
+	if _, err := w.log.Append(w.t.Context(), revocation.Entry{Kind: revocation.KindSession, At: time.Now().UnixMilli(), Session: s}); err != nil {
 		w.t.Fatal(err)
 	}
 	return s
@@ -351,7 +351,7 @@ func TestFollowerClocks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start(t, func(w *world, _ *revocation.FollowerConfig) { w.skew, w.logSkew = tc.follower, tc.log }, func(t *testing.T, w *world) {
 				entry := revocation.Entry{Kind: revocation.KindSession, At: time.Now().Add(tc.log).UnixMilli(), Session: id(1)}
-				if err := w.log.Append(t.Context(), entry); err != nil {
+				if _, err := w.log.Append(t.Context(), entry); err != nil {
 					t.Fatal(err)
 				}
 				w.after(20 * time.Second)
@@ -389,7 +389,7 @@ func TestFollowerForgets(t *testing.T) {
 					w.revoke(random)
 					now := time.Now().UnixMilli()
 					e := revocation.Entry{Kind: revocation.KindSubject, At: now, Subject: [16]byte{1, random}, NotBefore: now}
-					if err := w.log.Append(t.Context(), e); err != nil {
+					if _, err := w.log.Append(t.Context(), e); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -631,7 +631,7 @@ func TestFollowerTellsOnce(t *testing.T) {
 			{Kind: revocation.KindKey, At: now, KeyID: "key"},
 		} {
 			for _, want := range [][]revocation.EventKind{{revocation.EventRevoked}, nil} {
-				if err := w.log.Append(t.Context(), e); err != nil {
+				if _, err := w.log.Append(t.Context(), e); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait()
@@ -675,7 +675,7 @@ func TestFollowerGivesBack(t *testing.T) {
 				for _, session := range randomIDs(1000, 1) {
 					entries = append(entries, revocation.Entry{Kind: revocation.KindSession, At: now, Session: session})
 				}
-				if err := w.log.Append(t.Context(), entries...); err != nil {
+				if _, err := w.log.Append(t.Context(), entries...); err != nil {
 					t.Fatal(err)
 				}
 				w.after(time.Second)
@@ -745,12 +745,12 @@ type failing struct {
 	left int
 }
 
-func (f *failing) Append(ctx context.Context, entries ...revocation.Entry) error {
+func (f *failing) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.left > 0 {
 		f.left--
-		return errDown
+		return revocation.Appended{}, errDown
 	}
 	return f.memoryLog.Append(ctx, entries...)
 }
@@ -779,7 +779,7 @@ func TestFollowerPermanent(t *testing.T) {
 		w.after(3 * time.Second)
 		now := time.Now().UnixMilli()
 		for _, e := range []revocation.Entry{{Kind: revocation.KindAll, At: now, NotBefore: now}, {Kind: revocation.KindKey, At: now, KeyID: "key"}} {
-			if err := w.log.Append(t.Context(), e); err != nil {
+			if _, err := w.log.Append(t.Context(), e); err != nil {
 				t.Fatal(err)
 			}
 		}

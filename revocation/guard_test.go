@@ -50,7 +50,7 @@ func newFixture(t testing.TB, cfg revocation.GuardConfig) *fixture {
 
 func (f *fixture) append(t testing.TB, entries ...revocation.Entry) {
 	t.Helper()
-	if err := f.log.Append(t.Context(), entries...); err != nil {
+	if _, err := f.log.Append(t.Context(), entries...); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -68,7 +68,7 @@ func (f *Follower) heal(ctx context.Context) {
 	if len(chunk) > 0 {
 		actx, cancel := context.WithTimeout(ctx, healTimeout)
 		defer cancel()
-		if err := f.log.Append(actx, chunk...); err != nil {
+		if _, err := f.log.Append(actx, chunk...); err != nil {
 			f.healed(h, err, 0)
 			return
 		}

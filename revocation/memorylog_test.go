@@ -39,17 +39,17 @@ func newLog(now func() time.Time) *memoryLog {
 }
 
 // Append appends the entries, or a heartbeat if there are none. Unlike a real log it writes every heartbeat.
-func (l *memoryLog) Append(_ context.Context, entries ...revocation.Entry) error {
+func (l *memoryLog) Append(_ context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
-		return l.err
+		return revocation.Appended{}, l.err
 	}
 	var binary [][]byte
 	for _, e := range entries {
 		b, err := e.AppendBinary(nil)
 		if err != nil {
-			return err
+			return revocation.Appended{}, err
 		}
 		binary = append(binary, b)
 		if e.Permanent() {
@@ -62,7 +62,8 @@ func (l *memoryLog) Append(_ context.Context, entries ...revocation.Entry) error
 	for _, b := range binary {
 		l.append(revocation.Record{Entry: b})
 	}
-	return nil
+	newest := l.state.records[len(l.state.records)-1]
+	return revocation.Appended{Position: newest.Position, Now: l.now().UnixMilli()}, nil
 }
 
 // AppendRecord appends a record as it is, with position, link and time filled in where they are empty: for entries of newer

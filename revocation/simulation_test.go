@@ -171,7 +171,7 @@ func TestSimulation(t *testing.T) {
 					contents = append(contents, log.Content())
 				case 7, 8, 9:
 					i := r.IntN(len(ids))
-					if log.Append(t.Context(), revocation.Entry{Kind: revocation.KindSession, At: time.Now().UnixMilli(), Session: ids[i]}) == nil {
+					if _, err := log.Append(t.Context(), revocation.Entry{Kind: revocation.KindSession, At: time.Now().UnixMilli(), Session: ids[i]}); err == nil {
 						truth.mu.Lock()
 						if truth.at[ids[i]].IsZero() {
 							truth.at[ids[i]] = time.Now()

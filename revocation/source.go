@@ -56,6 +56,39 @@ type Source interface {
 // appends what the log has lost. It is safe for concurrent use.
 type Appender interface {
 	// Append appends the entries in order. It is idempotent in effect: an entry that is in the log twice revokes what it revokes once. Without
-	// entries it writes a heartbeat, unless the newest record is younger than [Heartbeat]. When it returns nil all of them are in the log.
-	Append(ctx context.Context, entries ...Entry) error
+	// entries it writes a heartbeat, unless the newest record is younger than [Heartbeat]. When it returns nil all of them are in the log, and
+	// as safe there as the log was configured to keep them. A Position beside an error says that they are in the log, but not (yet) as safe.
+	Append(ctx context.Context, entries ...Entry) (Appended, error)
 }
+
+// Appended says where a log stands after an append.
+type Appended struct {
+	Position Position // of the newest record, which is at or behind those appended; "" = nothing was appended, or nobody knows
+	Now      int64    // the log's clock when it was appended, Unix ms
+}
+
+// A Reporter is a Source that takes reports of how far its followers are, so that whoever revokes can wait until all of them know. Those of package
+// store keep the reports in Redis; a feed's client needs none, because each of its requests says how far it is.
+type Reporter interface {
+	// Report says that the follower of that name has applied everything up to a position. Names are 1 to 128 printable ASCII characters without
+	// spaces; of two followers of one name the later report counts, so they must not share one.
+	Report(ctx context.Context, follower string, at Position) error
+}
+
+// Progress is how far one follower is.
+type Progress struct {
+	Follower string
+	Position Position      // everything up to here is applied
+	Silent   time.Duration // since its last report, by the log's clock
+}
+
+// A Census tells how far the followers of a log are.
+type Census interface {
+	// Followers returns those that have reported within [Live], in the order of their names. It forgets the others.
+	Followers(ctx context.Context) ([]Progress, error)
+	// Before reports whether position a is before b in the order of the log.
+	Before(a, b Position) bool
+}
+
+// Live is how long after its last report a follower still counts as one. Whoever waits for confirmations does not wait for those that are silent longer.
+const Live = 30 * time.Second

@@ -78,7 +78,7 @@ func ExampleLogReader() {
 		log.Fatal(err)
 	}
 	entry := revocation.Entry{Kind: revocation.KindSession, At: time.Now().UnixMilli(), Session: id}
-	if err := app.Append(ctx, entry); err != nil {
+	if _, err := app.Append(ctx, entry); err != nil {
 		log.Fatal(err)
 	}
 	batch, err := edge.Read(ctx, "", 0) // a revocation.Follower does this, and keeps a list up to date

@@ -168,7 +168,7 @@ func testLostAnswer(t *testing.T, addr string) {
 		t.Errorf("Freeze: %v", err)
 	}
 	p.lose.Store(1)
-	if err := s.Append(ctx); err != nil {
+	if _, err := s.Append(ctx); err != nil {
 		t.Errorf("Append: %v", err)
 	}
 	p.lose.Store(1)
@@ -203,7 +203,7 @@ func TestHalfOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Append(ctx); err != nil {
+	if _, err := s.Append(ctx); err != nil {
 		t.Fatal(err)
 	}
 	full, err := s.Read(ctx, "", 0)
@@ -234,7 +234,7 @@ func TestReadStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Append(background(t)); err != nil {
+	if _, err := s.Append(background(t)); err != nil {
 		t.Fatal(err)
 	}
 	b, err := s.Read(background(t), "", 0)
@@ -327,7 +327,7 @@ func TestRestart(t *testing.T) {
 			if _, err := s.End(ctx, counterfoil.Ending{Session: ended.Session}); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Append(ctx, sessionEntry(t, time.Now())); err != nil {
+			if _, err := s.Append(ctx, sessionEntry(t, time.Now())); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -379,7 +379,7 @@ func TestDown(t *testing.T) {
 			return err
 		},
 		"Sessions": func() error { _, err := s.Sessions(ctx, "alice"); return err },
-		"Append":   func() error { return s.Append(ctx) },
+		"Append":   func() error { _, err := s.Append(ctx); return err },
 		"Read":     func() error { _, err := s.Read(ctx, "", 0); return err },
 		"tail":     func() error { _, err := s.Read(ctx, "1-0", time.Second); return err },
 		"Ask":      func() error { _, err := s.Ask(ctx, verified(t, ref)); return err },

@@ -42,7 +42,7 @@ const (
 var ErrPast = errors.New("store: revocation entry is older than the log's horizon")
 
 // Append implements revocation.Appender. Up to a thousand entries are one atomic step: all of them or, on an error of this package, none.
-func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) error {
+func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
 	epoch := make([]byte, 9)
 	rand.Read(epoch)
 	head := []any{revocation.Horizon.Milliseconds(), revocation.Heartbeat.Milliseconds(), maxSkew.Milliseconds(), s.margin.Milliseconds(),
@@ -51,7 +51,7 @@ func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) error {
 	for _, e := range entries {
 		raw, err := e.AppendBinary(nil)
 		if err != nil {
-			return fmt.Errorf("store: append: %w", err)
+			return revocation.Appended{}, fmt.Errorf("store: append: %w", err)
 		}
 		at, field, value := decimal(e.At), "", "0"
 		switch e.Kind {
@@ -64,27 +64,28 @@ func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) error {
 	}
 	for {
 		n := min(len(args), 4*appendCount)
-		if err := s.append(ctx, slices.Concat(head, args[:n])); err != nil {
-			return err
+		a, err := s.append(ctx, slices.Concat(head, args[:n]))
+		if err != nil {
+			return a, err
 		}
 		if args = args[n:]; len(args) == 0 {
-			return nil
+			return a, nil
 		}
 	}
 }
 
-func (s *Redis) append(ctx context.Context, args []any) error {
+func (s *Redis) append(ctx context.Context, args []any) (revocation.Appended, error) {
 	rep, err := s.run(ctx, appendScript, false, []string{s.keys.log(), s.keys.meta()}, args...)
 	if err != nil {
-		return err
+		return revocation.Appended{}, err
 	}
 	switch rep.at(0) {
 	case int64(1):
-		return nil
+		return revocation.Appended{Position: revocation.Position(rep.string(1)), Now: rep.int(3)}, nil
 	case int64(-1):
-		return ErrPast
+		return revocation.Appended{}, ErrPast
 	}
-	return errors.New("store: append: Redis answered something that is no answer to this step")
+	return revocation.Appended{}, errors.New("store: append: Redis answered something that is no answer to this step")
 }
 
 // Read implements revocation.Source. It waits at most 0.9 s, whatever wait says.

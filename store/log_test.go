@@ -56,7 +56,7 @@ func TestLogClock(t *testing.T) {
 				return b
 			}
 			entry := sessionEntry(t, start)
-			if err := s.Append(ctx, entry, entry); err != nil {
+			if _, err := s.Append(ctx, entry, entry); err != nil {
 				t.Fatal(err)
 			}
 			before := read()
@@ -65,7 +65,7 @@ func TestLogClock(t *testing.T) {
 			}
 			now := start.Add(x.move)
 			srv.SetTime(now)
-			if err := s.Append(ctx, sessionEntry(t, now)); err != nil {
+			if _, err := s.Append(ctx, sessionEntry(t, now)); err != nil {
 				t.Fatal(err)
 			}
 			after := read()
@@ -106,13 +106,13 @@ func TestLogTrim(t *testing.T) {
 	}
 	defer s.Close()
 	for range 40 { // a heartbeat every 50 s for more than half an hour
-		if err := s.Append(ctx); err != nil {
+		if _, err := s.Append(ctx); err != nil {
 			t.Fatal(err)
 		}
 		now = now.Add(50 * time.Second)
 		srv.SetTime(now)
 	}
-	if err := s.Append(ctx); err != nil {
+	if _, err := s.Append(ctx); err != nil {
 		t.Fatal(err)
 	}
 	b, err := s.Read(ctx, "", 0)
@@ -124,11 +124,11 @@ func TestLogTrim(t *testing.T) {
 		t.Errorf("the oldest record is %v old, the horizon is %v", oldest, revocation.Horizon)
 	}
 	old := sessionEntry(t, now.Add(-revocation.Horizon))
-	if err := s.Append(ctx, old); !errors.Is(err, store.ErrPast) {
+	if _, err := s.Append(ctx, old); !errors.Is(err, store.ErrPast) {
 		t.Errorf("appending an entry of exactly the horizon's age: %v", err)
 	}
 	old.At++
-	if err := s.Append(ctx, old); err != nil {
+	if _, err := s.Append(ctx, old); err != nil {
 		t.Errorf("appending an entry a millisecond younger: %v", err)
 	}
 }
@@ -142,10 +142,10 @@ func TestLogLong(t *testing.T) {
 		for i := range entries {
 			entries[i] = sessionEntry(t, time.Now())
 		}
-		if err := s.Append(ctx); err != nil {
+		if _, err := s.Append(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Append(ctx, entries...); err != nil {
+		if _, err := s.Append(ctx, entries...); err != nil {
 			t.Fatal(err)
 		}
 		full, err := s.Read(ctx, "", 0)
@@ -186,7 +186,7 @@ func TestLogLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
 				ctx := background(t)
-				if err := s.Append(ctx, sessionEntry(t, time.Now())); err != nil {
+				if _, err := s.Append(ctx, sessionEntry(t, time.Now())); err != nil {
 					t.Fatal(err)
 				}
 				before, err := s.Read(ctx, "", 0)
@@ -194,7 +194,7 @@ func TestLogLost(t *testing.T) {
 					t.Fatal(err)
 				}
 				lose(client)
-				if err := s.Append(ctx); err != nil { // a heartbeat, although the last record is young
+				if _, err := s.Append(ctx); err != nil { // a heartbeat, although the last record is young
 					t.Fatal(err)
 				}
 				after, err := s.Read(ctx, "", 0)
@@ -223,7 +223,7 @@ func TestLogDamaged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
-				if err := s.Append(background(t)); err != nil {
+				if _, err := s.Append(background(t)); err != nil {
 					t.Fatal(err)
 				}
 				damage(client)
@@ -273,7 +273,7 @@ func TestAsk(t *testing.T) {
 			t.Fatal(err)
 		}
 		at := time.Now().UnixMilli()
-		if err := s.Append(ctx,
+		if _, err := s.Append(ctx,
 			revocation.Entry{Kind: revocation.KindKey, At: at, KeyID: "k1"}, revocation.Entry{Kind: revocation.KindKey, At: at, KeyID: "k2"},
 			revocation.Entry{Kind: revocation.KindAll, At: at, NotBefore: at + 7}, revocation.Entry{Kind: revocation.KindAll, At: at, NotBefore: at + 3}); err != nil {
 			t.Fatal(err)
@@ -306,7 +306,7 @@ func TestEdgeRights(t *testing.T) {
 	defer s.Close()
 	ref := newRef(t, s, "alice")
 	entry := sessionEntry(t, time.Now())
-	if err := s.Append(ctx, entry); err != nil {
+	if _, err := s.Append(ctx, entry); err != nil {
 		t.Fatal(err)
 	}
 
@@ -319,7 +319,7 @@ func TestEdgeRights(t *testing.T) {
 	if err != nil || len(full.Records) != 1 {
 		t.Fatalf("full read: %d records, %v", len(full.Records), err)
 	}
-	if err := s.Append(ctx, entry); err != nil {
+	if _, err := s.Append(ctx, entry); err != nil {
 		t.Fatal(err)
 	}
 	if tail, err := edge.Read(ctx, full.Records[0].Position, time.Second); err != nil || len(tail.Records) != 1 {
@@ -353,7 +353,7 @@ func TestReadEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Append(t.Context()); err != nil {
+	if _, err := s.Append(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b, err := s.Read(t.Context(), "", 0)

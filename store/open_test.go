@@ -138,7 +138,7 @@ func useAll(t *testing.T, s *store.Redis) {
 	if _, err := s.Load(background(t), ref); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Append(background(t)); err != nil {
+	if _, err := s.Append(background(t)); err != nil {
 		t.Fatal(err)
 	}
 	b, err := s.Read(background(t), "", 0)
@@ -246,7 +246,7 @@ func TestPrefixes(t *testing.T) {
 	if _, err := a.Load(ctx, ref); err != nil {
 		t.Errorf("b ended a session of a: %v", err)
 	}
-	if err := a.Append(ctx); err != nil {
+	if _, err := a.Append(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if log, err := b.Read(ctx, "", 0); err != nil || log.Epoch != "" {

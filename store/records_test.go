@@ -84,7 +84,7 @@ func TestKeys(t *testing.T) {
 		if ttl := client.PTTL(ctx, notBefore).Val(); ttl < store.MaxAbsolute {
 			t.Errorf("not-before is kept for %v, but a session may live %v", ttl, store.MaxAbsolute)
 		}
-		if err := s.Append(ctx, revocation.Entry{Kind: revocation.KindKey, At: 1, KeyID: "kid"}); err != nil {
+		if _, err := s.Append(ctx, revocation.Entry{Kind: revocation.KindKey, At: 1, KeyID: "kid"}); err != nil {
 			t.Fatal(err)
 		}
 		meta := slices.Sorted(maps.Keys(client.HGetAll(ctx, "cf:{rev}meta").Val()))

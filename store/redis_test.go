@@ -174,7 +174,7 @@ func TestCluster(t *testing.T) {
 	}
 	defer s.Close()
 	before := time.Now().UnixMilli()
-	if err := s.Append(background(t)); err != nil {
+	if _, err := s.Append(background(t)); err != nil {
 		t.Fatal(err)
 	}
 	b, err := s.Read(background(t), "", 0)

@@ -136,7 +136,7 @@ func testFailover(t *testing.T, url string, primaries []*redis.Client, victim *r
 			t.Fatal(err)
 		}
 	}
-	if err := s.Append(ctx); err != nil {
+	if _, err := s.Append(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range primaries {

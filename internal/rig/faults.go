@@ -87,13 +87,12 @@ func (f *Faults) Sessions(ctx context.Context, subject string) ([]counterfoil.Re
 }
 
 // Append is that of the revocation log.
-func (f *Faults) Append(ctx context.Context, entries ...revocation.Entry) error {
+func (f *Faults) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
 	step := "Append"
 	if len(entries) == 0 {
 		step = "Heartbeat"
 	}
-	_, err := do(f, step, func() (struct{}, error) { return struct{}{}, f.Redis.Append(ctx, entries...) })
-	return err
+	return do(f, step, func() (revocation.Appended, error) { return f.Redis.Append(ctx, entries...) })
 }
 
 // Never returns a hook that makes the named step fail each time, before it is carried out.

@@ -239,7 +239,7 @@ func Poll(t testing.TB, what string, done func() bool) {
 func (r *Rig) Revoke(t testing.TB) {
 	t.Helper()
 	now := r.Config.Now().UnixMilli()
-	if err := r.Faults.Append(t.Context(), revocation.Entry{Kind: revocation.KindAll, At: now, NotBefore: now}); err != nil {
+	if _, err := r.Faults.Append(t.Context(), revocation.Entry{Kind: revocation.KindAll, At: now, NotBefore: now}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -159,7 +159,7 @@ func (e *edge) capture() []byte {
 
 func (e *edge) revoke() {
 	e.revokes = time.Now()
-	if err := e.log.Append(context.Background(), sessionEntry(e.revoked.id)); err != nil {
+	if _, err := e.log.Append(context.Background(), sessionEntry(e.revoked.id)); err != nil {
 		e.t.Fatal(err)
 	}
 }
@@ -310,7 +310,7 @@ func TestOverTLS(t *testing.T) {
 	if _, err := guard.Check(ctx, s.token()); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.log.Append(ctx, sessionEntry(s.id)); err != nil {
+	if _, err := o.log.Append(ctx, sessionEntry(s.id)); err != nil {
 		t.Fatal(err)
 	}
 	wait(revocation.EventRevoked)
@@ -321,7 +321,7 @@ func TestOverTLS(t *testing.T) {
 	down.Store(true)
 	wait(revocation.EventStale)
 	second := newSession()
-	if err := o.log.Append(ctx, sessionEntry(second.id)); err != nil {
+	if _, err := o.log.Append(ctx, sessionEntry(second.id)); err != nil {
 		t.Fatal(err)
 	}
 	down.Store(false)

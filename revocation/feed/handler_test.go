@@ -351,7 +351,7 @@ func TestClockSetBack(t *testing.T) {
 		o.close() // it could not be fresh with such a clock
 		read := func() {
 			t.Helper()
-			if err := o.log.Append(t.Context()); err != nil {
+			if _, err := o.log.Append(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := o.tail.Read(t.Context(), "", 0); err != nil {
@@ -618,7 +618,7 @@ func TestPermanent(t *testing.T) {
 		o := newOrigin(t, newLog())
 		ctx := context.Background()
 		now := time.Now().UnixMilli()
-		if err := o.log.Append(ctx,
+		if _, err := o.log.Append(ctx,
 			revocation.Entry{Kind: revocation.KindKey, At: now, KeyID: "a-key"},
 			revocation.Entry{Kind: revocation.KindAll, At: now, NotBefore: now},
 			revocation.Entry{Kind: revocation.KindAll, At: now, NotBefore: now - 5},

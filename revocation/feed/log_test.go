@@ -31,11 +31,11 @@ type memoryLog struct {
 func newLog() *memoryLog { return &memoryLog{news: make(chan struct{})} }
 
 // Append appends the entries, or a heartbeat if there are none.
-func (l *memoryLog) Append(_ context.Context, entries ...revocation.Entry) error {
+func (l *memoryLog) Append(_ context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
-		return l.err
+		return revocation.Appended{}, l.err
 	}
 	if len(entries) == 0 {
 		l.append(nil)
@@ -43,14 +43,15 @@ func (l *memoryLog) Append(_ context.Context, entries ...revocation.Entry) error
 	for _, e := range entries {
 		b, err := e.AppendBinary(nil)
 		if err != nil {
-			return err
+			return revocation.Appended{}, err
 		}
 		if e.Permanent() {
 			l.permanent = append(slices.Clip(l.permanent), e)
 		}
 		l.append(b)
 	}
-	return nil
+	newest := l.records[len(l.records)-1]
+	return revocation.Appended{Position: newest.Position, Now: newest.Time}, nil
 }
 
 // AppendRaw appends an entry as it is.

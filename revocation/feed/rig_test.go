@@ -146,7 +146,7 @@ func (o *origin) allow(name string) feed.Credential {
 func (o *origin) revoke() token.SessionID {
 	o.t.Helper()
 	id := tokentest.SessionID(o.t)
-	if err := o.log.Append(context.Background(), sessionEntry(id)); err != nil {
+	if _, err := o.log.Append(context.Background(), sessionEntry(id)); err != nil {
 		o.t.Fatal(err)
 	}
 	return id

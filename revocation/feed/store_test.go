@@ -27,7 +27,7 @@ func TestOverStore(t *testing.T) {
 	now := time.Now().UnixMilli()
 	first, second := tokentest.SessionID(t), tokentest.SessionID(t)
 	key := revocation.Entry{Kind: revocation.KindKey, At: now, KeyID: "a-key"}
-	if err := redis.Append(t.Context(), sessionEntry(first), key); err != nil {
+	if _, err := redis.Append(t.Context(), sessionEntry(first), key); err != nil {
 		t.Fatal(err)
 	}
 
@@ -43,7 +43,7 @@ func TestOverStore(t *testing.T) {
 		every := time.NewTicker(100 * time.Millisecond)
 		defer every.Stop()
 		for {
-			if err := redis.Append(t.Context()); err != nil {
+			if _, err := redis.Append(t.Context()); err != nil {
 				return
 			}
 			select {
@@ -80,7 +80,7 @@ func TestOverStore(t *testing.T) {
 	if !list.Has(first) || !list.HasKey("a-key") {
 		t.Error("what was revoked before is not known")
 	}
-	if err := redis.Append(t.Context(), sessionEntry(second)); err != nil {
+	if _, err := redis.Append(t.Context(), sessionEntry(second)); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.After(10 * time.Second)

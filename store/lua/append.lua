@@ -6,7 +6,7 @@
 --       4 margin ms, added to the birth of an epoch  5 the name of a new epoch, should one begin
 --       6… four strings for each entry: its bytes; its time in ms, '' = it never expires; the meta field that keeps it
 --       for good: '' none, n everything-not-before, k:<kid> a revoked key; its value for n, ms
--- reply {1, ID of the newest record, epoch}, or {-1, index}: that entry is past the horizon; nothing was appended
+-- reply {1, ID of the newest record, epoch, the time of this node in ms}, or {-1, index}: that entry is past the horizon; nothing was appended
 --
 -- Keeps promises 4 and 5. A revocation matters until the newest token it can hit has expired, so trimming by age makes no harmful gap.
 -- Each record names the one before (p); meta keeps the newest ID (l). If they disagree, or the newest record is far from this node's
@@ -27,7 +27,7 @@ local epoch = meta[1]
 local begins = not epoch or meta[2] ~= last or math.abs(now - time) > skew
 
 if #ARGV == 5 and not begins and now - time < heartbeat then
-	return {1, last, epoch}
+	return {1, last, epoch, num(now)}
 end
 for i = 6, #ARGV, 4 do
 	if ARGV[i + 1] ~= '' and tonumber(ARGV[i + 1]) + horizon <= now then
@@ -68,4 +68,4 @@ for i = 6, #ARGV, 4 do
 	end
 end
 redis.call('HSET', KEYS[2], 'l', last)
-return {1, last, epoch}
+return {1, last, epoch, num(now)}

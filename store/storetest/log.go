@@ -23,7 +23,11 @@ func onLog(test func(*suite)) func(*suite) {
 
 func (s *suite) append(entries ...revocation.Entry) {
 	s.Helper()
-	s.must(s.under.Log.Append(s.ctx, entries...), "Append")
+	a, err := s.under.Log.Append(s.ctx, entries...)
+	s.must(err, "Append")
+	if a.Position == "" || a.Now == 0 {
+		s.broken("Append did not say where the log stands: %+v", a)
+	}
 }
 
 func (s *suite) read(after revocation.Position, wait time.Duration) revocation.Batch {
@@ -181,7 +185,7 @@ var logRules = []rule{
 		s.append(fresh)
 		old := s.sessionEntry()
 		old.At = at - revocation.Horizon.Milliseconds() - 1000
-		if err := s.under.Log.Append(s.ctx, s.sessionEntry(), old); err == nil {
+		if _, err := s.under.Log.Append(s.ctx, s.sessionEntry(), old); err == nil {
 			s.broken("it was accepted")
 		}
 		s.sameEntries(s.entries(s.read("", 0)), fresh)
@@ -194,7 +198,7 @@ var logRules = []rule{
 	{"refused", "An entry that cannot be written is an error, and nothing is appended", onLog(func(s *suite) {
 		s.append(s.sessionEntry())
 		for _, e := range []revocation.Entry{{}, {Kind: revocation.KindSession}, {Kind: '?', At: s.now()}, {Kind: revocation.KindKey, At: s.now()}} {
-			if err := s.under.Log.Append(s.ctx, s.sessionEntry(), e); err == nil {
+			if _, err := s.under.Log.Append(s.ctx, s.sessionEntry(), e); err == nil {
 				s.broken("%+v was accepted", e)
 			}
 		}
@@ -242,7 +246,7 @@ var logRules = []rule{
 		at(20, func(i int) {
 			mine := e
 			mine.Kind, mine.KeyID, mine.Session = revocation.KindKey, "key-"+strconv.Itoa(i), token.SessionID{}
-			if err := s.under.Log.Append(s.ctx, mine, e); err != nil {
+			if _, err := s.under.Log.Append(s.ctx, mine, e); err != nil {
 				bad.note("Append: %w", err)
 			}
 		})
