@@ -70,8 +70,9 @@ type Appended struct {
 // A Reporter is a Source that takes reports of how far its followers are, so that whoever revokes can wait until all of them know. Those of package
 // store keep the reports in Redis; a feed's client needs none, because each of its requests says how far it is.
 type Reporter interface {
-	// Report says that the follower of that name has applied everything up to a position. Names are 1 to 128 printable ASCII characters without
-	// spaces; of two followers of one name the later report counts, so they must not share one.
+	// Report says that the follower of that name has applied everything up to a position; with "" that it follows no longer, and is to be forgotten at once.
+	// Names are 1 to 160 printable ASCII characters without spaces; of two followers of one name the later report counts, so they must not share one (a
+	// [Follower] adds what tells it from others).
 	Report(ctx context.Context, follower string, at Position) error
 }
 
