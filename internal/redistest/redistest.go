@@ -37,6 +37,16 @@ type Options struct {
 	Config   []string // further configuration lines, such as "appendonly yes"
 	Binary   string   // the program, looked up in PATH; "" = redis-server
 	Replicas int      // of each primary, in StartCluster and StartSentinel
+	Env      []string // added to the environment of the process
+	Host     string   // the address it listens at; "" = 127.0.0.1
+	Run      []string // a command that runs the program given to it, such as "ip", "netns", "exec", "name"; nil = none
+}
+
+func (o Options) host() string {
+	if o.Host == "" {
+		return "127.0.0.1"
+	}
+	return o.Host
 }
 
 func (o Options) binary() string {
@@ -98,7 +108,7 @@ func start(t testing.TB, s *Server) *Server {
 }
 
 // Addr returns host:port.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", s.port) }
+func (s *Server) Addr() string { return net.JoinHostPort(s.opt.host(), s.port) }
 
 // URL returns the URL with the password in it, redis:// or rediss://. For TLS the client also needs [Server.TLSConfig].
 func (s *Server) URL() string {
@@ -149,7 +159,7 @@ func (s *Server) Restart(t testing.TB) {
 
 // run starts the process and waits until it says that it accepts connections.
 func (s *Server) run() error {
-	lines := []string{"bind 127.0.0.1", "dir " + s.dir, "save \"\"", "appendonly no", "daemonize no", "protected-mode yes"}
+	lines := []string{"bind " + s.opt.host(), "dir " + s.dir, "save \"\"", "appendonly no", "daemonize no", "protected-mode yes"}
 	if s.opt.TLS {
 		cert := filepath.Join(s.dir, "cert.pem")
 		lines = append(lines, "port 0", "tls-port "+s.port, "tls-cert-file "+cert, "tls-key-file "+filepath.Join(s.dir, "key.pem"),
@@ -161,15 +171,15 @@ func (s *Server) run() error {
 		lines = append(lines, "requirepass "+quoted(s.opt.Password), "masterauth "+quoted(s.opt.Password))
 	}
 	lines = append(lines, s.opt.Config...)
-	cmd := exec.Command(s.bin, "-") // configuration on standard input, so that no password is in the process list
+	cmd := s.command("-") // configuration on standard input, so that no password is in the process list
 	mark := "Ready to accept connections"
 	if s.sentinel != nil { // it keeps what it learns in its configuration file, so there must be one
-		lines = append([]string{"bind 127.0.0.1", "port " + s.port, "dir " + s.dir, "daemonize no"}, s.sentinel...)
+		lines = append([]string{"bind " + s.opt.host(), "port " + s.port, "dir " + s.dir, "daemonize no"}, s.sentinel...)
 		file := filepath.Join(s.dir, "sentinel.conf")
 		if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 			return err
 		}
-		cmd, mark = exec.Command(s.bin, file, "--sentinel"), "+monitor master"
+		cmd, mark = s.command(file, "--sentinel"), "+monitor master"
 	}
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	cmd.Dir = s.dir
@@ -208,6 +218,32 @@ func (s *Server) run() error {
 	case <-timer.C:
 		s.Kill()
 		return fmt.Errorf("not ready after %v", ready)
+	}
+}
+
+// command is that of the process. What runs the program for us must become it, so that signals reach the server.
+func (s *Server) command(args ...string) *exec.Cmd {
+	args = slices.Concat(s.opt.Run, []string{s.bin}, args)
+	cmd := exec.Command(args[0], args[1:]...)
+	if len(s.opt.Env) > 0 {
+		cmd.Env = append(os.Environ(), s.opt.Env...)
+	}
+	return cmd
+}
+
+// Pause stops the process without ending it: its connections stay open and nothing is answered. Killing it still works.
+func (s *Server) Pause(t testing.TB) { s.signal(t, stop) }
+
+// Resume lets a paused process go on.
+func (s *Server) Resume(t testing.TB) { s.signal(t, goOn) }
+
+func (s *Server) signal(t testing.TB, sig os.Signal) {
+	t.Helper()
+	if s.process == nil {
+		t.Fatal("redistest: no process to signal")
+	}
+	if err := s.process.Process.Signal(sig); err != nil {
+		t.Fatalf("redistest: %v", err)
 	}
 }
 

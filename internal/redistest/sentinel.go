@@ -34,25 +34,43 @@ func StartSentinel(t testing.TB, opt Options) *Sentinels {
 	for range opt.Replicas {
 		s.Replicas = append(s.Replicas, Start(t, replica))
 	}
+	for range 3 {
+		s.Watchers = append(s.Watchers, StartWatcher(t, s.Primary, Options{Binary: opt.Binary}))
+	}
+	s.Await(t)
+	return s
+}
+
+// StartWatcher runs one Sentinel that watches a primary and takes it for dead after half a second, if another one thinks so too.
+func StartWatcher(t testing.TB, primary *Server, opt Options) *Server {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(primary.Addr())
 	lines := []string{
 		"sentinel monitor " + MasterName + " " + host + " " + port + " 2",
 		"sentinel down-after-milliseconds " + MasterName + " 500",
 		"sentinel failover-timeout " + MasterName + " 3000",
 	}
-	if opt.Password != "" {
-		lines = append(lines, "sentinel auth-pass "+MasterName+" "+quoted(opt.Password))
+	if p := primary.opt.Password; p != "" {
+		lines = append(lines, "sentinel auth-pass "+MasterName+" "+quoted(p))
 	}
-	for range 3 {
-		s.Watchers = append(s.Watchers, start(t, &Server{opt: Options{Binary: opt.Binary}, sentinel: lines}))
-	}
+	return start(t, &Server{opt: opt, sentinel: lines})
+}
+
+// Await waits until the three Sentinels know of one another and of the replicas, and the replicas follow. dial, if there is one, connects to them.
+func (s *Sentinels) Await(t testing.TB, dial ...func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), ready)
 	defer cancel()
 	for _, w := range s.Watchers {
-		c := redis.NewSentinelClient(&redis.Options{Addr: w.Addr()})
+		o := &redis.Options{Addr: w.Addr()}
+		if len(dial) > 0 {
+			o.Dialer = dial[0]
+		}
+		c := redis.NewSentinelClient(o)
 		defer c.Close()
 		wait(ctx, t, "the Sentinels do not come together", func() bool {
 			m := c.Master(ctx, MasterName).Val()
-			if m["num-other-sentinels"] != "2" || m["num-slaves"] != strconv.Itoa(opt.Replicas) {
+			if m["num-other-sentinels"] != "2" || m["num-slaves"] != strconv.Itoa(len(s.Replicas)) {
 				return false
 			}
 			for _, r := range c.Replicas(ctx, MasterName).Val() {
@@ -63,5 +81,4 @@ func StartSentinel(t testing.TB, opt Options) *Sentinels {
 			return true
 		})
 	}
-	return s
 }
