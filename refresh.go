@@ -210,7 +210,7 @@ func (m *Manager) Shorten(ctx context.Context, v token.Verified, life time.Durat
 		expires = v.Expires()
 	}
 	if life <= 0 || !expires.After(now) || !expires.After(v.IssuedAt()) {
-		return token.Secret{}, &token.ExpiredError{Expires: expires}
+		return token.Secret{}, &token.ExpiredError{ExpiresMilli: expires.UnixMilli()}
 	}
 	s := m.Open(v)
 	s.generation = 0

@@ -1,12 +1,12 @@
 package revocation
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
+	"github.com/counterfoil/counterfoil/internal/lean/context"
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 	"github.com/counterfoil/counterfoil/token"
 )
 

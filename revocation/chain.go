@@ -1,6 +1,6 @@
 package revocation
 
-import "time"
+import "github.com/counterfoil/counterfoil/internal/lean/time"
 
 const (
 	// A log with a writer is silent for at most two heartbeats; half of one is slack for timers.

@@ -3,8 +3,8 @@ package revocation
 import (
 	"encoding/binary"
 	"errors"
-	"time"
 
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 	"github.com/counterfoil/counterfoil/token"
 )
 

@@ -1,6 +1,6 @@
 package revocation
 
-import "time"
+import "github.com/counterfoil/counterfoil/internal/lean/time"
 
 // Events is told what an operator wants to know. It is called on the goroutine that noticed, so it must be quick, must not call back,
 // and must be safe for concurrent use. New kinds of events may be added; ignore those you do not know.

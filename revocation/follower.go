@@ -1,12 +1,13 @@
 package revocation
 
 import (
-	"context"
 	"errors"
 	"hash/maphash"
 	"math"
 	"sync"
-	"time"
+
+	"github.com/counterfoil/counterfoil/internal/lean/context"
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // FollowerConfig says how a [Follower] follows. Source and List are required.

@@ -2,7 +2,8 @@ package revocation
 
 import (
 	"encoding/binary"
-	"time"
+
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // FrameType begins every frame, so that nothing else is ever taken for one: no token, and no other message that the same key might

@@ -2,7 +2,8 @@ package revocation
 
 import (
 	"math"
-	"time"
+
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // Defaults and bounds of freshness.

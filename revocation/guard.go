@@ -1,11 +1,11 @@
 package revocation
 
 import (
-	"context"
 	"errors"
 	"sync/atomic"
-	"time"
 
+	"github.com/counterfoil/counterfoil/internal/lean/context"
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 	"github.com/counterfoil/counterfoil/token"
 )
 
@@ -207,7 +207,7 @@ func (g *Guard) decide(v token.Verified, p Policy, s *sight) (why string, err er
 	}
 	if v.IssuedAtMilli() < s.log.birth {
 		g.counts.expired.Add(1)
-		return "", &refusal{reason: reasonBirth, cause: &token.ExpiredError{Expires: v.Expires()}}
+		return "", &refusal{reason: reasonBirth, cause: &token.ExpiredError{ExpiresMilli: v.ExpiresMilli()}}
 	}
 	return doubt, nil
 }

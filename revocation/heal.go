@@ -1,8 +1,8 @@
 package revocation
 
 import (
-	"context"
-	"time"
+	"github.com/counterfoil/counterfoil/internal/lean/context"
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // healing is the work of giving a log again what it has lost. Several writers may be at it, so each waits a random while, reads the log whole

@@ -7,8 +7,8 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 	"github.com/counterfoil/counterfoil/token"
 )
 

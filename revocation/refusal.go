@@ -64,8 +64,7 @@ const (
 //   - of a [*token.ExpiredError] for a token that has not expired: "issued before the log's birth";
 //   - of the errors of package token what [token.Reason] returns; of all others "".
 func Reason(err error) string {
-	var r *refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*refusal](err); ok {
 		return r.reason
 	}
 	return token.Reason(err)

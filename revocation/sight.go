@@ -1,6 +1,6 @@
 package revocation
 
-import "time"
+import "github.com/counterfoil/counterfoil/internal/lean/time"
 
 // sight is how the list looked at some moment.
 type sight struct {

@@ -1,8 +1,8 @@
 package revocation
 
 import (
-	"context"
-	"time"
+	"github.com/counterfoil/counterfoil/internal/lean/context"
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // Heartbeat is H: as long as a log has a writer, its newest record is hardly older than this.

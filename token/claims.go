@@ -2,7 +2,8 @@ package token
 
 import (
 	"strings"
-	"time"
+
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // Claims is what a token says, before it is signed. [Verified] is what a verified token said; there is no way from a token to Claims.

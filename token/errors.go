@@ -2,7 +2,8 @@ package token
 
 import (
 	"errors"
-	"time"
+
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // ErrInvalid is matched, through errors.Is, by every refusal except expiry. What to do about it does not depend on the rule that was
@@ -12,8 +13,11 @@ var ErrInvalid error = errors.New("token: invalid")
 // An ExpiredError says that a token has expired and that everything else about it was right: its key is known, its signature, issuer and
 // audience hold. It does not say that the session still lives, and no claims come with it.
 type ExpiredError struct {
-	Expires time.Time // the token's exp
+	ExpiresMilli int64 // the token's exp, Unix milliseconds
 }
+
+// Expires returns the token's exp.
+func (e *ExpiredError) Expires() time.Time { return time.UnixMilli(e.ExpiresMilli) }
 
 func (e *ExpiredError) Error() string { return "token: expired" }
 
@@ -49,12 +53,10 @@ var (
 // "claim missing", "claim out of range", "issuer", "audience", "lifetime", "issued in the future" or "expired".
 // It returns "" for nil and for errors that are not refusals of this package. The names are for logs and metrics, never for clients.
 func Reason(err error) string {
-	var r *refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*refusal](err); ok {
 		return r.reason
 	}
-	var e *ExpiredError
-	if errors.As(err, &e) {
+	if _, ok := errors.AsType[*ExpiredError](err); ok {
 		return "expired"
 	}
 	return ""

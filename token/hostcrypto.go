@@ -4,8 +4,9 @@ package token
 
 import (
 	"strings"
-	"time"
 	"unsafe"
+
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // With the build tag hostcrypto this package holds no signature code: the host of a WebAssembly module checks signatures, with WebCrypto for example, between

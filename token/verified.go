@@ -1,8 +1,9 @@
 package token
 
 import (
-	"time"
 	"unsafe"
+
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // Verified is the proof that a token was verified, and what it said. Only [Verifier.Verify] and [Verifier.VerifyAt] make a valid one. It is a small value, safe for

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"math"
 	"strings"
-	"time"
 	"unsafe"
+
+	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
 // VerifierConfig says what a verifier accepts.
@@ -149,7 +150,7 @@ func (v *Verifier) warm(e *entry, now int64) (Verified, error) {
 	if now < e.from {
 		return Verified{}, errIssuedFuture
 	}
-	return Verified{}, &ExpiredError{time.UnixMilli(e.exp)}
+	return Verified{}, &ExpiredError{e.exp}
 }
 
 // cold applies every rule, in the order that the package comment states.
@@ -206,7 +207,7 @@ func (v *Verifier) accept(p parts, k *key, generation uint64, now int64) (*entry
 	case now < e.from:
 		return nil, errIssuedFuture
 	case now >= e.until:
-		return nil, &ExpiredError{time.UnixMilli(e.exp)}
+		return nil, &ExpiredError{e.exp}
 	}
 	e.hash = SubjectHash(e.issuer, e.subject)
 	if keep > 0 {

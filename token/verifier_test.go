@@ -158,7 +158,7 @@ func TestExpiredMeansNothingElseWrong(t *testing.T) {
 		late := tokentest.Start.Add(6 * time.Minute)
 		got, err := v.VerifyAt(raw, late)
 		var expired *token.ExpiredError
-		if got.Valid() || !errors.As(err, &expired) || errors.Is(err, token.ErrInvalid) || !expired.Expires.Equal(tokentest.Start.Add(5*time.Minute)) || token.Reason(err) != "expired" {
+		if got.Valid() || !errors.As(err, &expired) || errors.Is(err, token.ErrInvalid) || !expired.Expires().Equal(tokentest.Start.Add(5*time.Minute)) || token.Reason(err) != "expired" {
 			t.Errorf("warm %v: %v", warm, err)
 		}
 		forged := raw[:len(raw)-8] + "AAAAAAAA"
