@@ -39,7 +39,7 @@ type Exchange struct {
 	arrived  time.Time // with its monotonic part
 	verified token.Verified
 	session  *Session
-	refresh  string // the refresh token of the cookie, if there is one
+	refresh  string // the refresh token of the cookie, if there is one that may be needed
 	client   Client
 	cookie   bool // the credential came as a cookie, or there was none
 	foreign  bool // the cookies are another application's: neither used nor cleared
@@ -47,6 +47,7 @@ type Exchange struct {
 	refusal  error
 	tokens   Tokens // made on arrival
 	clear    bool
+	own      Session // where session points to, unless the request has got another one
 }
 
 // Begin decides who is asking. It reaches for the store only if the access token has expired and a refresh token came with it, or if
@@ -74,7 +75,7 @@ func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 		return nil, ErrCrossSite
 	}
 	if len(refresh) <= maxRefreshLen {
-		x.refresh = strings.Clone(refresh)
+		x.refresh = refresh
 	}
 	if m.bind != nil {
 		x.client = Client{UserAgent: strings.Clone(r.Client.UserAgent), Address: strings.Clone(r.Client.Address)}
@@ -83,9 +84,15 @@ func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 		return nil, err
 	}
 	if x.session == nil {
-		x.session = m.Anonymous()
+		x.own.m, x.session = m, &x.own
 	}
 	x.session.barred = x.barred
+	// What is kept is copied, and most requests are not going to renew. One that takes longer than the window leaves that to the next.
+	if x.due(x.arrived.Add(m.window)) {
+		x.refresh = strings.Clone(x.refresh)
+	} else {
+		x.refresh = ""
+	}
 	return x, nil
 }
 
@@ -101,7 +108,7 @@ func (x *Exchange) bearer(ctx context.Context, bearer, access string) error {
 			return token.ErrInvalid
 		}
 	}
-	x.verified, x.session = v, x.m.Open(v)
+	x.verified, x.session = v, x.m.open(&x.own, v)
 	return nil
 }
 
@@ -115,15 +122,16 @@ func (x *Exchange) judge(ctx context.Context, access string) error {
 	if access != "" && len(access) <= token.MaxCookieLen {
 		x.verified, err = x.m.guard.Check(ctx, access)
 	}
+	if err == nil {
+		x.session = x.m.open(&x.own, x.verified)
+		return nil
+	}
 	var expired *token.ExpiredError
 	if errors.Is(err, token.ErrInvalid) {
 		_, stranger := x.m.sealer.open(x.refresh)
 		x.foreign = stranger != nil // neither cookie is ours
 	}
 	switch {
-	case err == nil:
-		x.session = x.m.Open(x.verified)
-		return nil
 	case errors.Is(err, revocation.ErrRevoked):
 		x.refusal = err
 		return nil
@@ -258,7 +266,7 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	tokens := x.tokens
 	if issued, ok := x.session.Issued(); ok {
 		tokens = issued
-	} else if x.due() {
+	} else if x.refresh != "" && x.due(x.m.now()) {
 		tokens = x.renew(ctx)
 	}
 	return x.m.cookies.set(tokens), nil
@@ -289,13 +297,13 @@ func (m *Manager) RefreshCookies(ctx context.Context, r Request) ([]Cookie, erro
 	return m.cookies.set(tokens), nil
 }
 
-// due says whether half of the life of the access token that came is over.
-func (x *Exchange) due() bool {
+// due says whether half of the life of the access token that came is over at that time.
+func (x *Exchange) due(at time.Time) bool {
 	if !x.verified.Valid() || x.refresh == "" || x.session.ID() != x.verified.Session() {
 		return false
 	}
 	begin, end := x.verified.IssuedAt(), x.verified.Expires()
-	return x.m.now().After(begin.Add(end.Sub(begin) / 2))
+	return at.After(begin.Add(end.Sub(begin) / 2))
 }
 
 // renew asks for new tokens on the request's own account. It never judges reuse, since the client did not ask, and a request that was
@@ -353,7 +361,11 @@ func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix stri
 	if bearer, ok := bearerToken(r.Authorization); ok {
 		return guard.Check(ctx, bearer)
 	}
-	access, _ := newCookieNames(suffix, false).find(r.Cookie)
+	names := defaultNames
+	if suffix != "" {
+		names = newCookieNames(suffix, false)
+	}
+	access, _ := names.find(r.Cookie)
 	if access == "" && loopback(r.Host) {
 		// On loopback an application may run with plain names. Elsewhere a sibling domain could plant them.
 		access, _ = newCookieNames(suffix, true).find(r.Cookie)
@@ -463,6 +475,8 @@ type cookieNames struct {
 	insecure        bool
 }
 
+var defaultNames = newCookieNames("", false)
+
 func newCookieNames(suffix string, insecure bool) cookieNames {
 	prefix := "__Host-Http-"
 	if insecure {
@@ -479,7 +493,13 @@ func (n cookieNames) find(headers []string) (access, refresh string) {
 		for h != "" {
 			var pair string
 			pair, h, _ = strings.Cut(h, ";")
-			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			for pair != "" && (pair[0] == ' ' || pair[0] == '\t') {
+				pair = pair[1:]
+			}
+			for pair != "" && (pair[len(pair)-1] == ' ' || pair[len(pair)-1] == '\t') {
+				pair = pair[:len(pair)-1]
+			}
+			name, value, _ := strings.Cut(pair, "=")
 			switch name {
 			case n.access:
 				access = value

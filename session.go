@@ -41,15 +41,20 @@ type Session struct {
 
 // Open returns the session that a verified token is of. It asks nobody whether it still lives; the first use of its data does.
 // The session of another issuer's or audience's token is one that has ended, whatever store the two share.
-func (m *Manager) Open(v token.Verified) *Session {
-	if !v.Valid() {
-		return m.Anonymous()
+func (m *Manager) Open(v token.Verified) *Session { return m.open(new(Session), v) }
+
+// open is Open in a Session that is still the zero value.
+func (m *Manager) open(s *Session, v token.Verified) *Session {
+	s.m = m
+	switch {
+	case !v.Valid():
+	case !m.ours(v):
+		s.ended = true
+	default:
+		s.id, s.subject, s.generation = v.Session(), v.Subject(), v.Generation()
+		s.authTime, _ = v.AuthTime()
 	}
-	if !m.ours(v) {
-		return &Session{m: m, ended: true}
-	}
-	at, _ := v.AuthTime()
-	return &Session{m: m, id: v.Session(), subject: v.Subject(), generation: v.Generation(), authTime: at}
+	return s
 }
 
 // Anonymous returns a session that nobody has yet: the first write stores it. See [Session.Issued].

@@ -1,6 +1,7 @@
 package fiberadapter
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -54,16 +55,64 @@ func Chain(extractors ...Extractor) Extractor {
 	}
 }
 
+// The headers that the decision needs, besides Host and Cookie.
+const (
+	authorization = iota
+	origin
+	fetchSite
+	fetchMode
+	fetchDest
+	upgrade
+	wanted
+)
+
+var names = [wanted]string{fiber.HeaderAuthorization, fiber.HeaderOrigin, "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", fiber.HeaderUpgrade}
+
 // request hands out views of Fiber's buffers: Begin and Verify copy what they keep. The caller gives the list back to forget.
 func request(c *fiber.Ctx, extract Extractor) (r counterfoil.Request, list *[]string) {
+	h := &c.Request().Header
+	var values [wanted]string
+	var times [wanted]int
+	plain := true // "Cookie" is spelled so, if it is there
+	// One look at the names costs less than a search for each that is not there.
+	for _, k := range h.PeekKeys() {
+		name, i := utils.UnsafeString(k), -1
+		switch name {
+		case fiber.HeaderCookie:
+		case "Sec-Fetch-Site":
+			i = fetchSite
+		case "Sec-Fetch-Mode":
+			i = fetchMode
+		case "Sec-Fetch-Dest":
+			i = fetchDest
+		case fiber.HeaderOrigin:
+			i = origin
+		case fiber.HeaderAuthorization:
+			i = authorization
+		case fiber.HeaderUpgrade:
+			i = upgrade
+		default:
+			i = slices.IndexFunc(names[:], func(n string) bool { return len(n) == len(name) && strings.EqualFold(n, name) })
+			plain = plain && (len(name) != len(fiber.HeaderCookie) || !strings.EqualFold(name, fiber.HeaderCookie))
+		}
+		if i >= 0 {
+			values[i] = utils.UnsafeString(h.PeekBytes(k))
+			times[i]++
+		}
+	}
+	for i, n := range times {
+		if n > 1 {
+			values[i] = header(c, names[i])
+		}
+	}
 	r = counterfoil.Request{
 		Method:    c.Method(),
 		Host:      utils.UnsafeString(c.Context().Host()), // never X-Forwarded-Host, which a client can send
-		Origin:    header(c, fiber.HeaderOrigin),
-		FetchSite: header(c, "Sec-Fetch-Site"),
-		FetchMode: header(c, "Sec-Fetch-Mode"),
-		FetchDest: header(c, "Sec-Fetch-Dest"),
-		Upgrade:   header(c, fiber.HeaderUpgrade),
+		Origin:    values[origin],
+		FetchSite: values[fetchSite],
+		FetchMode: values[fetchMode],
+		FetchDest: values[fetchDest],
+		Upgrade:   values[upgrade],
 	}
 	if extract != nil {
 		found := extract(c)
@@ -74,8 +123,14 @@ func request(c *fiber.Ctx, extract Extractor) (r counterfoil.Request, list *[]st
 		return r, nil
 	}
 	list = lists.Get().(*[]string)
-	*list = appendAll((*list)[:0], c, fiber.HeaderCookie)
-	r.Cookie, r.Authorization = *list, header(c, fiber.HeaderAuthorization)
+	if *list = (*list)[:0]; plain {
+		for _, v := range h.PeekAll(fiber.HeaderCookie) {
+			*list = append(*list, utils.UnsafeString(v))
+		}
+	} else {
+		*list = all(c, fiber.HeaderCookie)
+	}
+	r.Cookie, r.Authorization = *list, values[authorization]
 	return r, list
 }
 
@@ -91,20 +146,10 @@ func forget(list *[]string) {
 
 // header returns the values of a header as one list (RFC 9110, section 5.3). To look at the first one only would let whoever can plant a
 // second decide which one counts.
-func header(c *fiber.Ctx, name string) string {
-	h := &c.Request().Header
-	if values := h.PeekAll(name); len(values) == 1 {
-		return utils.UnsafeString(values[0])
-	} else if len(values) == 0 && !folds(c) {
-		return ""
-	}
-	return strings.Join(all(c, name), ", ")
-}
+func header(c *fiber.Ctx, name string) string { return strings.Join(all(c, name), ", ") }
 
 // all returns the values of all headers of that name.
-func all(c *fiber.Ctx, name string) []string { return appendAll(nil, c, name) }
-
-func appendAll(values []string, c *fiber.Ctx, name string) []string {
+func all(c *fiber.Ctx, name string) (values []string) {
 	h := &c.Request().Header
 	if folds(c) {
 		h.VisitAll(func(k, v []byte) {
