@@ -1,6 +1,6 @@
 // Package redistest starts real redis-server processes for tests. [Start] runs one from PATH on a free loopback port with a directory of its
-// own, and stops it when the test ends; [StartCluster] runs a Cluster of them, [StartSentinel] a primary with replicas and the Sentinels that
-// watch them. It never touches a server that is already running.
+// own, and stops it when the test ends; [StartReplicas] adds replicas to it; [StartCluster] runs a Cluster, [StartSentinel] a primary with replicas
+// and the Sentinels that watch them. A [Server] can be killed, restarted and paused. It never touches a server that is already running.
 //
 // Where no redis-server is installed the test is skipped, unless the environment variable COUNTERFOIL_REQUIRE, a comma-separated list,
 // contains "redis": then it fails. So it is with valkey-server, where [Options] ask for it, and "valkey".
@@ -8,6 +8,7 @@ package redistest
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -28,6 +29,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Options says how a server is started. The zero value is a server without password, TLS or persistence.
@@ -76,6 +79,31 @@ const ready = 15 * time.Second
 func Start(t testing.TB, opt Options) *Server {
 	t.Helper()
 	return start(t, &Server{opt: opt})
+}
+
+// StartReplicas runs replicas of a server, with its options, and waits until they follow it. TLS is not among the options.
+func StartReplicas(t testing.TB, primary *Server, n int) []*Server {
+	t.Helper()
+	if primary.opt.TLS {
+		t.Fatal("redistest: no TLS with replicas")
+	}
+	host, port, _ := net.SplitHostPort(primary.Addr())
+	opt := primary.opt
+	opt.Config = append([]string{"replicaof " + host + " " + port}, opt.Config...)
+	var replicas []*Server
+	for range n {
+		replicas = append(replicas, Start(t, opt))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), ready)
+	defer cancel()
+	for _, r := range replicas {
+		c := redis.NewClient(&redis.Options{Addr: r.Addr(), Password: opt.Password})
+		defer c.Close()
+		wait(ctx, t, "a replica does not follow", func() bool {
+			return strings.Contains(c.Info(ctx, "replication").Val(), "master_link_status:up")
+		})
+	}
+	return replicas
 }
 
 func start(t testing.TB, s *Server) *Server {
@@ -159,7 +187,7 @@ func (s *Server) Restart(t testing.TB) {
 
 // run starts the process and waits until it says that it accepts connections.
 func (s *Server) run() error {
-	lines := []string{"bind " + s.opt.host(), "dir " + s.dir, "save \"\"", "appendonly no", "daemonize no", "protected-mode yes"}
+	lines := []string{"bind " + s.opt.host(), "dir " + s.dir, "save \"\"", "appendonly no", "daemonize no", "protected-mode yes", "repl-diskless-sync-delay 0"}
 	if s.opt.TLS {
 		cert := filepath.Join(s.dir, "cert.pem")
 		lines = append(lines, "port 0", "tls-port "+s.port, "tls-cert-file "+cert, "tls-key-file "+filepath.Join(s.dir, "key.pem"),
