@@ -77,18 +77,9 @@ const (
 	timeShift = 6
 )
 
-func sessionKey(id *token.SessionID) (a, b uint64) {
-	r := id.Random()
-	return binary.LittleEndian.Uint64(r[:8]), binary.LittleEndian.Uint64(r[8:])
-}
-
-func sessionWord(id token.SessionID, at int64) uint64 {
-	tag := id.Tag()
-	if len(tag) != 3 {
-		return 0 // the zero ID: no list holds it
-	}
-	units := uint64(at+1<<timeShift-1) >> timeShift
-	return uint64(tag[0])<<56 | uint64(tag[1])<<48 | uint64(tag[2])<<40 | units&timeMask
+// sessionWord makes the word; without a time it is the part that belongs to the key. It is 0 for no session.
+func sessionWord(tag uint32, at int64) uint64 {
+	return uint64(tag)<<40 | uint64(at+1<<timeShift-1)>>timeShift&timeMask
 }
 
 func sessionAt(word uint64) int64 { return int64(word&timeMask) << timeShift }
@@ -138,8 +129,8 @@ func (l *List) add(e Entry) (news bool, err error) {
 	defer l.mu.Unlock()
 	switch e.Kind {
 	case KindSession:
-		a, b := sessionKey(&e.Session)
-		return l.put(&l.sessions, a, b, sessionWord(e.Session, e.At), laterSession)
+		a, b, tag := e.Session.Words()
+		return l.put(&l.sessions, a, b, sessionWord(tag, e.At), laterSession)
 	case KindSubject:
 		a, b := subjectKey(e.Subject)
 		return l.put(&l.subjects, a, b, subjectWord(e.NotBefore, e.At), laterSubject)
@@ -227,18 +218,8 @@ func (l *List) Len() int {
 
 // Has reports whether exactly this session has been revoked.
 func (l *List) Has(id token.SessionID) bool {
-	return l.has(&id)
-}
-
-// has takes a pointer because copying an ID and reading it at once stalls the processor.
-func (l *List) has(id *token.SessionID) bool {
-	a, b := sessionKey(id)
-	w := l.sessions.find(a, b, 0, 0)
-	if w == nil {
-		return false
-	}
-	word := sessionWord(*id, 0)
-	return (w.Load()^word)&tagMask == 0 || l.sessions.find(a, b, word, tagMask) != nil
+	a, b, tag := id.Words()
+	return l.sessions.find(a, b, uint64(tag)<<40, tagMask) != nil
 }
 
 // SubjectNotBefore returns the subject's not-before (Unix ms), 0 if there is none: its tokens with iat <= that are dead.
@@ -276,7 +257,7 @@ func (l *List) find(v token.Verified) *refusal {
 		return &revokedAll
 	case l.keys.Load() != nil && l.HasKey(v.KeyID()):
 		return &revokedKey
-	case l.has(&session):
+	case l.Has(session):
 		return &revokedSession
 	}
 	if subject := v.SubjectHash(); subject != [16]byte{} && iat <= l.SubjectNotBefore(subject) {
@@ -357,6 +338,6 @@ func sessionID(a, b, word uint64) token.SessionID {
 	var random [16]byte
 	binary.LittleEndian.PutUint64(random[:8], a)
 	binary.LittleEndian.PutUint64(random[8:], b)
-	id, _ := token.NewSessionID(string([]byte{byte(word >> 56), byte(word >> 48), byte(word >> 40)}), random)
+	id, _ := token.NewSessionID(string([]byte{byte(word >> 40), byte(word >> 48), byte(word >> 56)}), random)
 	return id
 }

@@ -10,8 +10,8 @@ import (
 // the owner.
 //
 // It is open addressing in two arrays. The first holds one word for each group of seven slots: a byte for each slot, 0 if it is empty, otherwise
-// eight bits of the key's hash; and in the last byte whether a key that belongs here had to go on to the next group. A look-up that finds
-// nothing reads one such word, nearly always, and is done. The second holds the slots: two words of key and the word beside it.
+// eight bits of the key's hash; and in the last byte which keys that belong here had to go on to the next group, by another three bits of the hash. A
+// look-up that finds nothing reads one such word, nearly always, and is done. The second holds the slots: two words of key and the word beside it.
 //
 // A slot is written once, before its byte is published, and never reused, so a reader that sees the byte sees the key. Only the
 // word beside it changes later, by an atomic store. Forgetting and growing build the segment again and publish it whole; readers that are
@@ -34,21 +34,27 @@ const (
 	segmentBits = 6
 	segments    = 1 << segmentBits
 	groupSlots  = 7
-	slotWords   = 3
 
-	// Segments are built with 10 keys in 3 groups (48 %) and built again at 5 keys a group (71 %). So at most one look-up in ten has to go on to a
-	// second group, and a key takes 35 to 53 bytes: a group is 8 + 7 * 24.
+	// Segments are built with 10 keys in 3 groups (48 %) and built again at 5 keys a group (71 %). So at most one key in ten is in a
+	// second group, hardly one look-up in fifty goes there for nothing, and a key takes 35 to 53 bytes: a group is 8 + 7 * 24.
 	builtKeys, builtGroups = 10, 3
 	groupGrow              = 5
 )
 
 type segment struct {
 	tags  []atomic.Uint64 // one for each group
-	slots []atomic.Uint64 // key, key, word for each slot
+	slots []slot          // groupSlots for each group
 
 	// The writer's:
 	n      int
 	oldest int64 // no word in here speaks of a moment before this one; maxMilli when empty
+}
+
+type slot struct{ a, b, word atomic.Uint64 }
+
+// is reports whether the slot holds the key. It compares without a branch for each word, because the processor goes on with what comes next before the words are there.
+func (s *slot) is(a, b, word, mask uint64) bool {
+	return s.a.Load()^a|s.b.Load()^b|(s.word.Load()^word)&mask == 0
 }
 
 type hashKey [4]uint64
@@ -83,7 +89,7 @@ func (k *hashKey) hash(a, b uint64) uint64 {
 const (
 	bytesOnes  = 0x0001010101010101 // of the seven slots
 	bytesHighs = 0x0080808080808080
-	passed     = 1 << 56 // a key went on to the next group
+	passed     = 1 << 56 // the first of the eight that say that a key went on to the next group
 )
 
 func segmentOf(h uint64) uint64 { return h >> (64 - segmentBits) }
@@ -97,6 +103,10 @@ func tagOf(h uint64) uint64 {
 	return t + (t-1)>>63
 }
 
+// passedOf returns the bit that says that a key went on to the next group. There are eight, so that a key that went on
+// sends an eighth of the look-ups after it.
+func passedOf(h uint64) uint64 { return passed << (h >> 40 & 7) }
+
 // zeros marks the bytes that are zero. It may mark a byte above a zero one that is not, which comparing the key corrects.
 func zeros(x uint64) uint64 { return (x - bytesOnes) &^ x & bytesHighs }
 
@@ -109,25 +119,28 @@ func (t *table) find(a, b, word, mask uint64) *atomic.Uint64 {
 	}
 	g := groupOf(h, len(s.tags))
 	tags := s.tags[g].Load()
-	if zeros(tags^tagOf(h)*bytesOnes)|tags&passed == 0 {
-		return nil // the usual way out
+	if m := zeros(tags ^ tagOf(h)*bytesOnes); m != 0 {
+		if c := &s.slots[groupSlots*g+bits.TrailingZeros64(m)/8]; c.is(a, b, word, mask) {
+			return &c.word // what is there is nearly always found here
+		}
+	} else if tags&passedOf(h) == 0 {
+		return nil // and what is not there is nearly always missed here
 	}
-	return s.slot(h, g, a, b, word, mask)
+	return s.search(h, g, a, b, word, mask)
 }
 
-// slot is find from a group on.
-func (s *segment) slot(h uint64, g int, a, b, word, mask uint64) *atomic.Uint64 {
-	pattern := tagOf(h) * bytesOnes
+// search is find from a group on.
+//
+//go:noinline
+func (s *segment) search(h uint64, g int, a, b, word, mask uint64) *atomic.Uint64 {
 	for range s.tags {
 		tags := s.tags[g].Load()
-		for m := zeros(tags ^ pattern); m != 0; m &= m - 1 {
-			i := slotWords * (groupSlots*g + bits.TrailingZeros64(m)/8)
-			c := s.slots[i : i+slotWords : i+slotWords]
-			if c[0].Load() == a && c[1].Load() == b && (c[2].Load()^word)&mask == 0 {
-				return &c[2]
+		for m := zeros(tags ^ tagOf(h)*bytesOnes); m != 0; m &= m - 1 {
+			if c := &s.slots[groupSlots*g+bits.TrailingZeros64(m)/8]; c.is(a, b, word, mask) {
+				return &c.word
 			}
 		}
-		if tags&passed == 0 {
+		if tags&passedOf(h) == 0 {
 			return nil
 		}
 		if g++; g == len(s.tags) {
@@ -159,7 +172,7 @@ func newSegment(keys int) *segment {
 	groups := (keys*builtGroups + builtKeys - 1) / builtKeys
 	return &segment{
 		tags:   make([]atomic.Uint64, groups),
-		slots:  make([]atomic.Uint64, slotWords*groupSlots*groups),
+		slots:  make([]slot, groupSlots*groups),
 		oldest: maxMilli,
 	}
 }
@@ -171,16 +184,16 @@ func (s *segment) insert(h, a, b, word uint64) {
 		tags := s.tags[g].Load()
 		if free := zeros(tags); free != 0 {
 			i := bits.TrailingZeros64(free) / 8 // the lowest mark is always right
-			c := s.slots[slotWords*(groupSlots*g+i):]
-			c[0].Store(a)
-			c[1].Store(b)
-			c[2].Store(word)
+			c := &s.slots[groupSlots*g+i]
+			c.a.Store(a)
+			c.b.Store(b)
+			c.word.Store(word)
 			s.tags[g].Store(tags | tagOf(h)<<(8*i)) // publishes the three stores above
 			s.n++
 			return
 		}
 		// A reader that comes between this and the store above misses the key, as if it had come before both.
-		s.tags[g].Store(tags | passed)
+		s.tags[g].Store(tags | passedOf(h))
 		if g++; g == len(s.tags) {
 			g = 0
 		}
@@ -195,8 +208,8 @@ func (s *segment) each(f func(a, b, word uint64) bool) bool {
 			if tags>>(8*i)&0xff == 0 {
 				break // slots are filled from the first on
 			}
-			c := s.slots[slotWords*(groupSlots*g+i):]
-			if !f(c[0].Load(), c[1].Load(), c[2].Load()) {
+			c := &s.slots[groupSlots*g+i]
+			if !f(c.a.Load(), c.b.Load(), c.word.Load()) {
 				return false
 			}
 		}

@@ -9,7 +9,7 @@ import (
 func (t *table) bytes() (n int) {
 	for i := range t.segments {
 		if s := t.segments[i].Load(); s != nil {
-			n += 8*cap(s.tags) + 8*cap(s.slots)
+			n += 8*cap(s.tags) + 24*cap(s.slots)
 		}
 	}
 	return n
@@ -24,7 +24,7 @@ func (t *table) reads(a, b uint64) int {
 	}
 	g := groupOf(h, len(s.tags))
 	for n := 1; ; n++ {
-		if s.tags[g].Load()&passed == 0 {
+		if s.tags[g].Load()&passedOf(h) == 0 {
 			return n
 		}
 		g = (g + 1) % len(s.tags)
