@@ -72,7 +72,7 @@ vectors: ## the token against its own vectors, Wycheproof and the RFCs' examples
 differential: ## a million mutated tokens judged by us, golang-jwt, go-jose and jwx (minutes)
 	cd internal/e2e && $(GO) run -buildvcs=false ./differential
 
-bench: ## ratios beside the primitives and the peers, each marked met or short (ROWS=token or store)
+bench: ## ratios beside the primitives and the peers, each marked met or short (ROWS=token, store or http)
 	cd bench && $(GO) run -buildvcs=false . -rows $(ROWS)
 
 fuzz: ## every fuzz target in turn, each for FUZZTIME (30s)

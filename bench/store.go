@@ -64,7 +64,7 @@ func storeSuite() (suite, error) {
 		b.end()
 		return suite{}, err
 	}
-	return suite{[]*group{facts, b.saveGroup(ref), b.compareGroup(ref), b.loadGroup(sixteen)}, b.end}, nil
+	return suite{[]table{facts, b.saveGroup(ref), b.compareGroup(ref), b.loadGroup(sixteen)}, b.end}, nil
 }
 
 func startBench() (*redisBench, error) {

@@ -120,15 +120,15 @@ func must(ok bool) {
 
 func tokenSuite() (suite, error) {
 	groups, err := tokenGroups()
-	return suite{groups: groups}, err
+	return suite{tables: groups}, err
 }
 
-func tokenGroups() ([]*group, error) {
+func tokenGroups() ([]table, error) {
 	all, err := materials()
 	if err != nil {
 		return nil, err
 	}
-	var groups []*group
+	var groups []table
 	for _, m := range all {
 		g, err := m.verifyGroup()
 		if err != nil {

@@ -1,7 +1,9 @@
 // The same small application on Koa with koa-session, or on Express with express-session.
-// usage: node server.mjs koa|express PORT REDIS_PORT
-const [, , kind, port, redisPort] = process.argv
-const pause = ms => new Promise(done => setTimeout(done, Number(ms) || 0))
+// usage: node server.mjs koa|express PORT REDIS_PORT [while-stdin]
+// With the last word it ends with its standard input, and so with whoever started it.
+const [, , kind, port, redisPort, life] = process.argv
+const pause = async ms => { if (ms) await new Promise(done => setTimeout(done, Number(ms) || 0)) }
+if (life === 'while-stdin') process.stdin.on('end', () => process.exit()).resume()
 
 if (kind === 'koa') {
   const { default: Koa } = await import('koa')
@@ -23,6 +25,7 @@ if (kind === 'koa') {
       case '/logout': ctx.session = null; break
       case '/count': { const n = ctx.session.n; await pause(ms); ctx.session.n = n + 1; break }
       case '/write': { const user = ctx.session.user; await pause(ms); ctx.session.last = user + Date.now(); break }
+      case '/me':
       case '/read': { const user = ctx.session.user; await pause(ms); ctx.body = user || 'nobody'; return }
       case '/n': ctx.body = String(ctx.session.n); return
     }
@@ -42,7 +45,7 @@ if (kind === 'koa') {
   app.all('/logout', (req, res) => req.session.destroy(() => res.send('ok')))
   app.all('/count', async (req, res) => { const n = req.session.n; await pause(req.query.ms); req.session.n = n + 1; res.send('ok') })
   app.all('/write', async (req, res) => { const user = req.session.user; await pause(req.query.ms); req.session.last = user + Date.now(); res.send('ok') })
-  app.all('/read', async (req, res) => { const user = req.session.user; await pause(req.query.ms); res.send(user || 'nobody') })
+  app.all(['/me', '/read'], async (req, res) => { const user = req.session.user; await pause(req.query.ms); res.send(user || 'nobody') })
   app.all('/n', (req, res) => res.send(String(req.session.n)))
   app.listen(Number(port), '127.0.0.1')
 }
