@@ -44,7 +44,11 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil/revocation"
@@ -88,6 +92,14 @@ type Config struct {
 
 	Policy   revocation.Policy // what a stale list means for requests here; default Strict
 	MaxStale time.Duration     // how old the list may be; 0 = 10 s
+
+	// Name is what this process is called among those who follow the revocation log, see [Revoked]; "" = the name of the host. Up to 64 letters, digits,
+	// '.', '-' and '_'. Processes may share one: what tells them apart is added.
+	Name string
+
+	// Events is told what an operator wants to know: revocations, reuse of a refresh token, a list that becomes stale or whole again, a log that begins
+	// anew. The Logger is told the same. An event may be told twice. nil = nobody.
+	Events revocation.Events
 
 	// CookieSuffix tells applications of one host apart: it is appended to the cookie names. Letters, digits, '-' and '_'.
 	CookieSuffix string
@@ -139,6 +151,24 @@ func (c Config) anonymousIdle() time.Duration {
 }
 func (c Config) maxSessions() int { return max(0, orDefault(c.MaxSessions, MaxSessions)) }
 
+// name returns the name of the follower. That of a host may be anything.
+func (c Config) name() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	host, _ := os.Hostname()
+	host = strings.Map(func(r rune) rune {
+		if r == '.' || r == '-' || r == '_' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, host)
+	if host == "" {
+		return "counterfoil"
+	}
+	return host[:min(len(host), 64)]
+}
+
 func (c Config) check() error {
 	switch {
 	case c.Issuer == "" || c.Audience == "":
@@ -178,8 +208,8 @@ func (c Config) check() error {
 // Manager issues, opens, renews and ends the sessions of one issuer and audience.
 //
 // Web applications use [Manager.Begin] through an adapter. Everything below it is there for other transports:
-// [Manager.Login], [Manager.Open], [Manager.Refresh], [Manager.Rotate], [Manager.End], [Manager.EndAll], [Manager.EndOthers],
-// [Manager.Devices].
+// [Manager.Login], [Manager.Open], [Manager.Refresh], [Manager.Rotate], [Manager.Devices]. What ends, [Manager.Revoke] ends, and can wait until every
+// verifier knows; [Manager.End], [Manager.EndAll] and [Manager.EndOthers] are its short forms.
 // There is no useful zero value; New makes one. It is safe for concurrent use. It owns three goroutines until Close: one
 // follows the revocation log, one keeps the log's heartbeat, one looks after [Session.Done].
 type Manager struct {
@@ -193,6 +223,8 @@ type Manager struct {
 	list          *revocation.List
 	guard         *revocation.Guard
 	follower      *revocation.Follower // nil if the store is no Source
+	census        revocation.Census    // nil: nobody knows who follows the log
+	probe         token.Verified       // of no session: what the store is asked about when only its facts count
 	cookies       cookieNames
 	accessLife    time.Duration
 	idleLife      time.Duration
@@ -211,12 +243,18 @@ type Manager struct {
 	bind          func(context.Context, Renewal) error
 	locate        func(netip.Addr) string
 	watch         *watch
+	events        revocation.Events // may be nil
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
+	keyGone atomic.Bool // some key has been revoked: the ring is looked through before it signs
+	barren  atomic.Bool // the ring has no key that is not
+
 	mu     sync.Mutex
 	untold []revocation.Entry // revocations that the log has not taken yet: the heartbeat tries again
+	owed   []debt             // endings that too few replicas have acknowledged: so it does with them
+	trail  trail
 }
 
 // New makes a Manager and starts to follow the revocation log. ctx bounds the start only.
@@ -228,7 +266,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		issuerName:    cfg.Issuer,
 		audience:      cfg.Audience,
 		ring:          cfg.Keys,
-		store:         bounded{cfg.Store, cfg.Log, cfg.timeout()},
+		store:         bounded{store: cfg.Store, log: cfg.Log, timeout: cfg.timeout()},
 		cookies:       newCookieNames(cfg.CookieSuffix, cfg.InsecurePlainCookies),
 		accessLife:    cfg.accessLife(),
 		idleLife:      cfg.idleLife(),
@@ -243,6 +281,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		claims:        cfg.Claims,
 		bind:          cfg.Bind,
 		locate:        cfg.Locate,
+		events:        cfg.Events,
 	}
 	m.watch = newWatch(m)
 	if m.codec == nil {
@@ -288,29 +327,83 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if m.list, err = revocation.NewList(revocation.ListConfig{}); err != nil {
 		return nil, fmt.Errorf("counterfoil: %w", err)
 	}
-	asker, _ := cfg.Store.(revocation.Asker)
+	m.store.asker, _ = cfg.Store.(revocation.Asker)
 	if m.guard, err = revocation.NewGuard(revocation.GuardConfig{
-		Verifier: verifier, List: m.list, Policy: cfg.Policy, MaxStale: cfg.MaxStale, Leeway: m.leeway, Ask: asker, Now: cfg.Now,
+		Verifier: verifier, List: m.list, Policy: cfg.Policy, MaxStale: cfg.MaxStale, Leeway: m.leeway, Ask: m.store.asker, Now: cfg.Now,
 	}); err != nil {
 		return nil, fmt.Errorf("counterfoil: %w", err)
 	}
+	if err := m.follow(cfg); err != nil {
+		return nil, fmt.Errorf("counterfoil: %w", err)
+	}
+	if m.probe, err = m.newProbe(verifier); err != nil {
+		return nil, err
+	}
+	// The first heartbeat opens the log's epoch before the first session can exist.
+	if _, err := m.store.Append(ctx); errors.Is(err, ErrNotDurable) {
+		m.log.WarnContext(ctx, "counterfoil: fewer replicas than configured acknowledge the revocation log", "error", err)
+	} else if err != nil {
+		return nil, fmt.Errorf("counterfoil: opening the revocation log: %w", err)
+	}
+	if m.store.asker != nil {
+		if err := m.ask(ctx); err != nil {
+			return nil, fmt.Errorf("counterfoil: asking what is revoked for good: %w", err)
+		}
+	}
+	if m.retire(); m.barren.Load() {
+		// It would make tokens that everybody refuses.
+		return nil, fmt.Errorf("%w: give Config.Keys another one", ErrKeyRevoked)
+	}
+	m.start()
+	return m, nil
+}
+
+// follow makes the follower of the revocation log, if there is something to follow, and finds out who counts the others.
+func (m *Manager) follow(cfg Config) error {
 	source := cfg.Source
 	if source == nil {
 		source, _ = cfg.Store.(revocation.Source)
 	}
-	if source != nil {
-		if m.follower, err = revocation.NewFollower(revocation.FollowerConfig{
-			Source: source, List: m.list, MaxStale: cfg.MaxStale, Leeway: m.leeway, Log: m.store, Events: m.watch, Now: cfg.Now,
-		}); err != nil {
-			return nil, fmt.Errorf("counterfoil: %w", err)
+	for _, from := range []any{cfg.Log, cfg.Source, cfg.Store} {
+		if census, ok := from.(revocation.Census); ok {
+			m.census = census
+			break
 		}
 	}
-	// The first heartbeat opens the log's epoch before the first session can exist.
-	if _, err := m.store.Append(ctx); err != nil {
-		return nil, fmt.Errorf("counterfoil: opening the revocation log: %w", err)
+	if source == nil {
+		return nil
 	}
-	m.start()
-	return m, nil
+	if reporter, ok := cfg.Store.(revocation.Reporter); ok {
+		if _, ok := source.(revocation.Reporter); !ok {
+			source = struct {
+				revocation.Source
+				revocation.Reporter
+			}{source, reporter}
+		}
+	}
+	var err error
+	m.follower, err = revocation.NewFollower(revocation.FollowerConfig{
+		Source: source, List: m.list, Name: cfg.name(), MaxStale: cfg.MaxStale, Leeway: m.leeway, Log: m.store, Events: (*hook)(m), Now: cfg.Now,
+	})
+	return err
+}
+
+// newProbe makes a token that nobody is given.
+func (m *Manager) newProbe(verifier *token.Verifier) (token.Verified, error) {
+	id, err := newSessionID("")
+	if err != nil {
+		return token.Verified{}, err
+	}
+	now := m.now()
+	raw, err := m.issuer.Mint(token.Claims{Session: id, Generation: 1, IssuedAt: now, Expires: now.Add(time.Second)})
+	if err != nil {
+		return token.Verified{}, fmt.Errorf("counterfoil: %w", err)
+	}
+	v, err := verifier.VerifyAt(raw.Reveal(), now)
+	if err != nil {
+		return token.Verified{}, fmt.Errorf("counterfoil: %w", err)
+	}
+	return v, nil
 }
 
 // start runs the Manager's goroutines until Close.
@@ -329,7 +422,7 @@ func (m *Manager) beat(ctx context.Context) {
 	// Twice as often as a heartbeat is due, since one that is found a moment too young waits for the next tick.
 	tick := time.NewTicker(revocation.Heartbeat / 2)
 	defer tick.Stop()
-	for failing := false; ; {
+	for trouble := ""; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -339,30 +432,41 @@ func (m *Manager) beat(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			if err != nil && !failing {
-				m.log.WarnContext(ctx, "counterfoil: heartbeat of the revocation log failed; verifiers will find their lists stale", "error", err)
+			now := ""
+			switch {
+			case errors.Is(err, ErrNotDurable):
+				now = "counterfoil: fewer replicas than configured acknowledge the revocation log"
+			case err != nil:
+				now = "counterfoil: heartbeat of the revocation log failed; verifiers will find their lists stale"
 			}
-			failing = err != nil
+			if now != "" && now != trouble {
+				m.log.WarnContext(ctx, now, "error", err)
+			}
+			trouble = now
 		}
-		if err := m.keys.Replace(m.ring.Public()...); err != nil {
-			m.log.ErrorContext(ctx, "counterfoil: signing keys not taken over", "error", err)
-		}
+		m.retire()
 	}
 }
 
-// Close stops the Manager's goroutines and waits for them; what the log has not taken yet it is given once more, and if it does not take
-// it that is the error. A second Close is harmless. The Store stays open: its maker closes it.
+// Close stops the Manager's goroutines and waits for them; what the log has not taken yet it is given once more, and endings that too few replicas have
+// acknowledged are sent once more. What is left then is the error. A second Close is harmless. The Store stays open: its maker closes it.
 func (m *Manager) Close() error {
 	m.stop()
 	m.running.Wait()
-	m.mu.Lock()
-	left := len(m.untold)
-	m.mu.Unlock()
-	if left == 0 {
+	left := func() (untold, owed int) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return len(m.untold), len(m.owed)
+	}
+	if untold, owed := left(); untold+owed == 0 {
 		return nil
 	}
-	if err := m.beatOnce(context.Background()); err != nil {
-		return fmt.Errorf("counterfoil: %d revocations are not announced to verifiers: %w", left, err)
+	err := m.beatOnce(context.Background())
+	switch untold, owed := left(); {
+	case untold > 0:
+		return fmt.Errorf("counterfoil: %d revocations are not announced to verifiers: %w", untold, err)
+	case owed > 0:
+		return fmt.Errorf("counterfoil: %d endings may be undone by the loss of a master: %w", owed, ErrNotDurable)
 	}
 	return nil
 }
@@ -370,13 +474,42 @@ func (m *Manager) Close() error {
 // Guard returns the decision on access tokens as this Manager takes it.
 func (m *Manager) Guard() *revocation.Guard { return m.guard }
 
-// PublicKeys returns the keys that verifiers should know, for a JWKS endpoint.
-func (m *Manager) PublicKeys() []token.Key { return m.ring.Public() }
+// PublicKeys returns the keys that verifiers should know, for a JWKS endpoint: those of the ring that have not been revoked.
+func (m *Manager) PublicKeys() []token.Key {
+	return slices.DeleteFunc(m.ring.Public(), func(k token.Key) bool { return m.list.HasKey(k.ID()) })
+}
 
-// Ready says whether this process can serve what it is there for: nil if the store answers and the revocation list is fresh.
+// retire takes revoked keys out of the ring, so that another one signs, and tells the verifier which are left. The ring may have got them back, from a file
+// that nobody has changed, so this is done again and again.
+func (m *Manager) retire() {
+	for _, k := range m.ring.Public() {
+		if !m.list.HasKey(k.ID()) {
+			continue
+		}
+		m.keyGone.Store(true)
+		if m.ring.Remove(k.ID()) == nil { // the last key of a ring stays
+			m.log.Warn("counterfoil: a revoked key was taken out of the ring", "key", k.ID())
+		}
+	}
+	good := m.PublicKeys()
+	if was := m.barren.Swap(len(good) == 0); len(good) == 0 {
+		if !was {
+			m.log.Error("counterfoil: the only signing key has been revoked: nobody can log in or renew until the ring has another one")
+		}
+		return
+	}
+	if err := m.keys.Replace(good...); err != nil {
+		m.log.Error("counterfoil: signing keys not taken over", "error", err)
+	}
+}
+
+// Ready says whether this process can serve what it is there for: nil if the store answers, the revocation list is fresh, and there is a key to sign with.
 func (m *Manager) Ready(ctx context.Context) error {
-	if _, err := m.store.Append(ctx); err != nil {
+	if _, err := m.store.Append(ctx); err != nil && !errors.Is(err, ErrNotDurable) {
 		return err
+	}
+	if m.barren.Load() {
+		return ErrKeyRevoked
 	}
 	if !m.guard.Status().Fresh {
 		return revocation.ErrStale

@@ -219,7 +219,8 @@ func (x *Exchange) Manager() *Manager { return x.m }
 func (m *Manager) WantsClient() bool { return m.bind != nil }
 
 // Logout ends the session of the request and has its cookies removed. Without one it only has the cookies removed, unless
-// they are another application's. After a bearer token it leaves all cookies alone.
+// they are another application's. After a bearer token it leaves all cookies alone. With [ErrNotDurable] it is done, cookies included, and the
+// Manager goes on by itself until it is safe: there is nothing that the client could repeat.
 func (x *Exchange) Logout(ctx context.Context) error {
 	return x.leave(ctx, func(s *Session) error { return x.m.End(ctx, s.ID()) })
 }
@@ -235,9 +236,10 @@ func (x *Exchange) LogoutEverywhere(ctx context.Context) error {
 }
 
 func (x *Exchange) leave(ctx context.Context, end func(*Session) error) error {
+	var weak error
 	if !x.session.ID().IsZero() {
-		if err := end(x.session); err != nil {
-			return err
+		if weak = end(x.session); weak != nil && !errors.Is(weak, ErrNotDurable) {
+			return weak
 		}
 	}
 	x.session.mu.Lock()
@@ -245,7 +247,7 @@ func (x *Exchange) leave(ctx context.Context, end func(*Session) error) error {
 	x.session.issued = nil
 	x.session.mu.Unlock()
 	x.clear, x.tokens = x.cookie && x.barred == nil && !x.foreign, Tokens{}
-	return nil
+	return weak
 }
 
 // Commit saves what the handler set, renews the tokens if half of the access token's life is over, and returns the cookies
@@ -421,6 +423,7 @@ func loopback(host string) bool {
 func Status(err error) (status, retryAfter int) {
 	is := func(target error) bool { return errors.Is(err, target) }
 	var expired *token.ExpiredError
+	var paused *PausedError
 	switch {
 	case err == nil:
 		return 0, 0
@@ -432,7 +435,9 @@ func Status(err error) (status, retryAfter int) {
 		return 409, 0
 	case is(ErrTooLarge), is(ErrNotInteger):
 		return 500, 0
-	case is(ErrUnavailable), is(revocation.ErrStale):
+	case errors.As(err, &paused):
+		return 503, max(1, int((time.Until(paused.Until)+time.Second-1)/time.Second))
+	case is(ErrUnavailable), is(revocation.ErrStale), is(ErrNotDurable), is(ErrKeyRevoked):
 		return 503, 1
 	case is(ErrNotFound), is(ErrReuse), is(ErrUnbound), is(ErrNotFresh), is(revocation.ErrRevoked), is(token.ErrInvalid), errors.As(err, &expired):
 		return 401, 0

@@ -116,6 +116,9 @@ func (m *Manager) replace(ctx context.Context, from *Session, subject string, ne
 	if from.barred != nil {
 		return nil, from.barred
 	}
+	if err := m.mayBegin(ctx); err != nil { // before anything is frozen
+		return nil, err
+	}
 	from.mu.Lock()
 	defer from.mu.Unlock()
 	s := from.successor
@@ -127,7 +130,12 @@ func (m *Manager) replace(ctx context.Context, from *Session, subject string, ne
 		from.successor = s
 	}
 	if !from.id.IsZero() {
-		if err := m.End(ctx, from.id); err != nil {
+		err := m.End(ctx, from.id)
+		if errors.Is(err, ErrNotDurable) {
+			// To refuse would lock everybody out while a replica is down. The old session has ended for everybody who asks now; if a failover brings its
+			// record back, it is frozen, or whoever meets it ends it again by the log; and this process goes on ending it until enough replicas know.
+			m.log.WarnContext(ctx, "counterfoil: the session that was replaced may come back if the master is lost now", "session", m.blur(from.id), "error", err)
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -219,8 +227,15 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 	if err != nil {
 		return Created{}, err
 	}
+	if c.At <= m.list.AllNotBefore() { // the store's clock is behind this process's, or it was revoked meanwhile
+		_ = m.End(ctx, r.Session) // nobody has its tokens
+		return Created{}, m.paused()
+	}
 	if len(c.Evicted) > 0 {
-		if err := m.announceSessions(ctx, c.At, c.Evicted); err != nil {
+		// Nobody asked for these ends, so no replica is waited for: what a failover brings back is one session more, until the next login. If this process
+		// dies here, their last tokens live out their minutes at verifiers. To remember them in the index, as for EndOthers, would help
+		// only a subject that logs in again within those minutes.
+		if _, err := m.announceSessions(ctx, c.At, c.Evicted); err != nil && !errors.Is(err, ErrNotDurable) {
 			// They have ended, and the heartbeat goes on telling; the login is not to blame.
 			m.log.WarnContext(ctx, "counterfoil: sessions ended by the cap are not yet announced to verifiers", "sessions", len(c.Evicted), "error", err)
 		}
@@ -261,33 +276,157 @@ func firstFields(ops []Op) map[string][]byte {
 	return fields
 }
 
-// End ends one session. When it returns nil the record is gone and the log tells every verifier.
-// On an error repeat it: ending is idempotent, and a session that has already ended is announced again.
-func (m *Manager) End(ctx context.Context, id token.SessionID) error {
-	if id.IsZero() {
-		return ErrNotFound
+// mayBegin says why no session can begin now, nil if one can.
+func (m *Manager) mayBegin(ctx context.Context) error {
+	if err := m.learn(ctx); err != nil {
+		return err
 	}
-	// The record first: once it is gone no token of the session can be made, so an entry appended after that needs
-	// to live no longer than the last token made before.
-	e, err := m.store.End(ctx, Ending{Session: id})
+	if m.barren.Load() {
+		return ErrKeyRevoked
+	}
+	if m.now().UnixMilli() <= m.list.AllNotBefore() {
+		return m.paused()
+	}
+	return nil
+}
+
+func (m *Manager) paused() error { return &PausedError{Until: milli(m.list.AllNotBefore())} }
+
+// learn makes sure that this process's list holds what is revoked for good: everything until a time, and keys. A fresh list does. While it is stale, just after
+// the start or cut off from the log, the store is asked; if that cannot be done, the policy decides as it does for tokens.
+func (m *Manager) learn(ctx context.Context) error {
+	if m.guard.Status().Fresh {
+		return nil
+	}
+	err := revocation.ErrStale
+	if m.store.asker != nil {
+		err = m.ask(ctx)
+	}
+	if m.guard.Policy() == revocation.BestEffort {
+		return nil
+	}
+	return err
+}
+
+// ask asks the store what is revoked for good.
+func (m *Manager) ask(ctx context.Context) error {
+	a, err := m.store.Ask(ctx, m.probe)
 	if err != nil {
 		return err
 	}
-	return m.announce(ctx, revocation.Entry{Kind: revocation.KindSession, At: e.At, Session: id})
+	if a.AllNotBefore > 0 {
+		m.takeIn("", revocation.Entry{Kind: revocation.KindAll, NotBefore: a.AllNotBefore})
+	}
+	for _, id := range a.RevokedKeys {
+		m.takeIn("", revocation.Entry{Kind: revocation.KindKey, KeyID: id})
+	}
+	return nil
+}
+
+// Revocation says what [Manager.Revoke] revokes. One of Session, Subject, Everything and Key is set.
+type Revocation struct {
+	Session    token.SessionID // a session; that of a token is v.Session()
+	Subject    string          // all sessions of a subject
+	Keep       token.SessionID // with Subject: all but this one
+	Everything bool            // all sessions and tokens of everybody. For Config.Leeway and a second after that nobody can log in, see [PausedError]
+	Key        string          // all tokens that were signed with the key of this ID, for good. Sessions live on, with tokens of another key
+
+	// Wait is how long to wait, afterwards, until every follower of the log has confirmed that it refuses what was revoked. 0 = not at all.
+	Wait time.Duration
+}
+
+// Revoked answers [Manager.Revoke].
+type Revoked struct {
+	Position  revocation.Position // in the log: whoever is there knows
+	NotBefore time.Time           // of Subject without Keep, and of Everything: what began until then is dead
+
+	// If it was waited: the followers that were live when the wait began, applications with their own list among them. Those that have confirmed are in the
+	// order in which they did, the others in that of their names.
+	Confirmed []Confirmation
+	Missing   []string
+}
+
+// A Confirmation says that a follower of the revocation log refuses what was revoked.
+type Confirmation struct {
+	Follower string        // its name, and what tells it from others of that name; see Config.Name and package revocation/feed
+	After    time.Duration // from when the log was given the revocation, to a millisecond or two
+}
+
+// ErrNoCensus means that nobody knows who follows the log, because the Store is no [revocation.Census]. It comes beside the answer to a revocation that was to
+// wait for confirmations: that took place, and nobody was waited for.
+var ErrNoCensus = errors.New("counterfoil: the store does not tell who follows the revocation log")
+
+// Revoke revokes, waits as long as it is told to, and returns who has confirmed and who has not; that some have not is no error. When the error is nil what is revoked
+// has ended, the log says so, and both are as safe as the store was configured to keep them. Otherwise repeat it, whole: revoking is idempotent.
+//
+//   - [ErrNotDurable] comes beside the answer: it is revoked, here and now, and announced, but the loss of a master could undo it. This process goes on by itself
+//     with the endings of sessions; a repetition tells when they are safe.
+//   - [ErrUnavailable]: the store or the log could not be reached; what had been done is not undone, and announced as soon as the log can be reached.
+//   - [ErrNoCensus] comes beside the answer.
+func (m *Manager) Revoke(ctx context.Context, what Revocation) (Revoked, error) {
+	var did done
+	var err error
+	switch one := (Revocation{Wait: what.Wait}); {
+	case !what.Session.IsZero():
+		one.Session = what.Session
+		if one != what {
+			return Revoked{}, errRevocation
+		}
+		did, err = m.endSession(ctx, what.Session)
+	case what.Subject != "":
+		one.Subject, one.Keep = what.Subject, what.Keep
+		if one != what {
+			return Revoked{}, errRevocation
+		}
+		did, err = m.endSubject(ctx, what.Subject, what.Keep)
+	case what.Everything:
+		one.Everything = true
+		if one != what {
+			return Revoked{}, errRevocation
+		}
+		did, err = m.endEverything(ctx)
+	case what.Key != "":
+		one.Key = what.Key
+		if one != what {
+			return Revoked{}, errRevocation
+		}
+		did, err = m.revokeKey(ctx, what.Key)
+	default:
+		return Revoked{}, errRevocation
+	}
+	r := Revoked{Position: did.at, NotBefore: milli(did.notBefore)}
+	if err != nil && !errors.Is(err, ErrNotDurable) || what.Wait <= 0 || did.at == "" {
+		return r, err
+	}
+	return r, errors.Join(err, m.await(ctx, did, what.Wait, &r))
+}
+
+var errRevocation = errors.New("counterfoil: a Revocation names one of Session, Subject, Everything and Key, and Keep only with Subject")
+
+// done is what was revoked, and where the log says so.
+type done struct {
+	at        revocation.Position // "" = nothing had to be said
+	sent      time.Time           // when the log was told
+	slack     time.Duration       // by how much sooner that may have been, where it is not known
+	notBefore int64
+}
+
+// heard is something that the log said, which it was told a moment ago.
+func heard(at revocation.Position) done {
+	return done{at: at, sent: time.Now(), slack: 2 * revocation.Heartbeat}
+}
+
+// End ends one session. When it returns nil the record is gone and the log tells every verifier.
+// On an error repeat it: ending is idempotent, and a session that has already ended is announced again. See [Manager.Revoke].
+func (m *Manager) End(ctx context.Context, id token.SessionID) error {
+	_, err := m.endSession(ctx, id)
+	return err
 }
 
 // EndAll logs a subject out everywhere: all of its sessions end, also those that no index names. Sessions that begin afterwards live.
 func (m *Manager) EndAll(ctx context.Context, subject string) error {
-	if err := checkSubject(subject); err != nil {
-		return err
-	}
-	e, err := m.store.End(ctx, Ending{Subject: subject})
-	if err != nil {
-		return err
-	}
-	return m.announce(ctx, revocation.Entry{
-		Kind: revocation.KindSubject, At: e.At, Subject: token.SubjectHash(m.issuerName, subject), NotBefore: e.NotBefore,
-	})
+	_, err := m.endSubject(ctx, subject, token.SessionID{})
+	return err
 }
 
 // EndOthers ends all sessions of the subject of s except s itself.
@@ -296,16 +435,270 @@ func (m *Manager) EndOthers(ctx context.Context, s *Session) error {
 	if subject == "" || keep.IsZero() {
 		return ErrNotFound
 	}
-	e, err := m.store.End(ctx, Ending{Subject: subject, Keep: keep})
-	if err != nil || len(e.Sessions) == 0 {
+	_, err := m.endSubject(ctx, subject, keep)
+	return err
+}
+
+func (m *Manager) endSession(ctx context.Context, id token.SessionID) (done, error) {
+	if id.IsZero() {
+		return done{}, ErrNotFound
+	}
+	// The record first: once it is gone no token of the session can be made, so an entry appended after that needs
+	// to live no longer than the last token made before.
+	e, weak := m.store.End(ctx, Ending{Session: id})
+	if weak != nil && !errors.Is(weak, ErrNotDurable) {
+		return done{}, weak
+	}
+	if weak != nil {
+		m.owe(debt{session: id})
+	}
+	d, err := m.announceSessions(ctx, e.At, []token.SessionID{id})
+	return d, worse(weak, err)
+}
+
+// worse returns the error that says more: what is not announced matters more than what is not durable.
+func worse(weak, err error) error {
+	if err != nil {
 		return err
 	}
-	if err := m.announceSessions(ctx, e.At, e.Sessions); err != nil {
-		return err
+	return weak
+}
+
+// endSubject ends the sessions of a subject, but one if keep is one.
+func (m *Manager) endSubject(ctx context.Context, subject string, keep token.SessionID) (done, error) {
+	if err := checkSubject(subject); err != nil {
+		return done{}, err
+	}
+	how := Ending{Subject: subject, Keep: keep}
+	e, weak := m.store.End(ctx, how)
+	if weak != nil && !errors.Is(weak, ErrNotDurable) {
+		return done{}, weak
+	}
+	if keep.IsZero() {
+		if weak != nil {
+			m.owe(debt{subject: subject, notBefore: e.NotBefore})
+		}
+		d, err := m.announce(ctx, revocation.Entry{
+			Kind: revocation.KindSubject, At: e.At, Subject: token.SubjectHash(m.issuerName, subject), NotBefore: e.NotBefore,
+		})
+		d.notBefore = e.NotBefore
+		return d, worse(weak, err)
+	}
+	if len(e.Sessions) == 0 {
+		return done{}, weak
+	}
+	if weak != nil {
+		for _, id := range e.Sessions {
+			m.owe(debt{session: id})
+		}
+	}
+	d, err := m.announceSessions(ctx, e.At, e.Sessions)
+	if err = worse(weak, err); err != nil {
+		return d, err // a repetition finds them in the index, and ends and tells them again
 	}
 	// Only now may the index forget them: had this process died before, a repetition would have found them and told the log.
-	_, err = m.store.End(ctx, Ending{Subject: subject, Keep: keep, Announced: e.Sessions})
-	return err
+	how.Announced = e.Sessions
+	if _, err := m.store.End(ctx, how); err != nil && !errors.Is(err, ErrNotDurable) { // if that is lost they are told once more, which is no harm
+		return d, err
+	}
+	return d, nil
+}
+
+const (
+	everythingSlack = time.Second // for the way to the log
+	everythingTries = 5
+)
+
+// endEverything revokes all that began until now. The not-before is the log node's now and the leeway, by which the clocks of other masters may be ahead: no
+// session that exists when this is appended began later by its own master's clock. Whether it was late enough is known only afterwards.
+func (m *Manager) endEverything(ctx context.Context) (done, error) {
+	a, err := m.store.Append(ctx)
+	for range everythingTries {
+		if err != nil && !errors.Is(err, ErrNotDurable) {
+			return done{}, err
+		}
+		if a.Now == 0 {
+			return done{}, errors.New("counterfoil: the revocation log tells no time, so nobody knows what everything is")
+		}
+		d := done{sent: time.Now(), notBefore: a.Now + (m.leeway + everythingSlack).Milliseconds()}
+		e := revocation.Entry{Kind: revocation.KindAll, At: a.Now, NotBefore: d.notBefore}
+		a, err = m.store.Append(ctx, e)
+		if err != nil && !errors.Is(err, ErrNotDurable) {
+			return done{}, err
+		}
+		m.takeIn(a.Position, e)
+		if a.Now+m.leeway.Milliseconds() <= d.notBefore {
+			d.at = a.Position
+			m.log.WarnContext(ctx, "counterfoil: everything was revoked", "sessions_begin_again", milli(d.notBefore))
+			return d, err
+		}
+	}
+	return done{}, fmt.Errorf("%w: the revocation log answers too late to say what everything is", ErrUnavailable)
+}
+
+// revokeKey revokes what was signed with a key. That of a process's own ring may not be the only one, since then nobody could log in: it is refused before it is
+// done, whereas a process that hears of it has to cope, see [ErrKeyRevoked].
+func (m *Manager) revokeKey(ctx context.Context, id string) (done, error) {
+	good := m.PublicKeys()
+	if len(good) == 1 && good[0].ID() == id {
+		return done{}, errors.New("counterfoil: this is the only key of Config.Keys: add another one before it is revoked")
+	}
+	a, err := m.store.Append(ctx)
+	if err != nil && !errors.Is(err, ErrNotDurable) {
+		return done{}, err
+	}
+	if a.Now == 0 {
+		a.Now = m.now().UnixMilli()
+	}
+	d := done{sent: time.Now()}
+	e := revocation.Entry{Kind: revocation.KindKey, At: a.Now, KeyID: id}
+	if a, err = m.store.Append(ctx, e); err != nil && !errors.Is(err, ErrNotDurable) {
+		return done{}, err
+	}
+	m.takeIn(a.Position, e)
+	m.log.WarnContext(ctx, "counterfoil: a signing key was revoked", "key", id)
+	d.at = a.Position
+	return d, err
+}
+
+const (
+	pollLeast = 2 * time.Millisecond
+	pollMost  = 100 * time.Millisecond
+)
+
+// await looks at the census again and again, until all who were live when it began have confirmed, or the time is over.
+func (m *Manager) await(ctx context.Context, d done, wait time.Duration, r *Revoked) error {
+	if m.census == nil {
+		return ErrNoCensus
+	}
+	ctx, over := context.WithTimeout(ctx, wait)
+	defer over()
+	waiting := map[string]bool(nil) // nil until the first census
+	for pause := pollLeast; ; pause = min(2*pause, pollMost) {
+		all, err := m.followers(ctx, d)
+		if err == nil {
+			if waiting == nil {
+				waiting = map[string]bool{}
+				for _, p := range all {
+					waiting[p.Follower] = true
+				}
+			}
+			for _, p := range all {
+				if waiting[p.Follower] && p.confirmed {
+					delete(waiting, p.Follower)
+					r.Confirmed = append(r.Confirmed, Confirmation{p.Follower, p.after})
+				}
+			}
+			if len(waiting) == 0 {
+				break
+			}
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+			continue
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		if waiting == nil {
+			return fmt.Errorf("%w: revoked, but it is not known who has confirmed: %w", ErrUnavailable, err)
+		}
+		break
+	}
+	slices.SortStableFunc(r.Confirmed, func(a, b Confirmation) int { return int(a.After - b.After) })
+	r.Missing = slices.Sorted(maps.Keys(waiting))
+	return nil
+}
+
+// progress is how far a follower is towards a revocation.
+type progress struct {
+	revocation.Progress
+	confirmed bool
+	after     time.Duration
+}
+
+func (m *Manager) followers(ctx context.Context, d done) ([]progress, error) {
+	ctx, over := context.WithTimeout(ctx, m.store.timeout)
+	defer over()
+	all, err := m.census.Followers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]progress, len(all))
+	for i, p := range all {
+		// A report from before the revocation says nothing of it, whatever its position: it may be of an epoch that was ahead of this one.
+		after := time.Since(d.sent) - p.Silent
+		const grain = 2 * time.Millisecond // the log counts in milliseconds
+		list[i] = progress{p, !m.census.Before(p.Position, d.at) && after >= -grain-d.slack, max(0, after)}
+	}
+	return list, nil
+}
+
+// Confirmed tells who knows by now that a session has ended which a handle of [Manager.Devices] named to its subject, that of s. known is false as long as this
+// process has not heard of the end itself, or is not told who follows the log ([ErrNoCensus]).
+func (m *Manager) Confirmed(ctx context.Context, s *Session, handle string) (r Revoked, known bool, err error) {
+	id, ok := m.handles.open(handle, s.Subject())
+	if !ok || !m.list.Has(id) {
+		return Revoked{}, false, nil
+	}
+	if m.census == nil {
+		return Revoked{}, false, ErrNoCensus
+	}
+	m.mu.Lock()
+	d := m.trail.find(id)
+	m.mu.Unlock()
+	if d.at == "" {
+		// It was heard of before this process began to note where: the newest record is not before it.
+		a, err := m.store.Append(ctx)
+		if err != nil && !errors.Is(err, ErrNotDurable) {
+			return Revoked{}, false, err
+		}
+		d = heard(a.Position)
+		m.mu.Lock()
+		m.trail.note(id, d)
+		m.mu.Unlock()
+	}
+	all, err := m.followers(ctx, d)
+	if err != nil {
+		return Revoked{}, false, err
+	}
+	r.Position = d.at
+	for _, p := range all {
+		if p.confirmed {
+			r.Confirmed = append(r.Confirmed, Confirmation{p.Follower, p.after})
+		} else {
+			r.Missing = append(r.Missing, p.Follower)
+		}
+	}
+	return r, true, nil
+}
+
+// trail remembers where the log told the ends of the last few thousand sessions.
+type trail struct {
+	where map[token.SessionID]done
+	order []token.SessionID // a ring, once it is full
+	next  int
+}
+
+const maxTrail = 4096
+
+func (t *trail) find(id token.SessionID) done { return t.where[id] }
+
+func (t *trail) note(id token.SessionID, d done) {
+	if _, ok := t.where[id]; ok || d.at == "" {
+		return
+	}
+	if t.where == nil {
+		t.where = map[token.SessionID]done{}
+	}
+	if len(t.order) < maxTrail {
+		t.order = append(t.order, id)
+	} else {
+		delete(t.where, t.order[t.next])
+		t.order[t.next] = id
+		t.next = (t.next + 1) % maxTrail
+	}
+	t.where[id] = d
 }
 
 // Sessions lists the live sessions of a subject, oldest first, for whoever looks after subjects; their Device is the label alone. For a page of the
@@ -322,67 +715,196 @@ func (m *Manager) sessions(ctx context.Context, subject string) ([]Record, error
 	if err := checkSubject(subject); err != nil {
 		return nil, err
 	}
-	return m.store.Sessions(ctx, subject)
+	list, err := m.store.Sessions(ctx, subject)
+	return slices.DeleteFunc(list, func(r Record) bool { return r.Created <= m.list.AllNotBefore() || m.list.Has(r.Session) }), err
 }
 
-// announce appends to the log and, at once, to this process's own list. What the log does not take now the heartbeat
-// appends later: a caller that does not repeat the step must not leave a verifier ignorant.
-func (m *Manager) announce(ctx context.Context, entries ...revocation.Entry) error {
-	_, err := m.store.Append(ctx, entries...)
-	defer func() {
-		for _, e := range entries {
-			m.watch.heard(e) // the follower will not call it news
-		}
-	}()
-	if err != nil {
-		m.mu.Lock()
+// announce tells this process's own list and the log that sessions have ended. What the log does not take now the heartbeat appends later: a caller that
+// does not repeat the step must not leave a verifier ignorant. [ErrNotDurable]: it is in the log.
+func (m *Manager) announce(ctx context.Context, entries ...revocation.Entry) (done, error) {
+	// Whatever becomes of the log, the sessions have ended: this process refuses their tokens from now on.
+	var bad error
+	for _, e := range entries {
+		bad = errors.Join(bad, m.takeIn("", e))
+	}
+	d := done{sent: time.Now()}
+	a, err := m.store.Append(ctx, entries...)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil && !errors.Is(err, ErrNotDurable) {
 		m.untold = append(m.untold, entries...)
 		if over := len(m.untold) - maxUntold; over > 0 {
 			m.untold = slices.Clone(m.untold[over:])
 		}
-		m.mu.Unlock()
+		return done{}, fmt.Errorf("counterfoil: session ended, but not announced to verifiers: %w", err)
 	}
+	d.at = a.Position
 	for _, e := range entries {
-		// Whatever became of the log, the sessions have ended: this process refuses their tokens from now on. A list that is full has
-		// verifiers ask, which is as good.
-		if full := m.list.Add(e); full != nil && !errors.Is(full, revocation.ErrFull) {
-			err = errors.Join(err, full)
+		if e.Kind == revocation.KindSession {
+			m.trail.note(e.Session, d)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("counterfoil: session ended, but not announced to verifiers: %w", err)
+	return d, worse(err, bad)
+}
+
+// takeIn adds an entry to this process's own list and tells it, as the follower does with what comes by the log. A list that is full has
+// verifiers ask, which is as good.
+func (m *Manager) takeIn(at revocation.Position, e revocation.Entry) error {
+	known := m.holds(e)
+	if err := m.list.Add(e); err != nil && !errors.Is(err, revocation.ErrFull) {
+		return err
 	}
+	if known {
+		return nil
+	}
+	(*hook)(m).Event(revocation.Event{Kind: revocation.EventRevoked, Time: m.now(), Entry: e, Position: at})
 	return nil
+}
+
+// holds reports whether the list knows already what the entry says.
+func (m *Manager) holds(e revocation.Entry) bool {
+	switch e.Kind {
+	case revocation.KindSession:
+		return m.list.Has(e.Session)
+	case revocation.KindSubject:
+		return m.list.SubjectNotBefore(e.Subject) >= e.NotBefore
+	case revocation.KindAll:
+		return m.list.AllNotBefore() >= e.NotBefore
+	case revocation.KindKey:
+		return m.list.HasKey(e.KeyID)
+	}
+	return false
+}
+
+// hook is the Manager as the [revocation.Events] of its follower and of itself.
+type hook Manager
+
+// Event passes on what happened: to those who wait for the end of a session, to the log, and to Config.Events.
+func (h *hook) Event(e revocation.Event) {
+	m := (*Manager)(h)
+	ctx := context.Background()
+	switch e.Kind {
+	case revocation.EventRevoked:
+		m.watch.heard(e.Entry)
+		switch e.Entry.Kind {
+		case revocation.KindSession:
+			m.log.DebugContext(ctx, "counterfoil: session revoked", "session", m.blur(e.Entry.Session))
+			m.mu.Lock()
+			m.trail.note(e.Entry.Session, heard(e.Position))
+			m.mu.Unlock()
+		case revocation.KindKey:
+			m.keyGone.Store(true)
+			m.retire()
+		default:
+			m.log.DebugContext(ctx, "counterfoil: revoked", "what", e.Entry.Kind.String())
+		}
+	case revocation.EventStale:
+		m.log.WarnContext(ctx, "counterfoil: the revocation list is stale", "reason", e.Reason, "age", e.Age)
+	case revocation.EventHealed:
+		m.log.InfoContext(ctx, "counterfoil: the revocation list is fresh again")
+	case revocation.EventEpoch:
+		m.log.WarnContext(ctx, "counterfoil: the revocation log has lost something and begins anew", "epoch", e.Epoch)
+	case revocation.EventFork:
+		m.log.WarnContext(ctx, "counterfoil: the revocation log does not go on from what was read", "epoch", e.Epoch)
+	case revocation.EventReappended:
+		m.log.InfoContext(ctx, "counterfoil: revocations that the log had lost were appended again", "entries", e.Count)
+	case revocation.EventReuse:
+		m.log.WarnContext(ctx, "counterfoil: refresh token reused, session ended", "session", m.blur(e.Entry.Session))
+	default:
+		m.log.WarnContext(ctx, "counterfoil: revocation list: "+e.Kind.String())
+	}
+	if m.events != nil {
+		m.events.Event(e)
+	}
 }
 
 // maxUntold bounds what is kept for a log that cannot be reached.
 const maxUntold = 1 << 14
 
-// beatOnce keeps the heartbeat and appends what the log did not take before.
+// beatOnce keeps the heartbeat, appends what the log did not take before, and ends again what too few replicas know of.
 func (m *Manager) beatOnce(ctx context.Context) error {
-	if _, err := m.store.Append(ctx); err != nil {
-		return err
+	_, weak := m.store.Append(ctx)
+	if weak != nil && !errors.Is(weak, ErrNotDurable) {
+		return weak
 	}
 	m.mu.Lock()
-	if len(m.untold) == 0 {
-		m.mu.Unlock()
-		return nil
-	}
 	horizon := m.now().Add(-revocation.Horizon).UnixMilli()
 	m.untold = slices.DeleteFunc(m.untold, func(e revocation.Entry) bool { return !e.Permanent() && e.At <= horizon })
 	some := slices.Clone(m.untold[:min(len(m.untold), 256)])
 	m.mu.Unlock()
-	if _, err := m.store.Append(ctx, some...); err != nil {
-		return err
+	if len(some) > 0 {
+		a, err := m.store.Append(ctx, some...)
+		if err != nil && !errors.Is(err, ErrNotDurable) {
+			return err
+		}
+		m.mu.Lock()
+		// Others may have been added, and the oldest dropped, meanwhile.
+		m.untold = slices.DeleteFunc(m.untold, func(e revocation.Entry) bool { return slices.Contains(some, e) })
+		for _, e := range some {
+			if e.Kind == revocation.KindSession {
+				m.trail.note(e.Session, heard(a.Position))
+			}
+		}
+		m.mu.Unlock()
 	}
+	if weak != nil {
+		return weak // the replicas are still missing
+	}
+	return m.settle(ctx)
+}
+
+// debt is an ending that the store has carried out, and that too few replicas have acknowledged. That of a subject is not repeated as it was, which
+// would end what has begun since.
+type debt struct {
+	session   token.SessionID
+	subject   string
+	notBefore int64
+}
+
+func (m *Manager) owe(d debt) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	// Others may have been added, and the oldest dropped, meanwhile.
-	m.untold = slices.DeleteFunc(m.untold, func(e revocation.Entry) bool { return slices.Contains(some, e) })
+	if len(m.owed) < maxUntold {
+		m.owed = append(m.owed, d)
+	}
+}
+
+// settle ends again, some at a time, what could come back with the loss of a master, until enough replicas know of it.
+func (m *Manager) settle(ctx context.Context) error {
+	m.mu.Lock()
+	some := slices.Clone(m.owed[:min(len(m.owed), 64)])
+	m.mu.Unlock()
+	for _, d := range some {
+		if err := m.pay(ctx, d); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		m.owed = slices.DeleteFunc(m.owed, func(o debt) bool { return o == d })
+		m.mu.Unlock()
+	}
 	return nil
 }
 
-func (m *Manager) announceSessions(ctx context.Context, at int64, ids []token.SessionID) error {
+func (m *Manager) pay(ctx context.Context, d debt) error {
+	if d.subject == "" {
+		_, err := m.store.End(ctx, Ending{Session: d.session})
+		return err
+	}
+	list, err := m.store.Sessions(ctx, d.subject)
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if r.Created <= d.notBefore { // it came back
+			if _, err := m.store.End(ctx, Ending{Session: r.Session}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *Manager) announceSessions(ctx context.Context, at int64, ids []token.SessionID) (done, error) {
 	entries := make([]revocation.Entry, len(ids))
 	for i, id := range ids {
 		entries[i] = revocation.Entry{Kind: revocation.KindSession, At: at, Session: id}
@@ -393,7 +915,9 @@ func (m *Manager) announceSessions(ctx context.Context, at int64, ids []token.Se
 // endAgain answers for a session that the revocation list knows to have ended. Usually the record is long gone; if a
 // failover brought it back, it goes now.
 func (m *Manager) endAgain(ctx context.Context, id token.SessionID) error {
-	if _, err := m.store.End(ctx, Ending{Session: id}); err != nil {
+	if _, err := m.store.End(ctx, Ending{Session: id}); errors.Is(err, ErrNotDurable) {
+		m.owe(debt{session: id})
+	} else if err != nil {
 		return err
 	}
 	return ErrNotFound

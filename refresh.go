@@ -124,7 +124,8 @@ type Tokens struct {
 //   - [ErrReuse]: the session has been ended.
 //   - [ErrNotFound]: it had ended before. [token.ErrInvalid]: this Manager never made that refresh token.
 //   - [ErrUnbound]: [Config.Bind] refused the renewal; the session lives.
-//   - [ErrUnavailable]: nothing is known, so nobody is logged out.
+//   - [ErrUnavailable], [revocation.ErrStale]: nothing is known, so nobody is logged out.
+//   - [ErrKeyRevoked]: there is no key to sign with.
 func (m *Manager) Refresh(ctx context.Context, refresh string, beside token.Verified) (*Session, Tokens, error) {
 	t, err := m.sealer.open(refresh)
 	if err != nil {
@@ -232,19 +233,21 @@ func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented, clie
 	if m.list.Has(t.session) {
 		return nil, Tokens{}, m.endAgain(ctx, t.session)
 	}
-	if err := m.bound(ctx, t.session, client); err != nil {
+	if err := m.learn(ctx); err != nil {
 		return nil, Tokens{}, err
 	}
-	how.Session, how.Generation, how.Window = t.session, t.generation, m.window
-	r, err := m.store.Refresh(ctx, how)
-	if err != nil {
+	if m.barren.Load() {
+		return nil, Tokens{}, ErrKeyRevoked
+	}
+	r, err := m.judge(ctx, t, how, client)
+	switch {
+	case errors.Is(err, ErrNotFound) && !how.Quiet:
+		return nil, Tokens{}, m.gone(ctx, t.session)
+	case err != nil:
 		return nil, Tokens{}, err
-	}
-	if r.Verdict == Reused {
-		m.log.WarnContext(ctx, "counterfoil: refresh token reused, session ended", "session", m.blur(t.session))
-		return nil, Tokens{}, errors.Join(ErrReuse, m.announce(ctx, revocation.Entry{Kind: revocation.KindSession, At: r.At, Session: t.session}))
-	}
-	if r.Created <= m.notBefore(r.Subject) {
+	case r.Verdict == Reused:
+		return nil, Tokens{}, m.reused(ctx, t.session, r.At)
+	case r.Created <= m.notBefore(r.Subject):
 		return nil, Tokens{}, m.endAgain(ctx, t.session)
 	}
 	// The client has not got the new generation yet, so what this request does confirms none: generation 0.
@@ -268,6 +271,39 @@ func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented, clie
 	return s, tokens, nil
 }
 
+// judge asks the binding hook and then the store about a refresh token.
+func (m *Manager) judge(ctx context.Context, t refreshToken, how Presented, client Client) (Refreshed, error) {
+	if err := m.bound(ctx, t.session, client); err != nil {
+		return Refreshed{}, err
+	}
+	how.Session, how.Generation, how.Window = t.session, t.generation, m.window
+	return m.store.Refresh(ctx, how)
+}
+
+// reused tells that a session was ended because a refresh token came back. Here, and not in the step that judged it, replicas are waited for. If too few
+// answer, the client is told what it would be told anyway, since it is not the client who could do anything about it: this process goes on by itself.
+func (m *Manager) reused(ctx context.Context, id token.SessionID, at int64) error {
+	(*hook)(m).Event(revocation.Event{
+		Kind: revocation.EventReuse, Time: m.now(), Entry: revocation.Entry{Kind: revocation.KindSession, At: at, Session: id},
+	})
+	err := m.End(ctx, id)
+	if errors.Is(err, ErrNotDurable) {
+		m.log.WarnContext(ctx, "counterfoil: the session may come back if the master is lost now", "session", m.blur(id), "error", err)
+		err = nil
+	}
+	return errors.Join(ErrReuse, err)
+}
+
+// gone tells verifiers of a session that has no record any more, although a refresh token of ours came for it that has not expired. Usually they know. But if a
+// refresh was judged reuse, and the answer was lost on the way, this is the repetition, and nobody has told them. Once
+// this process's list has the session, its refresh tokens are refused before anything is asked or told, so nobody can fill the log with them.
+func (m *Manager) gone(ctx context.Context, id token.SessionID) error {
+	if err := m.End(ctx, id); err != nil && !errors.Is(err, ErrNotDurable) {
+		m.log.WarnContext(ctx, "counterfoil: the end of a session without a record is not yet announced to verifiers", "session", m.blur(id), "error", err)
+	}
+	return ErrNotFound
+}
+
 // grant is what the store said a client may now hold.
 type grant struct {
 	generation            uint64
@@ -281,6 +317,12 @@ type grant struct {
 // mint turns a grant into tokens. All times come from the store's clock; the access token lives up to 5 % less than
 // configured, so that tokens made at one moment are not renewed at one moment, and never longer than its session.
 func (m *Manager) mint(id token.SessionID, subject string, g grant) (Tokens, error) {
+	if m.keyGone.Load() {
+		m.retire() // the ring may have been given a revoked key again
+	}
+	if m.barren.Load() {
+		return Tokens{}, ErrKeyRevoked
+	}
 	life := m.accessLife - m.jitter(m.accessLife/20)
 	expires := min(g.at+life.Milliseconds(), g.expires)
 	if expires <= g.at {

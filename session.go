@@ -119,6 +119,9 @@ func (s *Session) load(ctx context.Context, again bool) error {
 		s.fields = map[string][]byte{}
 		return nil
 	}
+	if err := s.m.learn(ctx); err != nil {
+		return err
+	}
 	r, err := s.m.store.Load(ctx, s.ref())
 	if err != nil {
 		return s.note(err)
@@ -262,6 +265,9 @@ func (s *Session) apply(ctx context.Context) ([]Value, error) {
 	if begins {
 		if s.barred != nil {
 			return nil, s.barred
+		}
+		if err := s.m.mayBegin(ctx); err != nil {
+			return nil, err
 		}
 		var err error
 		if id, err = newSessionID(""); err != nil {
@@ -419,7 +425,7 @@ func (s *Session) Done() <-chan struct{} {
 
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// watch closes the channels of [Session.Done]. It is a [revocation.Events].
+// watch closes the channels of [Session.Done].
 type watch struct {
 	m    *Manager
 	wake chan struct{}
@@ -463,13 +469,6 @@ func (w *watch) rouse() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
-	}
-}
-
-// Event hears what the follower read.
-func (w *watch) Event(e revocation.Event) {
-	if e.Kind == revocation.EventRevoked {
-		w.heard(e.Entry)
 	}
 }
 

@@ -330,7 +330,7 @@ func TestEverythingEnds(t *testing.T) {
 	ctx := t.Context()
 	_, tokens := login(t, r, "alice")
 	r.Fresh(t) // from here on the guard's answer is the list's, and not the store's
-	r.Revoke(t)
+	r.EndEverything(t)
 	rig.Poll(t, "the Manager has heard", func() bool {
 		_, err := r.Guard().Check(ctx, tokens.Access.Reveal())
 		return errors.Is(err, revocation.ErrRevoked)

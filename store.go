@@ -42,7 +42,21 @@ var (
 	// ErrNotDurable means that a session was ended, here and now, but that fewer replicas than configured acknowledged it in time: if the master were
 	// lost now, the session might come back. Repeat the step: it is sent whole again.
 	ErrNotDurable = errors.New("counterfoil: ended, but not acknowledged by enough replicas")
+
+	// ErrKeyRevoked means that the only key of this process's ring has been revoked: a token signed with it would be refused everywhere, so none is made.
+	// Give the ring another key.
+	ErrKeyRevoked = errors.New("counterfoil: the signing key has been revoked")
 )
+
+// PausedError is the error of a login, or of another beginning of a session, shortly after everything was revoked: since the clocks of several masters
+// differ, a session that began now could be one of those that have ended.
+type PausedError struct {
+	Until time.Time // sessions begin again after this, by the store's clock
+}
+
+func (e *PausedError) Error() string {
+	return "counterfoil: everything was revoked; sessions begin again after " + e.Until.UTC().Format(time.RFC3339)
+}
 
 // Bounds of what a session may hold.
 const (
@@ -75,7 +89,7 @@ type Store interface {
 	Save(ctx context.Context, ref Ref, ops []Op) (Saved, error)
 
 	// Refresh judges a presented refresh token and carries the judgement out. The lifetime of a renewed record is
-	// extended by its idle time, never beyond its absolute expiry.
+	// extended by its idle time, never beyond its absolute expiry. It need not wait for replicas: after Reused the session is ended once more, by End.
 	Refresh(ctx context.Context, p Presented) (Refreshed, error)
 
 	// Freeze stops writes and renewals of the record for good and returns it with its fields, the last state it will ever have.
@@ -245,6 +259,7 @@ type Ended struct {
 type bounded struct {
 	store   Store
 	log     revocation.Appender
+	asker   revocation.Asker // may be nil
 	timeout time.Duration
 }
 
@@ -298,9 +313,17 @@ func (b bounded) Sessions(ctx context.Context, subject string) ([]Record, error)
 	return within(ctx, b.timeout, b.store.Sessions, subject)
 }
 
+// Append says [ErrNotDurable] of whatever is in the log but not as safe there as it should be.
 func (b bounded) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
 	ctx, done := context.WithTimeout(ctx, b.timeout)
 	defer done()
 	a, err := b.log.Append(ctx, entries...)
+	if err != nil && a.Position != "" && !errors.Is(err, ErrNotDurable) {
+		return a, fmt.Errorf("%w: %w", ErrNotDurable, err)
+	}
 	return a, classify(err)
+}
+
+func (b bounded) Ask(ctx context.Context, v token.Verified) (revocation.Answer, error) {
+	return within(ctx, b.timeout, b.asker.Ask, v)
 }

@@ -19,7 +19,7 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	EventRevoked    EventKind = iota + 1 // the log brought an Entry that the list did not hold; not told for the first read
+	EventRevoked    EventKind = iota + 1 // the log brought an Entry, at Position, that the list did not hold; not told for the first read
 	EventStale                           // freshness cannot be proved any more; Reason, Age
 	EventHealed                          // it can be again
 	EventEpoch                           // the log lost something and began a new life; Epoch
@@ -27,6 +27,7 @@ const (
 	EventUnknown                         // an entry that this version does not understand: verifiers ask until it expires; Entry, if it has a kind; once for each read
 	EventFull                            // the list is full and Entry is not in it: verifiers ask until it expires; not told again before
 	EventReappended                      // entries that the log had lost were appended again; Count
+	EventReuse                           // a refresh token came back that had been replaced, and ended the session that Entry names; told by whoever issues tokens
 )
 
 // String returns the name of the kind, such as "stale".
@@ -48,17 +49,20 @@ func (k EventKind) String() string {
 		return "list full"
 	case EventReappended:
 		return "appended again"
+	case EventReuse:
+		return "refresh token reused"
 	}
 	return "unknown"
 }
 
 // An Event is one thing that happened. Which fields count is said at its kind.
 type Event struct {
-	Kind   EventKind
-	Time   time.Time // when it was noticed, by the clock of this process
-	Entry  Entry
-	Epoch  string
-	Reason string
-	Age    time.Duration
-	Count  int
+	Kind     EventKind
+	Time     time.Time // when it was noticed, by the clock of this process
+	Entry    Entry
+	Position Position // "" = not known
+	Epoch    string
+	Reason   string
+	Age      time.Duration
+	Count    int
 }

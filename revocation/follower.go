@@ -17,6 +17,11 @@ type FollowerConfig struct {
 
 	Wait time.Duration // how long one read waits for news; 0 = 1 s, at most 5 s
 
+	// Name, if it is set, is who the follower is: if Source is a [Reporter] it then reports how far it is, at most ten times a second, so that whoever
+	// revokes can wait for it. 1 to 64 letters, digits, '.', '-' and '_'. What tells it from others of its name is drawn at random and added
+	// ([Follower.Name]): two processes that were given one name are two followers, and neither confirms for the other.
+	Name string
+
 	// MaxStale and Leeway decide when events, Ready and Stats call the list stale. They do not bind a Guard, which has its own. 0 = 10 s each.
 	MaxStale time.Duration
 	Leeway   time.Duration
@@ -62,6 +67,8 @@ type Follower struct {
 	strange bool        // that this batch has something unknown was told
 	pending []Event
 	telling bool
+
+	report reporting // used without the lock, by the goroutine that follows
 }
 
 // FollowerStats counts what a Follower did.
@@ -79,6 +86,8 @@ type FollowerStats struct {
 	Forks      uint64   // forks, gaps and rollbacks
 	Epochs     uint64   // new epochs
 	Reappended uint64   // entries appended again
+	Reported   uint64   // reports of its progress
+	Unreported uint64   // reports that failed
 	LastError  error    // of the last read or append that failed, kept until one succeeds
 }
 
@@ -120,6 +129,10 @@ func NewFollower(cfg FollowerConfig) (*Follower, error) {
 	if f.leeway, ok = validLeeway(cfg.Leeway); !ok {
 		return nil, errors.New("revocation: FollowerConfig.Leeway is not between 0 and 60 s")
 	}
+	var err error
+	if f.report, err = newReporting(f.source, cfg.Name); err != nil {
+		return nil, err
+	}
 	return f, nil
 }
 
@@ -145,6 +158,7 @@ func (f *Follower) Follow(ctx context.Context) error {
 	f.following = true
 	f.mu.Unlock()
 	defer f.stop()
+	defer f.leave()
 
 	failures, wholes := 0, 0 // failed reads in a row, whole reads without a proof of freshness
 	for ctx.Err() == nil {
@@ -152,8 +166,8 @@ func (f *Follower) Follow(ctx context.Context) error {
 		if after == "" && wholes >= 2 {
 			pause(ctx, backoff(wholes)) // a log whose chain breaks every time must not be read all the time
 		}
-		began := time.Now()
-		records, err := f.read(ctx, after, failures)
+		began, wait := time.Now(), f.patience()
+		records, err := f.read(ctx, after, wait, failures)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -169,9 +183,10 @@ func (f *Follower) Follow(ctx context.Context) error {
 				wholes = 0
 			}
 			f.heal(ctx)
+			f.tellProgress(ctx)
 			// A source that does not wait, or an empty log, must not keep a processor busy.
-			if spent := time.Since(began); records == 0 && spent < f.wait/2 {
-				pause(ctx, f.wait/2-spent)
+			if spent := time.Since(began); records == 0 && spent < wait/2 {
+				pause(ctx, wait/2-spent)
 			}
 		}
 	}
@@ -179,15 +194,15 @@ func (f *Follower) Follow(ctx context.Context) error {
 }
 
 // read reads once and applies the batch.
-func (f *Follower) read(ctx context.Context, after Position, failures int) (records int, err error) {
-	limit := f.wait + grace(tailRead, failures)
+func (f *Follower) read(ctx context.Context, after Position, wait time.Duration, failures int) (records int, err error) {
+	limit := wait + grace(tailRead, failures)
 	if after == "" {
 		limit = grace(wholeRead, failures)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	sent := f.now()
-	b, err := f.source.Read(ctx, after, f.wait)
+	b, err := f.source.Read(ctx, after, wait)
 	if err != nil {
 		return 0, err
 	}
@@ -281,7 +296,7 @@ func (f *Follower) Apply(b Batch, sent time.Time) {
 	// Everything is in the list before anything is proved by it.
 	tell := f.chain.begun
 	for _, e := range b.Permanent {
-		f.take(e, nil, math.MaxInt64, now, tell)
+		f.take(e, nil, math.MaxInt64, "", now, tell)
 	}
 	for i := range b.Records {
 		f.record(&b.Records[i], now, tell)
@@ -333,14 +348,14 @@ func (f *Follower) record(r *Record, now time.Time, tell bool) {
 		return
 	}
 	e, err := ParseEntry(r.Entry)
-	f.take(e, err, saneMilli(r.Time), now, tell)
+	f.take(e, err, saneMilli(r.Time), r.Position, now, tell)
 	if f.healing != nil {
 		f.healing.seen(e)
 	}
 }
 
 // take adds an entry to the list. What is not understood is not ignored: verifiers ask until it must have expired, a Horizon after at (Unix ms).
-func (f *Follower) take(e Entry, err error, at int64, now time.Time, tell bool) {
+func (f *Follower) take(e Entry, err error, at int64, where Position, now time.Time, tell bool) {
 	var news bool
 	if err == nil {
 		news, err = f.list.add(e)
@@ -361,7 +376,7 @@ func (f *Follower) take(e Entry, err error, at int64, now time.Time, tell bool) 
 		}
 		f.unknown(Event{Kind: EventUnknown, Time: now, Epoch: f.chain.epoch, Entry: e})
 	case news && tell:
-		f.tell(Event{Kind: EventRevoked, Time: now, Epoch: f.chain.epoch, Entry: e})
+		f.tell(Event{Kind: EventRevoked, Time: now, Epoch: f.chain.epoch, Entry: e, Position: where})
 	}
 }
 

@@ -68,7 +68,8 @@ func (f *Follower) heal(ctx context.Context) {
 	if len(chunk) > 0 {
 		actx, cancel := context.WithTimeout(ctx, healTimeout)
 		defer cancel()
-		if _, err := f.log.Append(actx, chunk...); err != nil {
+		// What is in the log is done, even if too few replicas have it yet: it would be appended for as long as one of them is down.
+		if a, err := f.log.Append(actx, chunk...); err != nil && a.Position == "" {
 			f.healed(h, err, 0)
 			return
 		}

@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/counterfoil/counterfoil"
@@ -14,7 +15,8 @@ import (
 // ErrFault is the error of a step that was made to fail.
 var ErrFault = errors.New("rig: made to fail")
 
-// Faults is a store that can be made to fail at any step, before the step is carried out or after it, when only the answer is lost.
+// Faults is a store that can be made to fail at any step, before the step is carried out or after it, when only the answer is lost. With
+// counterfoil.ErrNotDurable after a step the answer is not lost: it is what a store says whose replicas are down.
 type Faults struct {
 	*store.Redis
 
@@ -45,7 +47,10 @@ func do[R any](f *Faults, step string, run func() (R, error)) (R, error) {
 		return none, err
 	}
 	r, err := run()
-	if lost := f.ask(step, true); lost != nil {
+	switch lost := f.ask(step, true); {
+	case errors.Is(lost, counterfoil.ErrNotDurable) && err == nil:
+		return r, lost
+	case lost != nil:
 		return none, lost
 	}
 	return r, err
@@ -93,6 +98,21 @@ func (f *Faults) Append(ctx context.Context, entries ...revocation.Entry) (revoc
 		step = "Heartbeat"
 	}
 	return do(f, step, func() (revocation.Appended, error) { return f.Redis.Append(ctx, entries...) })
+}
+
+// Ask is that of revocation.Asker.
+func (f *Faults) Ask(ctx context.Context, v token.Verified) (revocation.Answer, error) {
+	return do(f, "Ask", func() (revocation.Answer, error) { return f.Redis.Ask(ctx, v) })
+}
+
+// NotDurable returns a hook that has the named steps carried out without enough replicas.
+func NotDurable(steps ...string) func(string, bool) error {
+	return func(s string, after bool) error {
+		if after && slices.Contains(steps, s) {
+			return counterfoil.ErrNotDurable
+		}
+		return nil
+	}
 }
 
 // Never returns a hook that makes the named step fail each time, before it is carried out.

@@ -235,8 +235,8 @@ func Poll(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// Revoke has everything end that began until now, as an operator's tool does.
-func (r *Rig) Revoke(t testing.TB) {
+// EndEverything has everything end that began until now, as somebody else does who writes to the log.
+func (r *Rig) EndEverything(t testing.TB) {
 	t.Helper()
 	now := r.Config.Now().UnixMilli()
 	if _, err := r.Faults.Append(t.Context(), revocation.Entry{Kind: revocation.KindAll, At: now, NotBefore: now}); err != nil {
@@ -253,4 +253,18 @@ func (r *Rig) Again(t testing.TB, change ...func(*counterfoil.Config)) *Rig {
 	}
 	other.open(t)
 	return &other
+}
+
+// ForgetLog removes the stream of the revocation log, as an operator's mistake does. What is revoked for good is kept elsewhere.
+func (r *Rig) ForgetLog(t testing.TB) {
+	t.Helper()
+	opt, err := redis.ParseURL(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(opt)
+	defer c.Close()
+	if n, err := c.Del(context.Background(), "cf:{rev}log").Result(); n != 1 || err != nil {
+		t.Fatalf("removing the log: %d, %v", n, err)
+	}
 }

@@ -1,0 +1,340 @@
+package counterfoil_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// replicas is what becomes of steps that have to wait for replicas.
+type replicas struct {
+	mu    sync.Mutex
+	down  bool
+	steps []string // that were carried out
+}
+
+func (r *replicas) set(down bool) { r.mu.Lock(); defer r.mu.Unlock(); r.down = down }
+
+func (r *replicas) count(step string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.steps {
+		if s == step {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *replicas) hook(step string, after bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !after {
+		return nil
+	}
+	r.steps = append(r.steps, step)
+	if r.down && slices.Contains([]string{"End", "Append", "Heartbeat"}, step) {
+		return counterfoil.ErrNotDurable
+	}
+	return nil
+}
+
+// An ending that too few replicas know of has ended, is announced, and says so; whichever of its two steps it is.
+func TestEndingThatIsNotDurable(t *testing.T) {
+	t.Parallel()
+	ends := map[string]func(r *rig.Rig, v token.Verified) error{
+		"End":    func(r *rig.Rig, v token.Verified) error { return r.End(t.Context(), v.Session()) },
+		"EndAll": func(r *rig.Rig, _ token.Verified) error { return r.EndAll(t.Context(), "alice") },
+		"EndOthers": func(r *rig.Rig, _ token.Verified) error {
+			s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+			if err != nil {
+				return err
+			}
+			return r.EndOthers(t.Context(), s)
+		},
+		"Revoke": func(r *rig.Rig, v token.Verified) error {
+			done, err := r.Revoke(t.Context(), counterfoil.Revocation{Session: v.Session()})
+			if done.Position == "" {
+				t.Error("Revoke does not say where in the log it is")
+			}
+			return err
+		},
+	}
+	for name, end := range ends {
+		for _, step := range []string{"End", "Append"} {
+			t.Run(name+", "+step+" is not durable", func(t *testing.T) {
+				t.Parallel()
+				r := rig.New(t, rig.Embedded)
+				v, tokens := login(t, r, "alice")
+				edge := r.Again(t)
+				r.Faults.On(rig.NotDurable(step))
+				if err := end(r, v); !errors.Is(err, counterfoil.ErrNotDurable) {
+					t.Fatalf("%v, want ErrNotDurable", err)
+				}
+				rig.Poll(t, "another process has heard", func() bool {
+					_, err := edge.Guard().Check(t.Context(), tokens.Access.Reveal())
+					return errors.Is(err, revocation.ErrRevoked)
+				})
+				if _, err := visits.Incr(t.Context(), r.Open(v), 1); !errors.Is(err, counterfoil.ErrNotFound) {
+					t.Errorf("the session: %v, want ErrNotFound", err)
+				}
+				r.Faults.On(nil)
+				if err := end(r, v); err != nil {
+					t.Errorf("the repetition: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// What is neither durable nor announced is not announced first of all.
+func TestNotDurableAndNotAnnounced(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	v, _ := login(t, r, "alice")
+	r.Faults.On(func(step string, after bool) error {
+		switch {
+		case step == "End" && after:
+			return counterfoil.ErrNotDurable
+		case step == "Append":
+			return rig.ErrFault
+		}
+		return nil
+	})
+	if err := r.End(t.Context(), v.Session()); !errors.Is(err, counterfoil.ErrUnavailable) || errors.Is(err, counterfoil.ErrNotDurable) {
+		t.Errorf("%v, want ErrUnavailable alone", err)
+	}
+	r.Faults.On(nil)
+}
+
+// EndOthers must be able to find them again.
+func TestEndOthersRemembersWhatIsNotDurable(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	login(t, r, "alice")
+	v, _ := login(t, r, "alice")
+	down := &replicas{down: true}
+	r.Faults.On(down.hook)
+	if err := r.EndOthers(ctx, r.Open(v)); !errors.Is(err, counterfoil.ErrNotDurable) {
+		t.Fatal(err)
+	}
+	announced := down.count("Append")
+	if err := r.EndOthers(ctx, r.Open(v)); !errors.Is(err, counterfoil.ErrNotDurable) || down.count("Append") != announced+1 {
+		t.Errorf("the repetition: %v, appended %d times more", err, down.count("Append")-announced)
+	}
+	down.set(false)
+	if err := r.EndOthers(ctx, r.Open(v)); err != nil {
+		t.Error(err)
+	}
+	announced = down.count("Append")
+	if err := r.EndOthers(ctx, r.Open(v)); err != nil || down.count("Append") != announced {
+		t.Errorf("once it is safe they are forgotten: %v, appended %d times more", err, down.count("Append")-announced)
+	}
+}
+
+// A login or rotation goes on while a replica is down; the old session has ended, and that is made safe afterwards.
+func TestLoginWhileReplicasAreDown(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	visitor := r.Anonymous()
+	if _, err := visits.Incr(ctx, visitor, 1); err != nil {
+		t.Fatal(err)
+	}
+	down := &replicas{down: true}
+	r.Faults.On(down.hook)
+	user, err := r.Login(ctx, visitor, "alice", counterfoil.LoginOptions{Carry: []string{"visits"}})
+	if err != nil {
+		t.Fatalf("login: %v", err)
+	}
+	next, err := r.Rotate(ctx, user, counterfoil.RotateOptions{})
+	if err != nil {
+		t.Fatalf("rotation: %v", err)
+	}
+	if n, err := visits.Get(ctx, next); n != 1 || err != nil {
+		t.Errorf("carried: %d, %v", n, err)
+	}
+	if keys := r.SessionKeys(t); len(keys) != 1 {
+		t.Errorf("records: %q, want the new one alone", keys)
+	}
+	if n := strings.Count(r.Logs.String(), "may come back"); n != 2 {
+		t.Errorf("the log says so %d times, want 2", n)
+	}
+	ended := down.count("End")
+	down.set(false)
+	rig.Poll(t, "both old sessions are ended again once replicas answer", func() bool { return down.count("End") >= ended+2 })
+	if err := r.Close(); err != nil {
+		t.Errorf("nothing is left to do: %v", err)
+	}
+}
+
+// Ending a subject is not repeated as it was, because that would end what has begun since.
+func TestSubjectIsMadeSafeAfterwards(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	down := &replicas{down: true}
+	r.Faults.On(down.hook)
+	login(t, r, "alice")
+	if err := r.EndAll(ctx, "alice"); !errors.Is(err, counterfoil.ErrNotDurable) {
+		t.Fatal(err)
+	}
+	if err := r.Close(); !errors.Is(err, counterfoil.ErrNotDurable) {
+		t.Errorf("closing while it is not safe: %v, want ErrNotDurable", err)
+	}
+	login(t, r, "alice")
+	down.set(false)
+	if err := r.Close(); err != nil {
+		t.Errorf("closing when replicas answer: %v", err)
+	}
+	if list, err := r.Sessions(ctx, "alice"); len(list) != 1 || err != nil {
+		t.Errorf("the session that began since: %v, %v", list, err)
+	}
+}
+
+func TestReuseWhileReplicasAreDown(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var events []revocation.Event
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
+		c.Events = revocation.EventFunc(func(e revocation.Event) { mu.Lock(); defer mu.Unlock(); events = append(events, e) })
+	})
+	ctx := t.Context()
+	v, first := login(t, r, "alice")
+	r.Advance(11 * time.Second)
+	_, next, err := r.Refresh(ctx, first.Refresh.Reveal(), token.Verified{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := visits.Incr(ctx, r.Open(r.Verify(t, next.Access)), 1); err != nil {
+		t.Fatal(err)
+	}
+	r.Advance(11 * time.Second)
+	down := &replicas{down: true}
+	r.Faults.On(down.hook)
+	_, _, err = r.Refresh(ctx, first.Refresh.Reveal(), token.Verified{})
+	if !errors.Is(err, counterfoil.ErrReuse) {
+		t.Fatalf("%v, want ErrReuse", err)
+	}
+	if status, _ := counterfoil.Status(err); status != 401 {
+		t.Errorf("status %d: the client cannot do anything about replicas, want 401", status)
+	}
+	if down.count("End") == 0 || down.count("Append") == 0 {
+		t.Error("no replica was waited for")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.ContainsFunc(events, func(e revocation.Event) bool {
+		return e.Kind == revocation.EventReuse && e.Entry.Session == v.Session()
+	}) {
+		t.Errorf("no event of the reuse: %+v", events)
+	}
+	if !slices.ContainsFunc(events, func(e revocation.Event) bool {
+		return e.Kind == revocation.EventRevoked && e.Entry.Session == v.Session()
+	}) {
+		t.Errorf("no event of the revocation: %+v", events)
+	}
+}
+
+// The sessions that the cap ends are announced, and the login does not wait for replicas.
+func TestCapWhileReplicasAreDown(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.MaxSessions = 1 })
+	_, old := login(t, r, "alice")
+	r.Faults.On(rig.NotDurable("End", "Append", "Heartbeat"))
+	login(t, r, "alice")
+	if _, err := r.Guard().Check(t.Context(), old.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
+		t.Errorf("the one that had to go: %v, want ErrRevoked", err)
+	}
+	if strings.Contains(r.Logs.String(), "not yet announced") {
+		t.Error("what is in the log is announced")
+	}
+	r.Faults.On(nil)
+}
+
+// The answer to a refresh that was judged reuse may be lost. The record is gone then, and the repetition is what tells the verifiers.
+func TestReuseWhoseAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	_, first := login(t, r, "alice")
+	r.Advance(11 * time.Second)
+	_, next, err := r.Refresh(ctx, first.Refresh.Reveal(), token.Verified{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := visits.Incr(ctx, r.Open(r.Verify(t, next.Access)), 1); err != nil {
+		t.Fatal(err)
+	}
+	r.Advance(11 * time.Second)
+	r.Faults.On(func(step string, after bool) error {
+		if step == "Refresh" && after {
+			return rig.ErrFault
+		}
+		return nil
+	})
+	if _, _, err := r.Refresh(ctx, first.Refresh.Reveal(), token.Verified{}); !errors.Is(err, counterfoil.ErrUnavailable) {
+		t.Fatalf("%v, want ErrUnavailable", err)
+	}
+	down := &replicas{}
+	r.Faults.On(down.hook)
+	for range 3 {
+		if _, _, err := r.Refresh(ctx, first.Refresh.Reveal(), token.Verified{}); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Fatalf("the repetition: %v, want ErrNotFound", err)
+		}
+	}
+	if n := down.count("Append"); n != 1 {
+		t.Errorf("announced %d times, want once", n)
+	}
+	edge := r.Again(t)
+	rig.Poll(t, "a verifier refuses the last access token", func() bool {
+		_, err := edge.Guard().Check(ctx, next.Access.Reveal())
+		return errors.Is(err, revocation.ErrRevoked)
+	})
+}
+
+// A process starts, and is ready, while replicas are down: the age of the lists tells what that means for them.
+func TestStartWhileReplicasAreDown(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	other := r.Again(t, func(c *counterfoil.Config) {})
+	other.Faults.On(rig.NotDurable("Heartbeat", "Append", "End"))
+	cfg := other.Config
+	m, err := counterfoil.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	rig.Poll(t, "it is ready", func() bool { return m.Ready(t.Context()) == nil })
+	if !strings.Contains(r.Logs.String(), "fewer replicas than configured") {
+		t.Error("nothing was logged")
+	}
+}
+
+func TestStatusOfEndings(t *testing.T) {
+	for _, tt := range []struct {
+		err    error
+		status int
+		after  int // at least
+	}{
+		{counterfoil.ErrNotDurable, 503, 1},
+		{counterfoil.ErrKeyRevoked, 503, 1},
+		{&counterfoil.PausedError{Until: time.Now().Add(9 * time.Second)}, 503, 8},
+		{&counterfoil.PausedError{Until: time.Now().Add(-time.Hour)}, 503, 1},
+		{counterfoil.ErrNoCensus, 0, 0},
+	} {
+		if status, after := counterfoil.Status(tt.err); status != tt.status || after < tt.after || after > 10 {
+			t.Errorf("%v: %d, retry after %d; want %d, %d", tt.err, status, after, tt.status, tt.after)
+		}
+	}
+}

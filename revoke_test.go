@@ -1,0 +1,560 @@
+package counterfoil_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/issuer"
+)
+
+// registry is a log that knows who follows it. What followers report it keeps in memory.
+type registry struct {
+	*rig.Faults
+
+	mu        sync.Mutex
+	followers map[string]report
+	behind    map[string]bool // names, without what tells them apart, whose reports get lost
+	fails     error
+}
+
+type report struct {
+	at   revocation.Position
+	sent time.Time
+}
+
+func (g *registry) Report(_ context.Context, name string, at revocation.Position) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	short, _, _ := strings.Cut(name, "/")
+	switch {
+	case g.behind[short]:
+	case at == "":
+		delete(g.followers, name)
+	default:
+		g.followers[name] = report{at, time.Now()}
+	}
+	return nil
+}
+
+func (g *registry) Followers(context.Context) ([]revocation.Progress, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.fails != nil {
+		return nil, g.fails
+	}
+	var all []revocation.Progress
+	for _, name := range slices.Sorted(maps.Keys(g.followers)) {
+		f := g.followers[name]
+		all = append(all, revocation.Progress{Follower: name, Position: f.at, Silent: time.Since(f.sent)})
+	}
+	return all, nil
+}
+
+func (g *registry) Before(a, b revocation.Position) bool {
+	number := func(p revocation.Position) (n [2]uint64) {
+		ms, seq, _ := strings.Cut(string(p), "-")
+		n[0], _ = strconv.ParseUint(ms, 10, 64)
+		n[1], _ = strconv.ParseUint(seq, 10, 64)
+		return n
+	}
+	x, y := number(a), number(b)
+	return slices.Compare(x[:], y[:]) < 0
+}
+
+func (g *registry) set(change func()) { g.mu.Lock(); defer g.mu.Unlock(); change() }
+
+// counted returns a registry and two processes whose log it is, both of the name "app".
+func counted(t *testing.T, change ...func(*counterfoil.Config)) (g *registry, one, two *rig.Rig) {
+	t.Helper()
+	r := rig.New(t, rig.Embedded, change...)
+	g = &registry{Faults: r.Faults, followers: map[string]report{}, behind: map[string]bool{}}
+	use := func(c *counterfoil.Config) { c.Log, c.Source, c.Name = g, g, "app" }
+	one, two = r.Again(t, use), r.Again(t, use)
+	rig.Poll(t, "both follow", func() bool { all, _ := g.Followers(t.Context()); return len(all) == 2 })
+	return g, one, two
+}
+
+func TestRevokeWaitsUntilAllKnow(t *testing.T) {
+	t.Parallel()
+	g, one, two := counted(t)
+	ctx := t.Context()
+	for name, what := range map[string]func(v token.Verified, kept token.SessionID) counterfoil.Revocation{
+		"a session": func(v token.Verified, _ token.SessionID) counterfoil.Revocation {
+			return counterfoil.Revocation{Session: v.Session()}
+		},
+		"all but one of a subject": func(_ token.Verified, kept token.SessionID) counterfoil.Revocation {
+			return counterfoil.Revocation{Subject: "alice", Keep: kept}
+		},
+		"all of a subject": func(token.Verified, token.SessionID) counterfoil.Revocation {
+			return counterfoil.Revocation{Subject: "alice"}
+		},
+	} {
+		v, tokens := login(t, one, "alice")
+		kept, keptTokens := login(t, one, "alice")
+		rev := what(v, kept.Session())
+		rev.Wait = 10 * time.Second
+		done, err := one.Revoke(ctx, rev)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if len(done.Confirmed) != 2 || len(done.Missing) != 0 || done.Position == "" {
+			t.Fatalf("%s: %+v, want two that have confirmed", name, done)
+		}
+		for _, c := range done.Confirmed {
+			if !strings.HasPrefix(c.Follower, "app/") || c.After < 0 || c.After > rev.Wait {
+				t.Errorf("%s: confirmed by %+v", name, c)
+			}
+		}
+		if done.Confirmed[0].Follower == done.Confirmed[1].Follower {
+			t.Errorf("%s: two processes of one name count as one", name)
+		}
+		if _, err := two.Guard().Check(ctx, tokens.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
+			t.Errorf("%s: the other process confirmed and says %v", name, err)
+		}
+		if _, err := two.Guard().Check(ctx, keptTokens.Access.Reveal()); errors.Is(err, revocation.ErrRevoked) != (name == "all of a subject") {
+			t.Errorf("%s: the other session: %v", name, err)
+		}
+		if done.NotBefore.IsZero() != (name != "all of a subject") {
+			t.Errorf("%s: not before %v", name, done.NotBefore)
+		}
+	}
+	// Who ends is not waited for.
+	two.Close()
+	if all, _ := g.Followers(ctx); len(all) != 1 {
+		t.Errorf("after one has been closed: %+v", all)
+	}
+}
+
+func TestRevokeSaysWhoIsMissing(t *testing.T) {
+	t.Parallel()
+	g, r, _ := counted(t)
+	ctx := t.Context()
+	// One that hangs, and one whose report is from before the revocation: from a log that was ahead of this one.
+	g.set(func() {
+		g.followers["hangs/1"] = report{"1-0", time.Now()}
+		g.followers["ahead/1"] = report{"9999999999999-0", time.Now().Add(-10 * time.Second)}
+	})
+	v, _ := login(t, r, "alice")
+	began := time.Now()
+	done, err := r.Revoke(ctx, counterfoil.Revocation{Session: v.Session(), Wait: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(done.Confirmed) != 2 || !slices.Equal(done.Missing, []string{"ahead/1", "hangs/1"}) {
+		t.Errorf("%+v", done)
+	}
+	if took := time.Since(began); took < 300*time.Millisecond {
+		t.Errorf("it waited %v", took)
+	}
+	// Who comes while it waits is not waited for; who is behind and catches up is.
+	g.set(func() { delete(g.followers, "ahead/1") })
+	v, _ = login(t, r, "alice")
+	result := make(chan counterfoil.Revoked)
+	go func() {
+		done, err := r.Revoke(ctx, counterfoil.Revocation{Session: v.Session(), Wait: 20 * time.Second})
+		if err != nil {
+			t.Error(err)
+		}
+		result <- done
+	}()
+	rig.Poll(t, "it has ended", func() bool { return len(r.SessionKeys(t)) == 0 })
+	a, err := r.Faults.Append(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case done := <-result:
+		t.Fatalf("it did not wait: %+v", done)
+	case <-time.After(50 * time.Millisecond):
+	}
+	g.set(func() {
+		g.followers["late/1"] = report{"1-0", time.Now()}
+		g.followers["hangs/1"] = report{a.Position, time.Now()}
+	})
+	if done := <-result; len(done.Confirmed) != 3 || len(done.Missing) != 0 {
+		t.Errorf("%+v", done)
+	}
+}
+
+func TestRevokeWithoutCensus(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	cfg := r.Config
+	cfg.Store = struct{ counterfoil.Store }{r.Faults}
+	cfg.Log = struct{ revocation.Appender }{r.Faults}
+	cfg.Source = struct{ revocation.Source }{r.Faults}
+	cfg.Policy = revocation.BestEffort // such a store cannot be asked
+	m, err := counterfoil.New(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	v, _ := login(t, r, "alice")
+	done, err := m.Revoke(ctx, counterfoil.Revocation{Session: v.Session(), Wait: time.Second})
+	if !errors.Is(err, counterfoil.ErrNoCensus) || done.Position == "" {
+		t.Errorf("%+v, %v; want ErrNoCensus", done, err)
+	}
+	if len(r.SessionKeys(t)) != 0 {
+		t.Error("it was not revoked")
+	}
+	if _, err := m.Revoke(ctx, counterfoil.Revocation{Session: v.Session()}); err != nil {
+		t.Errorf("without waiting: %v", err)
+	}
+}
+
+func TestRevokeWhileTheCensusFails(t *testing.T) {
+	t.Parallel()
+	g, r, _ := counted(t)
+	v, _ := login(t, r, "alice")
+	g.set(func() { g.fails = rig.ErrFault })
+	done, err := r.Revoke(t.Context(), counterfoil.Revocation{Session: v.Session(), Wait: 100 * time.Millisecond})
+	if !errors.Is(err, counterfoil.ErrUnavailable) || !errors.Is(err, rig.ErrFault) || done.Position == "" || len(r.SessionKeys(t)) != 0 {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+func TestRevocationIsChecked(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	v, tokens := login(t, r, "alice")
+	id := v.Session()
+	for name, what := range map[string]counterfoil.Revocation{
+		"nothing":                   {},
+		"nothing but waiting":       {Wait: time.Second},
+		"keep without subject":      {Keep: id},
+		"session and subject":       {Session: id, Subject: "alice"},
+		"session and keep":          {Session: id, Keep: id},
+		"everything and a subject":  {Everything: true, Subject: "alice"},
+		"a key and everything":      {Key: "kid", Everything: true},
+		"a key that cannot be one":  {Key: "no key!"},
+		"a subject that cannot be":  {Subject: "a\x00b"},
+		"the only key of this ring": {Key: v.KeyID()},
+	} {
+		if done, err := r.Revoke(t.Context(), what); err == nil || done.Position != "" {
+			t.Errorf("%s: %+v, %v", name, done, err)
+		}
+	}
+	if _, err := r.Guard().Check(t.Context(), tokens.Access.Reveal()); err != nil {
+		t.Errorf("something was revoked: %v", err)
+	}
+}
+
+func TestRevokeEverything(t *testing.T) {
+	t.Parallel()
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		leeway := func(c *counterfoil.Config) { c.Leeway = time.Second }
+		here, there := r.Again(t, leeway), r.Again(t, leeway)
+		there.Fresh(t)
+		v, tokens := login(t, here, "alice")
+		before := time.Now()
+		done, err := here.Revoke(ctx, counterfoil.Revocation{Everything: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := done.NotBefore.Sub(before); left < time.Second || left > 10*time.Second {
+			t.Errorf("sessions begin again %v later, want 2 s", left)
+		}
+		rig.Poll(t, "the other process has heard", func() bool {
+			_, err := there.Guard().Check(ctx, tokens.Access.Reveal())
+			return errors.Is(err, revocation.ErrRevoked)
+		})
+		for name, r := range map[string]*rig.Rig{"here": here, "there": there} {
+			if _, err := visits.Get(ctx, r.Open(v)); !errors.Is(err, counterfoil.ErrNotFound) {
+				t.Errorf("%s: loading: %v, want ErrNotFound", name, err)
+			}
+			if _, _, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); !errors.Is(err, counterfoil.ErrNotFound) {
+				t.Errorf("%s: renewing: %v, want ErrNotFound", name, err)
+			}
+			if list, err := r.Sessions(ctx, "alice"); len(list) != 0 || err != nil {
+				t.Errorf("%s: sessions %v, %v", name, list, err)
+			}
+			var paused *counterfoil.PausedError
+			if _, err := r.Login(ctx, nil, "bob", counterfoil.LoginOptions{}); !errors.As(err, &paused) || !paused.Until.Equal(done.NotBefore) {
+				t.Errorf("%s: a login: %v, want to be told until %v", name, err, done.NotBefore)
+			}
+			if _, err := visits.Incr(ctx, r.Anonymous(), 1); !errors.As(err, &paused) {
+				t.Errorf("%s: a visitor's first write: %v", name, err)
+			}
+		}
+		rig.Poll(t, "somebody can log in again", func() bool {
+			s, err := there.Login(ctx, nil, "bob", counterfoil.LoginOptions{})
+			if err != nil {
+				return false
+			}
+			tokens, _ := s.Issued()
+			if v := here.Verify(t, tokens.Access); !v.IssuedAt().After(done.NotBefore) {
+				t.Errorf("issued at %v, not after %v", v.IssuedAt(), done.NotBefore)
+			}
+			return true
+		})
+		if _, err := here.Guard().Check(ctx, tokens.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
+			t.Errorf("the old token then: %v", err)
+		}
+	})
+}
+
+// A log that answers late has the not-before chosen anew, and if it always does nobody is told a lie.
+func TestEverythingIsLateEnough(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	for _, tt := range []struct{ late, tries int }{{0, 1}, {2, 3}, {9, 5}} {
+		log := &slowLog{Appender: r.Faults, late: tt.late}
+		other := r.Again(t, func(c *counterfoil.Config) { c.Log = log })
+		log.mu.Lock()
+		log.counting = true
+		log.mu.Unlock()
+		done, err := other.Revoke(t.Context(), counterfoil.Revocation{Everything: true})
+		log.mu.Lock()
+		tries := log.tries
+		log.mu.Unlock()
+		if tries != tt.tries || (err == nil) != (tt.late < 5) || (done.Position != "") != (err == nil) {
+			t.Errorf("late %d times: %d tries, %+v, %v", tt.late, tries, done, err)
+		}
+		if err != nil && !errors.Is(err, counterfoil.ErrUnavailable) {
+			t.Errorf("%v, want ErrUnavailable", err)
+		}
+	}
+}
+
+// slowLog takes its first so many entries at a time that is later than it should be.
+type slowLog struct {
+	revocation.Appender
+	mu          sync.Mutex
+	counting    bool
+	late, tries int
+}
+
+func (l *slowLog) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
+	a, err := l.Appender.Append(ctx, entries...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.counting && len(entries) > 0 {
+		if l.tries++; l.tries <= l.late {
+			a.Now += 2000 * int64(l.tries)
+		}
+	}
+	return a, err
+}
+
+func newKey(t *testing.T) *issuer.Key { return must[*issuer.Key](t)(issuer.GenerateKey("EdDSA")) }
+
+// ring makes a ring of its own, as another process has one.
+func ring(t *testing.T, keys ...*issuer.Key) func(*counterfoil.Config) {
+	return func(c *counterfoil.Config) { c.Keys = must[*issuer.Ring](t)(issuer.NewRing(keys...)) }
+}
+
+func TestRevokeKey(t *testing.T) {
+	t.Parallel()
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		leaked, next := newKey(t), newKey(t)
+		here := r.Again(t, ring(t, leaked, next))
+		there := r.Again(t, ring(t, leaked, next))
+		lonely := r.Again(t, ring(t, leaked))
+		v, tokens := login(t, here, "alice")
+		if v.KeyID() != leaked.ID() {
+			t.Fatal("the first key of a ring does not sign")
+		}
+		if _, err := here.Revoke(ctx, counterfoil.Revocation{Key: leaked.ID()}); err != nil {
+			t.Fatal(err)
+		}
+		for name, r := range map[string]*rig.Rig{"here": here, "there": there} {
+			rig.Poll(t, name+" no token of that key counts", func() bool {
+				_, err := r.Guard().Check(ctx, tokens.Access.Reveal())
+				return errors.Is(err, revocation.ErrRevoked) || errors.Is(err, token.ErrInvalid)
+			})
+			if keys := r.PublicKeys(); len(keys) != 1 || keys[0].ID() != next.ID() {
+				t.Errorf("%s: publishes %d keys", name, len(keys))
+			}
+			// The session lives, and its refresh token is no work of that key.
+			_, renewed, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{})
+			if err != nil {
+				t.Fatalf("%s: renewing: %v", name, err)
+			}
+			if id := r.Verify(t, renewed.Access).KeyID(); id != next.ID() {
+				t.Errorf("%s: signs with another key than the one that is left", name)
+			}
+			jar := counterfoil.Request{Method: "GET", Cookie: []string{cookies(tokens)}}
+			if x, err := r.Begin(ctx, jar); err != nil || x.Session().Subject() != "alice" {
+				t.Errorf("%s: a browser with a token of that key: %v, refusal %v", name, err, x.Refusal())
+			}
+		}
+
+		// A process that has no other key says so, to everybody.
+		rig.Poll(t, "a process without another key has heard", func() bool { return errors.Is(lonely.Ready(ctx), counterfoil.ErrKeyRevoked) })
+		if _, err := lonely.Login(ctx, nil, "bob", counterfoil.LoginOptions{}); !errors.Is(err, counterfoil.ErrKeyRevoked) {
+			t.Errorf("a login: %v, want ErrKeyRevoked", err)
+		}
+		if _, _, err := lonely.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); !errors.Is(err, counterfoil.ErrKeyRevoked) {
+			t.Errorf("a renewal: %v, want ErrKeyRevoked", err)
+		}
+		if keys := lonely.PublicKeys(); len(keys) != 0 {
+			t.Error("it publishes the key")
+		}
+		if !strings.Contains(lonely.Logs.String(), "level=ERROR") {
+			t.Error("nothing was logged as an error")
+		}
+		if err := lonely.Config.Keys.Add(next, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		rig.Poll(t, "it goes on with another key", func() bool {
+			_, err := lonely.Login(ctx, nil, "bob", counterfoil.LoginOptions{})
+			return err == nil
+		})
+		// A file that nobody has changed brings the key back.
+		if err := lonely.Config.Keys.Add(leaked, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		s := must[*counterfoil.Session](t)(lonely.Login(ctx, nil, "bob", counterfoil.LoginOptions{}))
+		issued, _ := s.Issued()
+		if id := lonely.Verify(t, issued.Access).KeyID(); id != next.ID() {
+			t.Error("it signs with the revoked key again")
+		}
+
+		// It is revoked for good, whatever becomes of the log.
+		r.ForgetLog(t)
+		cfg := r.Config
+		ring(t, leaked)(&cfg)
+		if m, err := counterfoil.New(ctx, cfg); !errors.Is(err, counterfoil.ErrKeyRevoked) {
+			if err == nil {
+				m.Close()
+			}
+			t.Errorf("a process that starts with it: %v, want ErrKeyRevoked", err)
+		}
+		ring(t, leaked, next)(&cfg)
+		m, err := counterfoil.New(ctx, cfg)
+		if err != nil {
+			t.Fatalf("a process that starts with it and another one: %v", err)
+		}
+		defer m.Close()
+		if keys := m.PublicKeys(); len(keys) != 1 || keys[0].ID() != next.ID() {
+			t.Errorf("it publishes %d keys", len(keys))
+		}
+	})
+}
+
+// deaf never reads the log, so a Manager that is given it has a stale list.
+type deaf struct{}
+
+func (deaf) Read(ctx context.Context, _ revocation.Position, _ time.Duration) (revocation.Batch, error) {
+	<-ctx.Done()
+	return revocation.Batch{}, ctx.Err()
+}
+
+// While a process cannot know by its own list that everything was revoked it asks, and if it gets no answer it does what its policy says.
+func TestEverythingEndsWhereTheListIsStale(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []revocation.Policy{revocation.BestEffort, revocation.Strict, revocation.Paranoid} {
+		for _, answered := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%v, answered %v", policy, answered), func(t *testing.T) {
+				t.Parallel()
+				r := rig.New(t, rig.Embedded)
+				ctx := t.Context()
+				stale := r.Again(t, func(c *counterfoil.Config) { c.Source, c.Policy = deaf{}, policy })
+				v, tokens := login(t, r, "alice")
+				if answered {
+					if n, err := visits.Get(ctx, stale.Open(v)); n != 0 || err != nil {
+						t.Errorf("before: %v", err)
+					}
+				}
+				r.EndEverything(t)
+				want := counterfoil.ErrNotFound
+				if !answered {
+					stale.Faults.On(rig.Never("Ask"))
+					want = counterfoil.ErrUnavailable
+					if policy == revocation.BestEffort {
+						want = nil // it goes by what it knows
+					}
+				}
+				if _, err := visits.Get(ctx, stale.Open(v)); !errors.Is(err, want) {
+					t.Errorf("loading: %v, want %v", err, want)
+				}
+				if _, _, err := stale.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); !errors.Is(err, want) {
+					t.Errorf("renewing: %v, want %v", err, want)
+				}
+				if gone := len(r.SessionKeys(t)) == 0; gone != answered {
+					t.Errorf("the record is gone: %v", gone)
+				}
+			})
+		}
+	}
+}
+
+func TestAskedOnlyWhileStale(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	r.Fresh(t)
+	v, tokens := login(t, r, "alice")
+	asked := &replicas{}
+	r.Faults.On(asked.hook)
+	if _, err := visits.Get(ctx, r.Open(v)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); err != nil {
+		t.Fatal(err)
+	}
+	if r.Guard().Status().Fresh && asked.count("Ask") != 0 {
+		t.Errorf("asked %d times by a fresh list", asked.count("Ask"))
+	}
+}
+
+func TestConfirmed(t *testing.T) {
+	t.Parallel()
+	g, here, there := counted(t)
+	ctx := t.Context()
+	v, _ := login(t, here, "alice")
+	for name, end := range map[string]func(*counterfoil.Session, string) error{
+		"here":  func(s *counterfoil.Session, handle string) error { return here.EndDevice(ctx, s, handle) },
+		"there": func(s *counterfoil.Session, handle string) error { return there.EndDevice(ctx, s, handle) },
+	} {
+		other, _ := login(t, here, "alice")
+		s := here.Open(v)
+		list, err := here.Devices(ctx, s)
+		if err != nil || len(list) != 2 {
+			t.Fatal(list, err)
+		}
+		handle := list[1].Handle
+		if list[1].Current {
+			handle = list[0].Handle
+		}
+		if _, known, err := here.Confirmed(ctx, s, handle); known || err != nil {
+			t.Errorf("%s: while it lives: %v, %v", name, known, err)
+		}
+		g.set(func() { g.followers["hangs/1"] = report{"1-0", time.Now()} })
+		if err := end(there.Open(v), handle); err != nil {
+			t.Fatal(err)
+		}
+		rig.Poll(t, name+" both have confirmed", func() bool {
+			done, known, err := here.Confirmed(ctx, s, handle)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return known && len(done.Confirmed) == 2 && slices.Equal(done.Missing, []string{"hangs/1"})
+		})
+		g.set(func() { delete(g.followers, "hangs/1") })
+		if done, known, err := here.Confirmed(ctx, s, handle); !known || err != nil || len(done.Missing) != 0 {
+			t.Errorf("%s: %+v, %v, %v", name, done, known, err)
+		}
+		_ = other
+	}
+	for _, handle := range []string{"", "nothing"} {
+		if _, known, err := here.Confirmed(ctx, here.Open(v), handle); known || err != nil {
+			t.Errorf("handle %q: %v, %v", handle, known, err)
+		}
+	}
+}
