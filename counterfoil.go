@@ -248,6 +248,9 @@ type Manager struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
+	settleAt    time.Time // not before, and the pause that led there: of the heartbeat's goroutine
+	settlePause time.Duration
+
 	keyGone atomic.Bool // some key has been revoked: the ring is looked through before it signs
 	barren  atomic.Bool // the ring has no key that is not
 
@@ -461,6 +464,7 @@ func (m *Manager) Close() error {
 	if untold, owed := left(); untold+owed == 0 {
 		return nil
 	}
+	m.settleAt = time.Time{}
 	err := m.beatOnce(context.Background())
 	switch untold, owed := left(); {
 	case untold > 0:

@@ -41,7 +41,7 @@ func (r *replicas) hook(step string, after bool) error {
 		return nil
 	}
 	r.steps = append(r.steps, step)
-	if r.down && slices.Contains([]string{"End", "Append", "Heartbeat"}, step) {
+	if r.down && slices.Contains([]string{"End", "Append", "Heartbeat", "Refresh"}, step) {
 		return counterfoil.ErrNotDurable
 	}
 	return nil
@@ -250,7 +250,7 @@ func TestCapWhileReplicasAreDown(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.MaxSessions = 1 })
 	_, old := login(t, r, "alice")
-	r.Faults.On(rig.NotDurable("End", "Append", "Heartbeat"))
+	r.Faults.On(rig.NotDurable("Create", "End", "Append", "Heartbeat"))
 	login(t, r, "alice")
 	if _, err := r.Guard().Check(t.Context(), old.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
 		t.Errorf("the one that had to go: %v, want ErrRevoked", err)

@@ -224,7 +224,12 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 		return Created{}, err
 	}
 	c, err := m.store.Create(ctx, r)
-	if err != nil {
+	if errors.Is(err, ErrNotDurable) {
+		// The session has begun, and those that the cap has ended have ended. A replica that is down is no reason to keep anybody out.
+		for _, id := range c.Evicted {
+			m.owe(debt{session: id})
+		}
+	} else if err != nil {
 		return Created{}, err
 	}
 	if c.At <= m.list.AllNotBefore() { // the store's clock is behind this process's, or it was revoked meanwhile
@@ -232,9 +237,8 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 		return Created{}, m.paused()
 	}
 	if len(c.Evicted) > 0 {
-		// Nobody asked for these ends, so no replica is waited for: what a failover brings back is one session more, until the next login. If this process
-		// dies here, their last tokens live out their minutes at verifiers. To remember them in the index, as for EndOthers, would help
-		// only a subject that logs in again within those minutes.
+		// If this process dies here, their last tokens live out their minutes at verifiers. To remember them in the index, as for EndOthers, would help only
+		// a subject that logs in again within those minutes.
 		if _, err := m.announceSessions(ctx, c.At, c.Evicted); err != nil && !errors.Is(err, ErrNotDurable) {
 			// They have ended, and the heartbeat goes on telling; the login is not to blame.
 			m.log.WarnContext(ctx, "counterfoil: sessions ended by the cap are not yet announced to verifiers", "sessions", len(c.Evicted), "error", err)
@@ -847,10 +851,10 @@ func (m *Manager) beatOnce(ctx context.Context) error {
 		}
 		m.mu.Unlock()
 	}
-	if weak != nil {
-		return weak // the replicas are still missing
+	if weak == nil {
+		m.settle(ctx)
 	}
-	return m.settle(ctx)
+	return weak // the replicas are still missing
 }
 
 // debt is an ending that the store has carried out, and that too few replicas have acknowledged. That of a subject is not repeated as it was, which
@@ -869,20 +873,26 @@ func (m *Manager) owe(d debt) {
 	}
 }
 
-// settle ends again, some at a time, what could come back with the loss of a master, until enough replicas know of it.
-func (m *Manager) settle(ctx context.Context) error {
+// settle ends again, some at a time, what could come back with the loss of a master, until enough replicas know of it. While they do not it tries
+// less and less often, since each try waits for them. The goroutine of the heartbeat calls it.
+func (m *Manager) settle(ctx context.Context) {
 	m.mu.Lock()
 	some := slices.Clone(m.owed[:min(len(m.owed), 64)])
 	m.mu.Unlock()
+	if now := time.Now(); len(some) == 0 || now.Before(m.settleAt) {
+		return
+	}
 	for _, d := range some {
 		if err := m.pay(ctx, d); err != nil {
-			return err
+			m.settlePause = min(max(time.Second, 2*m.settlePause), 30*time.Second)
+			m.settleAt = time.Now().Add(m.settlePause)
+			return
 		}
+		m.settlePause = 0
 		m.mu.Lock()
 		m.owed = slices.DeleteFunc(m.owed, func(o debt) bool { return o == d })
 		m.mu.Unlock()
 	}
-	return nil
 }
 
 func (m *Manager) pay(ctx context.Context, d debt) error {

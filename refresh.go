@@ -277,7 +277,11 @@ func (m *Manager) judge(ctx context.Context, t refreshToken, how Presented, clie
 		return Refreshed{}, err
 	}
 	how.Session, how.Generation, how.Window = t.session, t.generation, m.window
-	return m.store.Refresh(ctx, how)
+	r, err := m.store.Refresh(ctx, how)
+	if errors.Is(err, ErrNotDurable) { // of a verdict that ends the session, and that is waited for where it is told
+		err = nil
+	}
+	return r, err
 }
 
 // reused tells that a session was ended because a refresh token came back. Here, and not in the step that judged it, replicas are waited for. If too few

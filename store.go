@@ -75,7 +75,8 @@ const (
 type Store interface {
 	// Create makes a record under an ID that was never used. It sets created and newest-issued to
 	// max(now, subject's not-before + 1), generation 1, and applies the operations. If the subject then has more live sessions than
-	// r.Cap, those renewed longest ago are ended and returned. ErrNotFound, and nothing is made, if r.NotAfter is not after created.
+	// r.Cap, those renewed longest ago are ended and returned; ErrNotDurable may come with the whole answer then. ErrNotFound, and nothing is made, if
+	// r.NotAfter is not after created.
 	// An ID that is in use is an error of no kind, and nothing is touched.
 	Create(ctx context.Context, r NewRecord) (Created, error)
 
@@ -89,7 +90,8 @@ type Store interface {
 	Save(ctx context.Context, ref Ref, ops []Op) (Saved, error)
 
 	// Refresh judges a presented refresh token and carries the judgement out. The lifetime of a renewed record is
-	// extended by its idle time, never beyond its absolute expiry. It need not wait for replicas: after Reused the session is ended once more, by End.
+	// extended by its idle time, never beyond its absolute expiry. After
+	// Reused the session is ended once more, by End, so it need not wait for replicas; if it does, ErrNotDurable comes with the whole answer.
 	Refresh(ctx context.Context, p Presented) (Refreshed, error)
 
 	// Freeze stops writes and renewals of the record for good and returns it with its fields, the last state it will ever have.
