@@ -246,8 +246,11 @@ func (g *Guard) Policy() Policy { return g.policy }
 
 // Status says whether the list is fresh now, by the guard's own bounds. An instance that is not may still serve, by asking; a readiness probe
 // may want to wait for it.
-func (g *Guard) Status() Freshness {
-	return g.list.Freshness(g.now(), g.maxStale, g.leeway)
+func (g *Guard) Status() Freshness { return g.StatusAt(g.now()) }
+
+// StatusAt is Status at a time that the caller knows.
+func (g *Guard) StatusAt(now time.Time) Freshness {
+	return g.list.Freshness(now, g.maxStale, g.leeway)
 }
 
 func (g *Guard) now() time.Time {

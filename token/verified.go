@@ -157,6 +157,14 @@ func (v Verified) Claim(name string) (json string, ok bool) {
 	}
 }
 
+// ClaimSet returns the claim set as it stands in the token: strict JSON, which every parser reads alike.
+func (v Verified) ClaimSet() string {
+	if v.c == nil {
+		return ""
+	}
+	return v.entry().payload
+}
+
 // SubjectHash returns [SubjectHash] of issuer and subject, computed once when the token was verified; zero for an anonymous visitor.
 func (v Verified) SubjectHash() [16]byte {
 	if v.c == nil {

@@ -86,6 +86,8 @@ var Rooms = []Room{
 		"Fiber's own middleware on the same Redis; apart, so that the adapter of an application with another store carries no client"},
 	{"edge", append([]string{"token", "revocation"}, lean...), heavy,
 		"the WebAssembly module is measured by what it downloads"},
+	{"edge/module", []string{"edge", "token", "revocation"}, heavy,
+		"exports package edge, and adds nothing"},
 
 	{"cmd/...", nil, nil, "programs choose their parts"},
 	{"examples/...", nil, nil, "programs choose their parts"},

@@ -1,3 +1,5 @@
+//go:build wasm || edge
+
 package revocation
 
 // In WebAssembly timers fire only while the host waits, so every check asks for the time; hosts pass it in anyway.

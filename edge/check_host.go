@@ -1,0 +1,86 @@
+//go:build hostcrypto
+
+package edge
+
+import (
+	"encoding/binary"
+
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// HostCrypto reports whether the host verifies signatures.
+const HostCrypto = true
+
+type pending = *token.Pending
+
+func (e *Edge) check(raw string, p revocation.Policy) Result {
+	v, pending, err := e.verifier.Begin(raw, e.now)
+	switch {
+	case err != nil:
+		return e.refuse(err)
+	case pending == nil:
+		return e.decide(v, p)
+	}
+	t := e.ticket()
+	if t == nil {
+		return e.refused(stale, tooMany)
+	}
+	t.policy, t.pending = p, pending
+	e.signature(pending)
+	return Result{Verify, t.id}
+}
+
+// signature describes what the host has to verify.
+func (e *Edge) signature(p *token.Pending) {
+	var number uint32
+	for _, k := range e.known {
+		if k.number != 0 && k.key.Equal(p.Key()) {
+			number = k.number
+		}
+	}
+	s := Signature{Algorithm: algorithm(p.Key().Algorithm()), Key: number, Material: p.Material(), Signature: p.Signature(), Signed: p.Signed()}
+	e.out = s.append(e.out[:0])
+}
+
+func algorithm(name string) uint32 {
+	switch name {
+	case "EdDSA":
+		return 1
+	case "ES256":
+		return 2
+	}
+	return 3
+}
+
+// A Signature is what a host has to verify. As bytes it is five numbers of 32 bits, little endian: the algorithm, the number of the key, and the
+// lengths of material, signature and what was signed; then these three.
+type Signature struct {
+	Algorithm uint32 // 1 = Ed25519, 2 = ECDSA with P-256 and SHA-256, 3 = HMAC with SHA-256
+	Key       uint32 // the same number is the same key
+	Material  []byte // 32 bytes; X and Y; the secret
+	Signature []byte // 64 bytes; R and S; 32 bytes
+	Signed    string
+}
+
+func (s *Signature) append(b []byte) []byte {
+	for _, n := range [...]int{int(s.Algorithm), int(s.Key), len(s.Material), len(s.Signature), len(s.Signed)} {
+		b = binary.LittleEndian.AppendUint32(b, uint32(n))
+	}
+	b = append(append(b, s.Material...), s.Signature...)
+	return append(b, s.Signed...)
+}
+
+// Finish goes on with a check whose signature the host has verified: ok is its word. The answer is Learned, Refused or Ask. A ticket is good for one Finish, for ten seconds.
+func (e *Edge) Finish(id uint32, ok bool, m Moment) Result {
+	e.at(m)
+	t, known := e.take(id)
+	if !known || t.pending == nil {
+		return e.refused(stale, noTicket)
+	}
+	v, err := e.verifier.Finish(t.pending, ok, e.now)
+	if err != nil {
+		return e.refuse(err)
+	}
+	return e.decide(v, t.policy)
+}

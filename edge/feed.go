@@ -1,0 +1,87 @@
+package edge
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/counterfoil/counterfoil/internal/lean/time"
+	"github.com/counterfoil/counterfoil/revocation"
+)
+
+// frame is one that the host has yet to verify.
+type frame struct {
+	pending pendingFrame
+	sent    time.Time
+}
+
+// Question begins a question to the feed, with a nonce that must be random and new, or zero with skip-nonce. The answer is Done: the text is the
+// cursor for the parameter "after", empty if there is none yet; Value is 1 if the whole log is to be asked for.
+func (e *Edge) Question(nonce [revocation.FrameNonceLen]byte) Result {
+	q := e.reader.Ask(e.follower.Next(), nonce)
+	e.frame = frame{}
+	e.text(q.After.String(), "", "")
+	if q.Full {
+		return Result{Done, 1}
+	}
+	return Result{Status: Done}
+}
+
+// apply takes in a frame that is authentic, the answer to what was asked, and in line with what came before.
+func (e *Edge) apply(f revocation.Frame, sent time.Time, m Moment) Result {
+	// A time that the feed's key has signed has passed, wherever the host's clock is.
+	if said := max(f.AsOf, f.ToTime); said > e.floor.Wall+m.Steady-e.floor.Steady || e.floor.Wall == 0 {
+		e.floor = Moment{said, m.Steady}
+	}
+	e.at(m)
+	e.follower.Apply(f.Batch(), sent)
+	return Result{Done, uint32(len(f.Records))}
+}
+
+func (e *Edge) refusedFrame(err error) Result {
+	if f, ok := errors.AsType[*revocation.FrameError](err); ok {
+		return e.failed(f.Reason)
+	}
+	return e.failed("malformed")
+}
+
+// State answers Done with what is known of the list, as JSON: fresh, reason (why not), age and asOf (ms; -1 if nobody knows), epoch, birth, position, entries, keys, and now, as
+// it was corrected.
+func (e *Edge) State(m Moment) Result {
+	e.at(m)
+	f, s := e.guard.StatusAt(e.now), e.follower.Stats()
+	age, asOf := int64(-1), int64(-1)
+	if f.Known {
+		age, asOf = f.Age.Milliseconds(), f.AsOf.UnixMilli()
+	}
+	b := append(e.out[:0], '{')
+	for _, t := range [...]struct{ name, text string }{{"reason", f.Reason}, {"epoch", f.Epoch}, {"position", string(s.Position)}} {
+		b = append(append(append(append(append(b, '"'), t.name...), `":"`...), visible(t.text)...), `",`...)
+	}
+	for _, n := range [...]struct {
+		name string
+		n    int64
+	}{
+		{"age", age}, {"asOf", asOf}, {"birth", max(f.Birth.UnixMilli(), 0)}, {"entries", int64(s.Entries)},
+		{"keys", int64(len(e.keys.Keys()))}, {"now", e.now.UnixMilli()},
+	} {
+		b = append(append(append(append(b, '"'), n.name...), `":`...), strconv.FormatInt(n.n, 10)...)
+		b = append(b, ',')
+	}
+	if f.Fresh {
+		e.out = append(b, `"fresh":true}`...)
+	} else {
+		e.out = append(b, `"fresh":false}`...)
+	}
+	return Result{Status: Done}
+}
+
+// visible returns s without what would have to be escaped in JSON. Reasons, epochs and positions are visible ASCII.
+func visible(s string) []byte {
+	b := make([]byte, 0, len(s))
+	for _, c := range []byte(s) {
+		if c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
+			b = append(b, c)
+		}
+	}
+	return b
+}

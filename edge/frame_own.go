@@ -1,0 +1,22 @@
+//go:build !hostcrypto
+
+package edge
+
+import "github.com/counterfoil/counterfoil/internal/lean/time"
+
+type pendingFrame struct{}
+
+// Frame takes a frame that came in answer to the last question, which was sent at the given moment. The answer is Done, and Value the number of records, or Failed with the
+// reason. The frame may be overwritten afterwards.
+func (e *Edge) Frame(b []byte, sent, m Moment) Result {
+	f, err := e.reader.Open(b)
+	if err != nil {
+		return e.refusedFrame(err)
+	}
+	return e.apply(f, time.At(sent.Wall, sent.Steady), m)
+}
+
+// FinishFrame has nothing to finish in this flavour.
+func (e *Edge) FinishFrame(ok bool, sum [32]byte, m Moment) Result {
+	return e.failed("no frame was begun")
+}
