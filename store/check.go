@@ -2,61 +2,165 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// check pings the server, or every master of a Cluster, and says which promises its configuration weakens.
-func (s *Redis) check(ctx context.Context, cfg Config) error {
+// check pings the server, or every master of a Cluster, says which promises its configuration weakens, and decides how many replicas must
+// acknowledge what is to last. named is as in open.
+func (s *Redis) check(ctx context.Context, cfg Config, named func(context.Context) (int, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*cfg.timeout()) // several commands
 	defer cancel()
 	switch c := s.client.(type) {
 	case *redis.ClusterClient:
-		if o := c.Options(); !o.ContextTimeoutEnabled {
+		o := c.Options()
+		if !o.ContextTimeoutEnabled {
 			warnTimeout(cfg)
 		}
-		return c.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-			return checkNode(ctx, node, cfg, true)
-		})
+		var connected fewest
+		if err := c.ForEachMaster(ctx, func(ctx context.Context, n *redis.Client) error {
+			return checkNode(ctx, node{ctx, n}, cfg, true, &connected)
+		}); err != nil {
+			return err
+		}
+		if s.quorum.all = max(0, cfg.Replicas); cfg.Replicas == 0 {
+			nodes, err := c.ClusterNodes(ctx).Result()
+			if err == nil {
+				s.quorum, err = clusterQuorum(nodes)
+			}
+			if err != nil {
+				connected.unknown = true
+			}
+		}
+		return s.reportDurability(cfg, o.ReadTimeout, &connected)
 	case *redis.Client:
 		if !c.Options().ContextTimeoutEnabled {
 			warnTimeout(cfg)
 		}
-		return checkNode(ctx, c, cfg, false)
+		n := node{ctx, c}
+		if err := ping(ctx, c, address(c)); err != nil {
+			return err
+		}
+		if n.embedded() {
+			if cfg.Replicas > 0 {
+				return errors.New("store: the embedded Redis has no replicas to wait for")
+			}
+			return nil // nothing to configure; package embedded says what it is for
+		}
+		var connected fewest
+		if err := checkNode(ctx, n, cfg, false, &connected); err != nil {
+			return err
+		}
+		if s.quorum.all = max(0, cfg.Replicas); cfg.Replicas == 0 {
+			s.quorum.all = connected.n
+			if named != nil {
+				count, err := named(ctx)
+				if err != nil {
+					return err
+				}
+				if count >= 0 {
+					s.quorum.all, connected.unknown = count, false
+				}
+			} else if isFailover(c) && !connected.unknown {
+				cfg.logger().Warn("counterfoil: a client of Sentinels was given to New, so replicas that are down now cannot be known and are not waited for later",
+					"replicas", connected.n, "want", "Config.Replicas, or store.Open")
+			}
+		}
+		return s.reportDurability(cfg, c.Options().ReadTimeout, &connected)
 	}
 	return nil
 }
+
+// fewest is the least number of replicas that any master has connected.
+type fewest struct {
+	mu      sync.Mutex
+	n       int
+	known   bool
+	unknown bool // of some master
+}
+
+func (f *fewest) note(n int, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !ok {
+		f.unknown = true
+		return
+	}
+	if !f.known || n < f.n {
+		f.n, f.known = n, true
+	}
+}
+
+// reportDurability says what an acknowledged ending will survive.
+func (s *Redis) reportDurability(cfg Config, readTimeout time.Duration, connected *fewest) error {
+	least, most := s.quorum.span()
+	log := cfg.logger().With("redis", address(s.client))
+	if most > 0 && readTimeout > 0 && readTimeout <= s.replicaTimeout {
+		return fmt.Errorf("store: the client's ReadTimeout (%v) must be longer than the wait for replicas (%v, Config.ReplicaTimeout)", readTimeout, s.replicaTimeout)
+	}
+	switch {
+	case cfg.Replicas < 0:
+		if connected.n > 0 {
+			log.Warn("counterfoil: replicas are not waited for (Config.Replicas): a failover can bring back sessions whose end was acknowledged", "replicas", connected.n)
+		} else {
+			log.Info("counterfoil: durability is local to one server (Config.Replicas)")
+		}
+	case most == 0 && connected.unknown:
+		log.Warn("counterfoil: replicas cannot be read; whether a revocation survives the loss of this server is not known", "want", "Config.Replicas")
+	case most == 0:
+		log.Info("counterfoil: no replica: durability is local to this server")
+	default:
+		log.Info("counterfoil: endings and revocations wait for replicas", "replicas", most, "timeout", s.replicaTimeout)
+		if least == 0 {
+			log.Warn("counterfoil: a master of the Cluster has no replica: endings of its sessions are lost with it", "want", "a replica of each master")
+		}
+	}
+	if least > 0 && connected.known && connected.n < least {
+		log.Warn("counterfoil: fewer replicas are connected than must acknowledge an ending: until they are back, endings are reported as not durable and verifiers' lists grow old",
+			"connected", connected.n, "replicas", least)
+	}
+	return nil
+}
+
+// isFailover reports whether a client finds its master through Sentinels.
+func isFailover(c *redis.Client) bool { return c.Options().Addr == failoverAddr }
 
 func warnTimeout(cfg Config) {
 	cfg.logger().Warn("counterfoil: the Redis client ignores deadlines (ContextTimeoutEnabled is off): a slow Redis can hold a request for longer than Config.Timeout")
 }
 
-func checkNode(ctx context.Context, c *redis.Client, cfg Config, cluster bool) error {
-	if err := ping(ctx, c, address(c)); err != nil {
+func checkNode(ctx context.Context, n node, cfg Config, cluster bool, connected *fewest) error {
+	if err := ping(ctx, n.c, address(n.c)); err != nil {
 		return err
 	}
-	log := cfg.logger().With("redis", address(c))
-	if isEmbedded(ctx, c) {
-		return nil // nothing to configure; package embedded says what it is for
-	}
-	n := node{ctx: ctx, c: c}
 	if !cluster && n.info("cluster", "cluster_enabled") == "1" {
-		return fmt.Errorf("store: Redis at %s is a node of a Cluster; want redis+cluster://, or a cluster client for New", address(c))
+		return fmt.Errorf("store: Redis at %s is a node of a Cluster; want redis+cluster://, or a cluster client for New", address(n.c))
 	}
-	return n.report(log, cfg.Strict)
+	replicas, err := strconv.Atoi(n.info("replication", "connected_slaves"))
+	connected.note(replicas, err == nil)
+	return n.report(cfg.logger().With("redis", address(n.c)), cfg.Strict, replicas)
 }
 
-// isEmbedded recognises the in-process server, which has neither CONFIG nor INFO. HELLO with the protocol that the connection speaks changes nothing.
-func isEmbedded(ctx context.Context, c *redis.Client) bool {
-	proto := c.Options().Protocol
+// node reads the configuration of one server: by CONFIG, and where that is blocked, as managed services do, by INFO as far as it tells.
+type node struct {
+	ctx context.Context
+	c   *redis.Client
+}
+
+// embedded recognises the in-process server, which has neither CONFIG nor INFO. HELLO with the protocol that the connection speaks changes nothing.
+func (n node) embedded() bool {
+	proto := n.c.Options().Protocol
 	if proto == 0 {
 		proto = 3
 	}
-	switch v, _ := c.Do(ctx, "HELLO", proto).Result(); v := v.(type) {
+	switch v, _ := n.c.Do(n.ctx, "HELLO", proto).Result(); v := v.(type) {
 	case map[any]any:
 		return v["server"] == "miniredis"
 	case []any:
@@ -67,12 +171,6 @@ func isEmbedded(ctx context.Context, c *redis.Client) bool {
 		}
 	}
 	return false
-}
-
-// node reads the configuration of one server: by CONFIG, and where that is blocked, as managed services do, by INFO as far as it tells.
-type node struct {
-	ctx context.Context
-	c   *redis.Client
 }
 
 func (n node) config(name string) string {
@@ -96,7 +194,7 @@ func (n node) info(section, name string) string {
 	return ""
 }
 
-func (n node) report(log *slog.Logger, strict bool) error {
+func (n node) report(log *slog.Logger, strict bool, replicas int) error {
 	policy := n.config("maxmemory-policy")
 	if policy == "" {
 		policy = n.info("memory", "maxmemory_policy")
@@ -132,17 +230,11 @@ func (n node) report(log *slog.Logger, strict bool) error {
 			"appendfsync", fsync, "want", "always")
 	}
 
-	replicas, err := strconv.Atoi(n.info("replication", "connected_slaves"))
-	if err != nil {
-		log.Warn("counterfoil: replicas cannot be read; whether a revocation survives the loss of this server is not known")
-	} else if replicas == 0 {
-		log.Info("counterfoil: no replica: durability is local to this server")
-	}
 	if timeout := n.config("cluster-node-timeout"); n.info("cluster", "cluster_enabled") == "1" {
 		log.Info("counterfoil: a split of the Cluster is noticed after its node timeout", "cluster-node-timeout-ms", timeout)
 	} else if replicas > 0 {
 		if writes := n.config("min-replicas-to-write"); writes == "0" {
-			log.Warn("counterfoil: min-replicas-to-write is 0: a master that is cut off from its replicas goes on taking revocations that a failover will lose")
+			log.Warn("counterfoil: min-replicas-to-write is 0: a master that is cut off from its replicas goes on taking logins and data that a failover will lose")
 		} else if writes != "" {
 			log.Info("counterfoil: a split is noticed after min-replicas-max-lag", "min-replicas-max-lag-s", n.config("min-replicas-max-lag"))
 		}

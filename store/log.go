@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 )
@@ -42,11 +43,13 @@ const (
 var ErrPast = errors.New("store: revocation entry is older than the log's horizon")
 
 // Append implements revocation.Appender. Up to a thousand entries are one atomic step: all of them or, on an error of this package, none.
+// counterfoil.ErrNotDurable comes with the position of entries that are all in the log. A heartbeat is not refused it: what too few replicas
+// acknowledge shows in the age of everybody's list.
 func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
 	epoch := make([]byte, 9)
 	rand.Read(epoch)
 	head := []any{revocation.Horizon.Milliseconds(), revocation.Heartbeat.Milliseconds(), maxSkew.Milliseconds(), s.margin.Milliseconds(),
-		base64.RawURLEncoding.EncodeToString(epoch)}
+		base64.RawURLEncoding.EncodeToString(epoch), ""}
 	var args []any // four for each entry
 	for _, e := range entries {
 		raw, err := e.AppendBinary(nil)
@@ -62,26 +65,49 @@ func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) (revoca
 		}
 		args = append(args, raw, at, field, value)
 	}
+	patience := s.replicaTimeout
+	if len(args) == 0 {
+		patience = min(patience, revocation.Heartbeat/2) // the next heartbeat is not to be late for it, and names what this WAIT has proved
+	}
+	var short error // what too few replicas have
 	for {
 		n := min(len(args), 4*appendCount)
-		a, err := s.append(ctx, slices.Concat(head, args[:n]))
+		a, err := s.append(ctx, patience, slices.Concat(head, args[:n]))
+		if errors.Is(err, counterfoil.ErrNotDurable) {
+			short, err = err, nil
+		}
 		if err != nil {
 			return a, err
 		}
-		if args = args[n:]; len(args) == 0 {
+		if n == 0 {
 			return a, nil
+		}
+		if args = args[n:]; len(args) == 0 {
+			return a, short
 		}
 	}
 }
 
-func (s *Redis) append(ctx context.Context, args []any) (revocation.Appended, error) {
-	rep, err := s.run(ctx, appendScript, false, []string{s.keys.log(), s.keys.meta()}, args...)
-	if err != nil {
+// append appends what is in one script. The last argument of its head is what the replicas are known to have.
+func (s *Redis) append(ctx context.Context, patience time.Duration, args []any) (revocation.Appended, error) {
+	keys := []string{s.keys.log(), s.keys.meta()}
+	var rep reply
+	var err error
+	if need := s.quorum.of(keys[0]); need == 0 {
+		rep, err = s.run(ctx, appendScript, false, keys, args...)
+	} else {
+		args[5] = s.acked.Load()
+		rep, err = s.settleAt(ctx, appendScript, need, patience, keys, args...)
+		if err == nil && rep.int(0) == codeOK {
+			s.acked.Store(timeOf(rep.string(1)))
+		}
+	}
+	if err != nil && !errors.Is(err, counterfoil.ErrNotDurable) {
 		return revocation.Appended{}, err
 	}
 	switch rep.at(0) {
-	case int64(1):
-		return revocation.Appended{Position: revocation.Position(rep.string(1)), Now: rep.int(3)}, nil
+	case int64(codeOK):
+		return revocation.Appended{Position: revocation.Position(rep.string(1)), Now: rep.int(3)}, err
 	case int64(-1):
 		return revocation.Appended{}, ErrPast
 	}
@@ -141,7 +167,7 @@ func newLogReader(tail redis.UniversalClient, cfg Config) *LogReader {
 
 // OpenLogReader connects to the Redis at a URL, as [Open] does. The Redis user in it needs no more than the rights that the package comment names.
 func OpenLogReader(ctx context.Context, rawURL string, cfg Config) (*LogReader, error) {
-	client, err := connect(ctx, rawURL, cfg)
+	_, client, err := connect(ctx, rawURL, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -270,12 +296,18 @@ func (l *LogReader) readAll(ctx context.Context) (revocation.Batch, error) {
 
 func appendRecords(rs []revocation.Record, messages []redis.XMessage) ([]revocation.Record, error) {
 	for _, m := range messages {
-		ms, _, _ := strings.Cut(m.ID, "-")
-		t, err := strconv.ParseInt(ms, 10, 64)
-		if err != nil {
+		t := timeOf(m.ID)
+		if t == 0 {
 			return nil, errors.New("store: read: an ID of the log is not a time")
 		}
 		r := revocation.Record{Position: revocation.Position(m.ID), Time: t}
+		if v, ok := m.Values["a"].(string); ok {
+			n, err := strconv.ParseInt(v, 10, 64)
+			if err != nil || n < 1 {
+				return nil, errors.New("store: read: what the replicas have is not a time")
+			}
+			r.Replicated = n
+		}
 		if v, _ := m.Values["r"].(string); v != "" {
 			r.Entry = []byte(v)
 		}
@@ -286,6 +318,16 @@ func appendRecords(rs []revocation.Record, messages []redis.XMessage) ([]revocat
 		rs = append(rs, r)
 	}
 	return rs, nil
+}
+
+// timeOf returns the time in the ID of a record, Unix ms; 0 = there is none in it.
+func timeOf(id string) int64 {
+	ms, _, _ := strings.Cut(id, "-")
+	t, err := strconv.ParseInt(ms, 10, 64)
+	if err != nil || t < 0 {
+		return 0
+	}
+	return t
 }
 
 // isStreamID reports whether s is <ms>-<seq>, so that nothing else gets into a command.

@@ -95,20 +95,11 @@ func (s *Redis) run(ctx context.Context, sc script, once bool, keys []string, ar
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("store: %s: %w", sc.step, err)
 	}
-	r, ok := v.([]any)
-	if !ok && v != nil {
-		r = reply{v}
-	}
-	return r, nil
+	return toReply(v), nil
 }
 
 func (s *Redis) eval(ctx context.Context, command, script string, once bool, keys []string, args []any) (any, error) {
-	a := make([]any, 0, 3+len(keys)+len(args))
-	a = append(a, command, script, len(keys))
-	for _, k := range keys {
-		a = append(a, k)
-	}
-	cmd := redis.NewCmd(ctx, append(a, args...)...)
+	cmd := redis.NewCmd(ctx, words(command, script, keys, args)...)
 	var c redis.Cmder = cmd
 	if once {
 		c = onceCmd{cmd}
@@ -120,9 +111,26 @@ func (s *Redis) eval(ctx context.Context, command, script string, once bool, key
 	return cmd.Result()
 }
 
+// words spells a command out that runs a script.
+func words(command, script string, keys []string, args []any) []any {
+	a := make([]any, 0, 3+len(keys)+len(args))
+	a = append(a, command, script, len(keys))
+	for _, k := range keys {
+		a = append(a, k)
+	}
+	return append(a, args...)
+}
+
 // reply is what a script answered. Its methods are forgiving about types (a number may come as text) and strict about meaning:
 // what is missing or malformed reads as zero or absent, which no caller takes for success.
 type reply []any
+
+func toReply(v any) reply {
+	if r, ok := v.([]any); ok || v == nil {
+		return r
+	}
+	return reply{v}
+}
 
 func (r reply) at(i int) any {
 	if i < len(r) {

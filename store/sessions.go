@@ -36,6 +36,7 @@ const (
 
 // Create implements counterfoil.Store. An ID that is in use is an error and leaves its session as it is.
 // Absolute may be at most [MaxAbsolute]. Sessions that are frozen do not count towards the cap: they are being replaced.
+// Where it ended sessions to keep the cap it may return counterfoil.ErrNotDurable, beside the whole answer.
 func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoil.Created, error) {
 	var none counterfoil.Created
 	switch {
@@ -78,7 +79,31 @@ func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoi
 		}
 		c.Evicted = append(c.Evicted, id)
 	}
-	return c, nil
+	return c, s.ended(ctx, r.Subject, c.Evicted...)
+}
+
+// ended waits until the replicas know of sessions that a step ended beside what it was there for. Such steps are not waited for otherwise: most
+// of them end nothing. The sessions are ended again, so that whoever is master by now knows it too.
+func (s *Redis) ended(ctx context.Context, subject string, ids ...token.SessionID) error {
+	if len(ids) == 0 || s.quorum.of(s.keys.session(ids[0])) == 0 {
+		return nil
+	}
+	for i, id := range ids {
+		keys, args := []string{s.keys.session(id), s.keys.index(id.Tag(), subject)}, []any{id.String(), subject}
+		var err error
+		if i < len(ids)-1 { // the last one's WAIT is for all
+			_, err = s.run(ctx, endOneScript, false, keys, append(args, "0")...)
+		} else {
+			_, err = s.settle(ctx, endOneScript, keys, args...)
+		}
+		if err != nil && !errors.Is(err, counterfoil.ErrNotDurable) {
+			err = fmt.Errorf("%w: %w", counterfoil.ErrNotDurable, err) // they have ended, that much is known
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Load implements counterfoil.Store.
@@ -257,6 +282,7 @@ func codeError(rep reply) error {
 }
 
 // Refresh implements counterfoil.Store. A frozen session is superseded within the window of its freezing, and not found later.
+// With the verdict Reused it may return counterfoil.ErrNotDurable, beside the whole answer.
 func (s *Redis) Refresh(ctx context.Context, p counterfoil.Presented) (counterfoil.Refreshed, error) {
 	var none counterfoil.Refreshed
 	switch {
@@ -288,7 +314,7 @@ func (s *Redis) Refresh(ctx context.Context, p counterfoil.Presented) (counterfo
 	if v < counterfoil.Renewed || v > counterfoil.Reused {
 		return none, errors.New("store: refresh: Redis answered no verdict")
 	}
-	return counterfoil.Refreshed{
+	r := counterfoil.Refreshed{
 		Verdict:    v,
 		Subject:    subject,
 		Generation: uint64(rep.int(2)),
@@ -298,7 +324,11 @@ func (s *Redis) Refresh(ctx context.Context, p counterfoil.Presented) (counterfo
 		IdleEnds:   rep.int(6),
 		AuthTime:   rep.int(7),
 		Device:     rep.string(8),
-	}, nil
+	}
+	if v == counterfoil.Reused {
+		return r, s.ended(ctx, subject, p.Session)
+	}
+	return r, nil
 }
 
 func flag(b bool) string {
@@ -346,12 +376,12 @@ func (s *Redis) endOne(ctx context.Context, id token.SessionID) (counterfoil.End
 		}
 		subject = rep.string(1)
 		tag := id.Tag()
-		rep, err = s.run(ctx, endOneScript, false, []string{s.keys.session(id), s.keys.index(tag, subject)}, id.String(), subject)
-		if err != nil {
+		rep, err = s.settle(ctx, endOneScript, []string{s.keys.session(id), s.keys.index(tag, subject)}, id.String(), subject)
+		if err != nil && !errors.Is(err, counterfoil.ErrNotDurable) {
 			return counterfoil.Ended{}, err
 		}
 		if rep.int(0) == codeOK {
-			return counterfoil.Ended{At: rep.int(1)}, nil
+			return counterfoil.Ended{At: rep.int(1)}, err
 		}
 	}
 	return counterfoil.Ended{}, errors.New("store: end: the record's subject keeps changing")
@@ -359,22 +389,22 @@ func (s *Redis) endOne(ctx context.Context, id token.SessionID) (counterfoil.End
 
 func (s *Redis) endAll(ctx context.Context, subject string) (counterfoil.Ended, error) {
 	tag := counterfoil.SubjectTag(subject)
-	rep, err := s.run(ctx, endAllScript, false, []string{s.keys.notBefore(tag, subject), s.keys.index(tag, subject)},
+	rep, err := s.settle(ctx, endAllScript, []string{s.keys.notBefore(tag, subject), s.keys.index(tag, subject)},
 		s.keys.sessions(tag), (MaxAbsolute + revocation.Horizon).Milliseconds())
-	if err != nil {
+	if err != nil && !errors.Is(err, counterfoil.ErrNotDurable) {
 		return counterfoil.Ended{}, err
 	}
 	if rep.int(0) == 0 || rep.int(1) == 0 {
 		return counterfoil.Ended{}, errors.New("store: end all: Redis answered no time")
 	}
-	return counterfoil.Ended{At: rep.int(0), NotBefore: rep.int(1)}, nil
+	return counterfoil.Ended{At: rep.int(0), NotBefore: rep.int(1)}, err
 }
 
 func (s *Redis) endOthers(ctx context.Context, subject string, keep token.SessionID) (counterfoil.Ended, error) {
 	tag := counterfoil.SubjectTag(subject)
-	rep, err := s.run(ctx, endOthersScript, false, []string{s.keys.index(tag, subject)},
+	rep, err := s.settle(ctx, endOthersScript, []string{s.keys.index(tag, subject)},
 		keep.String(), s.keys.sessions(tag), revocation.Horizon.Milliseconds())
-	if err != nil {
+	if err != nil && !errors.Is(err, counterfoil.ErrNotDurable) {
 		return counterfoil.Ended{}, err
 	}
 	if rep.int(0) == 0 {
@@ -387,7 +417,7 @@ func (s *Redis) endOthers(ctx context.Context, subject string, keep token.Sessio
 			e.Sessions = append(e.Sessions, id)
 		}
 	}
-	return e, nil
+	return e, err
 }
 
 func (s *Redis) forget(ctx context.Context, subject string, announced []token.SessionID) (counterfoil.Ended, error) {

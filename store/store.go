@@ -20,6 +20,21 @@
 // T also is a hash of the subject, so a session, its subject's not-before and index share a Cluster slot and every step is one atomic script.
 // A record that is absent is a session that is dead; there are no tombstones.
 //
+// # Durability
+//
+// A step that ends sessions, and every append to the log, returns nil only when as many replicas have acknowledged it as Config.Replicas says; by
+// default all that the topology names. It then survives the loss of the master if an acknowledging replica is promoted, and a restart if
+// Redis syncs its AOF at every write; a backup that is restored knows nothing of it. Otherwise counterfoil.ErrNotDurable comes with the answer:
+// the sessions have ended here and now, and a failover could bring them back. Repeating the step sends all of it again and waits for what
+// was not acknowledged before. An error that is neither says that nobody knows what has happened, as always.
+//
+// Creating, saving and renewing do not wait: a failover may lose the last of these, and with a renewal the engine copes.
+//
+// Every heartbeat of the log names the newest record that the replicas have, so that where one of them stops, or a master is cut off
+// from them and goes on, the lists of all followers grow old and say so. They are fresh again soon after it is back.
+//
+// Without a replica durability is local: it is that of one server and its disk. [New] says so.
+//
 // # Retries
 //
 // go-redis repeats a command whose answer was lost (three times, where MaxRetries is 0), and it repeats scripts, so that an increment may
@@ -47,6 +62,8 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -66,6 +83,18 @@ type Config struct {
 	// With a client of the caller's own it holds only if that has ContextTimeoutEnabled.
 	Timeout time.Duration
 
+	// Replicas is how many replicas must acknowledge each ending of sessions and each append to the log; see Durability in the package comment.
+	// 0 means all that the topology names when the store is opened: for a URL with Sentinels, those that any of them knows of its master; in a
+	// Cluster, for each slot, those of its master in CLUSTER NODES; of these, replicas that are down count. Of a single server, and of a client of
+	// Sentinels that is given to [New], only those that are connected can be known. Negative means not to wait.
+	//
+	// The number is not read again. It would sink when a replica is lost, which is what it is there to notice, and if it only rose, a replica that
+	// was there for a day would be missed for ever. Who replaces replicas, or starts while one may be away, says how many they are.
+	Replicas int
+
+	// ReplicaTimeout is how long a step waits for the replicas, which is part of its Timeout. 0 means 500 ms, or half of Timeout if that is less.
+	ReplicaTimeout time.Duration
+
 	// Strict refuses to start on a server whose eviction policy may delete the log or a not-before (allkeys-*, volatile-*).
 	// Otherwise that is a warning.
 	Strict bool
@@ -78,6 +107,7 @@ const (
 	defaultPrefix  = "cf:"
 	defaultTimeout = 2 * time.Second
 	maxPrefixLen   = 64
+	maxReplicas    = 1000
 )
 
 func (c Config) prefix() string {
@@ -92,6 +122,13 @@ func (c Config) timeout() time.Duration {
 		return defaultTimeout
 	}
 	return c.Timeout
+}
+
+func (c Config) replicaTimeout() time.Duration {
+	if c.ReplicaTimeout == 0 {
+		return min(defaultReplicaTimeout, c.timeout()/2)
+	}
+	return c.ReplicaTimeout
 }
 
 func (c Config) logger() *slog.Logger {
@@ -113,6 +150,12 @@ func (c Config) validate() error {
 	if c.Timeout < 0 {
 		return errors.New("store: negative timeout")
 	}
+	if c.Replicas > maxReplicas {
+		return fmt.Errorf("store: more than %d replicas", maxReplicas)
+	}
+	if c.ReplicaTimeout < 0 || c.ReplicaTimeout > 0 && (c.ReplicaTimeout < time.Millisecond || c.ReplicaTimeout >= c.timeout()) {
+		return errors.New("store: replica timeout is below a millisecond, or not below the timeout that it is part of")
+	}
 	return nil
 }
 
@@ -127,6 +170,11 @@ type Redis struct {
 	keys    keys
 	timeout time.Duration
 	margin  time.Duration // added to the birth of an epoch
+
+	quorum         quorum // how many replicas must acknowledge what is to last,
+	replicaTimeout time.Duration
+	known          sync.Map     // which servers know which scripts; see settleOn
+	acked          atomic.Int64 // and the time of the newest record of the log that they are known to have, Unix ms
 }
 
 var (
@@ -151,11 +199,11 @@ var (
 // It fails if no host can be reached, or if the credentials are refused; the error is one line and never holds a password. ctx bounds the
 // start only.
 func Open(ctx context.Context, rawURL string, cfg Config) (*Redis, error) {
-	client, err := connect(ctx, rawURL, cfg)
+	t, client, err := connect(ctx, rawURL, cfg)
 	if err != nil {
 		return nil, err
 	}
-	s, err := New(ctx, client, cfg)
+	s, err := open(ctx, client, cfg, t.replicas)
 	if err != nil {
 		client.Close()
 		return nil, err
@@ -170,6 +218,11 @@ func Open(ctx context.Context, rawURL string, cfg Config) (*Redis, error) {
 //
 // New checks the server and reports through cfg.Logger what weakens a promise. ctx bounds the start only.
 func New(ctx context.Context, client redis.UniversalClient, cfg Config) (*Redis, error) {
+	return open(ctx, client, cfg, nil)
+}
+
+// open is New. named asks the Sentinels how many replicas there are, if somebody knows where they are.
+func open(ctx context.Context, client redis.UniversalClient, cfg Config, named func(context.Context) (int, error)) (*Redis, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -178,15 +231,16 @@ func New(ctx context.Context, client redis.UniversalClient, cfg Config) (*Redis,
 		return nil, err
 	}
 	s := &Redis{
-		client:  client,
-		log:     newLogReader(tail, cfg),
-		keys:    keys{cfg.prefix()},
-		timeout: cfg.timeout(),
+		client:         client,
+		log:            newLogReader(tail, cfg),
+		keys:           keys{cfg.prefix()},
+		timeout:        cfg.timeout(),
+		replicaTimeout: cfg.replicaTimeout(),
 	}
 	if _, several := client.(*redis.ClusterClient); several {
 		s.margin = clusterMargin
 	}
-	if err := s.check(ctx, cfg); err != nil {
+	if err := s.check(ctx, cfg, named); err != nil {
 		tail.Close()
 		return nil, err
 	}
@@ -236,14 +290,17 @@ func reason(err error) error {
 	return err
 }
 
+// failoverAddr is what go-redis calls the address of a client that finds its master through Sentinels.
+const failoverAddr = "FailoverClient"
+
 // address is what errors and logs call a client's server.
 func address(client redis.UniversalClient) string {
 	switch c := client.(type) {
 	case *redis.Client:
-		if addr := c.Options().Addr; addr != "FailoverClient" { // what go-redis calls it
-			return addr
+		if isFailover(c) {
+			return "the Sentinels' master"
 		}
-		return "the Sentinels' master"
+		return c.Options().Addr
 	case *redis.ClusterClient:
 		return strings.Join(c.Options().Addrs, ",")
 	}

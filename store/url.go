@@ -23,6 +23,9 @@ const (
 	cluster
 )
 
+// sentinelTimeout bounds what a Sentinel that does not answer adds to the start.
+const sentinelTimeout = time.Second
+
 // maxHosts bounds the list of hosts in a URL. They only are where the topology is asked for, so a few are enough for any size.
 const maxHosts = 64
 
@@ -151,13 +154,13 @@ func errScheme(raw string) error {
 }
 
 // connect makes a client for a URL after one plain connection to it succeeded: go-redis would print every failed attempt to standard error.
-func connect(ctx context.Context, rawURL string, cfg Config) (redis.UniversalClient, error) {
+func connect(ctx context.Context, rawURL string, cfg Config) (target, redis.UniversalClient, error) {
 	if err := cfg.validate(); err != nil {
-		return nil, err
+		return target{}, nil, err
 	}
 	t, err := parseURL(rawURL)
 	if err != nil {
-		return nil, err
+		return target{}, nil, err
 	}
 	t.options.ContextTimeoutEnabled = true
 	t.options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -167,16 +170,16 @@ func connect(ctx context.Context, rawURL string, cfg Config) (redis.UniversalCli
 	ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
 	defer cancel()
 	if err := t.reach(ctx); err != nil {
-		return nil, err
+		return target{}, nil, err
 	}
 	switch t.topology {
 	case sentinel:
 		opt := t.universal().Failover()
-		return redis.NewFailoverClient(opt), nil
+		return t, redis.NewFailoverClient(opt), nil
 	case cluster:
-		return redis.NewClusterClient(t.universal().Cluster()), nil
+		return t, redis.NewClusterClient(t.universal().Cluster()), nil
 	}
-	return redis.NewClient(t.options), nil
+	return t, redis.NewClient(t.options), nil
 }
 
 // universal is the options in the form from which go-redis makes those of the other clients. It has all that a URL can set.
@@ -236,9 +239,9 @@ func (t target) probe(ctx context.Context, addr string) (answered bool, err erro
 	if t.topology == single {
 		return true, nil // the check of New says the rest
 	}
-	opt := *t.options
-	opt.Addr, opt.DB, opt.MaxRetries, opt.MinIdleConns, opt.PipelinePoolSize = addr, 0, -1, 0, -1
 	if t.topology == cluster {
+		opt := *t.options
+		opt.Addr, opt.DB, opt.MaxRetries, opt.MinIdleConns, opt.PipelinePoolSize = addr, 0, -1, 0, -1
 		client := redis.NewClient(&opt)
 		defer client.Close()
 		if err := ping(ctx, client, addr); err != nil {
@@ -254,8 +257,7 @@ func (t target) probe(ctx context.Context, addr string) (answered bool, err erro
 		return true, nil
 	}
 
-	opt.Username, opt.Password = t.sentinelUsername, t.sentinelPassword
-	client := redis.NewSentinelClient(&opt)
+	client := redis.NewSentinelClient(t.sentinelOptions(addr))
 	defer client.Close()
 	master, err := client.GetMasterAddrByName(ctx, t.master).Result()
 	switch {
@@ -273,6 +275,53 @@ func (t target) probe(ctx context.Context, addr string) (answered bool, err erro
 		return true, fmt.Errorf("store: master %q at %s cannot be reached: %w", t.master, at, reason(err))
 	}
 	return true, nil
+}
+
+// replicas returns how many replicas the Sentinels know the master to have, those that are down included. Sentinels may differ, and the one that
+// knows most counts. It is an error if none of them answers. Without Sentinels it returns -1.
+func (t target) replicas(ctx context.Context) (int, error) {
+	if t.topology != sentinel {
+		return -1, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
+	defer cancel()
+	type outcome struct {
+		n   int
+		err error
+	}
+	outcomes := make(chan outcome, len(t.addrs))
+	for _, addr := range t.addrs {
+		go func() {
+			if err := dial(ctx, addr, t.options.TLSConfig); err != nil { // see connect
+				outcomes <- outcome{0, err}
+				return
+			}
+			client := redis.NewSentinelClient(t.sentinelOptions(addr))
+			defer client.Close()
+			list, err := client.Replicas(ctx, t.master).Result()
+			outcomes <- outcome{len(list), err}
+		}()
+	}
+	most, told := -1, error(nil)
+	for range t.addrs {
+		if o := <-outcomes; o.err != nil {
+			told = o.err
+		} else {
+			most = max(most, o.n)
+		}
+	}
+	if most < 0 {
+		return 0, fmt.Errorf("store: no Sentinel says how many replicas master %q has: %w", t.master, reason(told))
+	}
+	return most, nil
+}
+
+// sentinelOptions are those for a client of one Sentinel.
+func (t target) sentinelOptions(addr string) *redis.Options {
+	opt := *t.options
+	opt.Addr, opt.DB, opt.MaxRetries, opt.MinIdleConns, opt.PipelinePoolSize = addr, 0, -1, 0, -1
+	opt.Username, opt.Password = t.sentinelUsername, t.sentinelPassword
+	return &opt
 }
 
 // dial connects once, with TLS if configured, and hangs up.

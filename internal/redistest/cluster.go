@@ -65,6 +65,9 @@ func StartCluster(t testing.TB, masters int, opt Options) []*Server {
 			return strings.Contains(c.Info(ctx, "replication").Val(), "master_link_status:up")
 		})
 	}
+	for _, c := range clients[:masters] {
+		online(ctx, t, c, opt.Replicas)
+	}
 	for _, c := range clients {
 		wait(ctx, t, "a node does not know the replicas", func() bool {
 			return strings.Count(c.ClusterNodes(ctx).Val(), "slave") == total-masters

@@ -81,7 +81,7 @@ func Start(t testing.TB, opt Options) *Server {
 	return start(t, &Server{opt: opt})
 }
 
-// StartReplicas runs replicas of a server, with its options, and waits until they follow it. TLS is not among the options.
+// StartReplicas runs replicas of a server, with its options, and waits until they follow it and it counts them. TLS is not among the options.
 func StartReplicas(t testing.TB, primary *Server, n int) []*Server {
 	t.Helper()
 	if primary.opt.TLS {
@@ -103,7 +103,18 @@ func StartReplicas(t testing.TB, primary *Server, n int) []*Server {
 			return strings.Contains(c.Info(ctx, "replication").Val(), "master_link_status:up")
 		})
 	}
+	c := redis.NewClient(&redis.Options{Addr: primary.Addr(), Password: opt.Password})
+	defer c.Close()
+	online(ctx, t, c, n)
 	return replicas
+}
+
+// online waits until a primary counts its replicas, which is up to a second after they say that they follow it. Before, WAIT does not count them.
+func online(ctx context.Context, t testing.TB, primary *redis.Client, n int) {
+	t.Helper()
+	wait(ctx, t, "a primary does not count its replicas", func() bool {
+		return strings.Count(primary.Info(ctx, "replication").Val(), "state=online") >= n
+	})
 }
 
 func start(t testing.TB, s *Server) *Server {

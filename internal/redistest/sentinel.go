@@ -38,6 +38,11 @@ func StartSentinel(t testing.TB, opt Options) *Sentinels {
 		s.Watchers = append(s.Watchers, StartWatcher(t, s.Primary, Options{Binary: opt.Binary}))
 	}
 	s.Await(t)
+	c := redis.NewClient(&redis.Options{Addr: s.Primary.Addr(), Password: opt.Password})
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), ready)
+	defer cancel()
+	online(ctx, t, c, opt.Replicas)
 	return s
 }
 

@@ -4,7 +4,8 @@
 -- ARGV  1 horizon ms  2 a heartbeat is written only if the newest record is older than this, ms
 --       3 skew ms: the most by which the newest record may differ from this node's clock
 --       4 margin ms, added to the birth of an epoch  5 the name of a new epoch, should one begin
---       6… four strings for each entry: its bytes; its time in ms, '' = it never expires; the meta field that keeps it
+--       6 the time of the newest record that this writer knows the replicas to have, ms, 0 = of none; '' = it does not wait for replicas
+--       7… four strings for each entry: its bytes; its time in ms, '' = it never expires; the meta field that keeps it
 --       for good: '' none, n everything-not-before, k:<kid> a revoked key; its value for n, ms
 -- reply {1, ID of the newest record, epoch, the time of this node in ms}, or {-1, index}: that entry is past the horizon; nothing was appended
 --
@@ -12,6 +13,10 @@
 -- Each record names the one before (p); meta keeps the newest ID (l). If they disagree, or the newest record is far from this node's
 -- clock, the log cannot vouch for what was in it: a new epoch begins (e), and with it a new birth (b), before which it vouches for nothing.
 -- Records ahead of the clock would make every later ID a time in the future, so there the stream goes first.
+--
+-- What the replicas have (a) is said by every heartbeat and otherwise once per heartbeat interval, so that lists grow old when replicas fall behind,
+-- however busy the log is. meta keeps what any writer knows them to have (r), when it was last said (s), and when a writer that waits for replicas
+-- was last here (t): as long as there is one, writers that do not wait say it too, for a list must not look young because it was their turn.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function num(n) -- as in head.lua
@@ -22,40 +27,65 @@ local horizon, heartbeat, skew, margin = tonumber(ARGV[1]), tonumber(ARGV[2]), t
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local last = newest and newest[1] or '0-0'
 local time = tonumber(string.match(last, '^%d+'))
-local meta = redis.call('HMGET', KEYS[2], 'e', 'l', 'n')
+local meta = redis.call('HMGET', KEYS[2], 'e', 'l', 'n', 'r', 's', 't')
 local epoch = meta[1]
 local begins = not epoch or meta[2] ~= last or math.abs(now - time) > skew
 
-if #ARGV == 5 and not begins and now - time < heartbeat then
-	return {1, last, epoch, num(now)}
+local function since(i)
+	return math.abs(now - (tonumber(meta[i]) or 0))
 end
-for i = 6, #ARGV, 4 do
-	if ARGV[i + 1] ~= '' and tonumber(ARGV[i + 1]) + horizon <= now then
-		return {-1, (i - 6) / 4}
+local waits = ARGV[6] ~= ''
+local acked
+if waits or since(6) < 3 * heartbeat then
+	acked = math.min(math.max(tonumber(ARGV[6]) or 0, tonumber(meta[4]) or 0), time) -- not later than the newest record
+	if begins or acked < 1 then
+		acked = 1 -- of this epoch they have nothing yet; 0 would mean that nobody asks them
+	end
+end
+local function note() -- always a write: WAIT waits for what its own connection has written
+	if waits then
+		redis.call('HSET', KEYS[2], 'r', num(acked), 't', num(now))
 	end
 end
 
+if #ARGV == 6 and not begins and now - time < heartbeat then
+	note()
+	return {1, last, epoch, num(now)}
+end
+for i = 7, #ARGV, 4 do
+	if ARGV[i + 1] ~= '' and tonumber(ARGV[i + 1]) + horizon <= now then
+		return {-1, (i - 7) / 4}
+	end
+end
+
+local says = acked and (begins or #ARGV == 6 or since(5) >= heartbeat)
 local function add(entry)
-	local id
+	local record = {'r', entry, 'p', begins and '0-0' or last}
+	if says then
+		record[5], record[6] = 'a', num(acked)
+		redis.call('HSET', KEYS[2], 's', num(now))
+		says = false
+	end
 	if begins then
 		if time - now > skew then
 			redis.call('UNLINK', KEYS[1])
 		end
 		epoch = ARGV[5]
-		id = redis.call('XADD', KEYS[1], '*', 'r', entry, 'p', '0-0', 'e', epoch)
+		local n = #record
+		record[n + 1], record[n + 2] = 'e', epoch
+		last = redis.call('XADD', KEYS[1], '*', unpack(record))
 		redis.call('HSET', KEYS[2], 'e', epoch, 'b', num(now + margin))
 		begins = false
 	else
-		id = redis.call('XADD', KEYS[1], 'MINID', '~', num(now - horizon), '*', 'r', entry, 'p', last)
+		last = redis.call('XADD', KEYS[1], 'MINID', '~', num(now - horizon), '*', unpack(record))
 	end
-	last = id
 end
 
-if #ARGV == 5 then
+if #ARGV == 6 then
 	add('')
 end
 local n = tonumber(meta[3]) or 0
-for i = 6, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
 	local field, value = ARGV[i + 2], tonumber(ARGV[i + 3])
 	add(ARGV[i])
 	if field == 'n' then
@@ -68,4 +98,5 @@ for i = 6, #ARGV, 4 do
 	end
 end
 redis.call('HSET', KEYS[2], 'l', last)
+note()
 return {1, last, epoch, num(now)}

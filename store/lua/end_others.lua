@@ -2,12 +2,13 @@
 --
 -- KEYS  1 the subject's index
 --       and, undeclared but of the same slot, the session keys that the index names
--- ARGV  1 the session ID to keep  2 prefix of session keys  3 horizon ms
+-- ARGV  1 the session ID to keep  2 prefix of session keys  3 horizon ms  4 '1' = a WAIT for replicas follows
 -- reply {now, {ended ID, …}}
 --
 -- Keeps promise 1, and lets a retry announce what a crash left unannounced: an ended session stays in the index with a negative
 -- score, -(the time until which its end is worth announcing), until it is announced (forget.lua) or its last token has expired.
 -- Such members are answered again, are not sessions, and are dropped by whoever finds them past that time.
+-- And promise 5: where a WAIT follows it always writes; end_one.lua says why.
 local index = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 local ended = {}
 for i = 1, #index, 2 do
@@ -27,5 +28,9 @@ end
 local ttl = redis.call('PTTL', KEYS[1])
 if #ended > 0 and ttl >= 0 and ttl < tonumber(ARGV[3]) then
 	redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
+if ARGV[4] == '1' then
+	redis.call('ZADD', KEYS[1], 0, '')
+	redis.call('ZREM', KEYS[1], '')
 end
 return {num(now), ended}
