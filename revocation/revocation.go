@@ -30,6 +30,12 @@
 // An [Asker] answers for one session. Questions have a deadline, one is under way per session, a bounded number in all, and after several
 // failures a breaker spares the origin. A check never has an answer to a question that was sent before the check began.
 //
+// # Confirming
+//
+// A follower with a name says how far it is, if its source is a [Reporter]: what it has reported its list holds. A [Census] tells of all of them, so whoever revokes
+// can wait until everybody who follows refuses. Two followers of one name are two, because each adds something of its own; one that ends takes its leave; one that
+// says nothing for half a minute ([Live]) is not waited for, and its list has been stale for long by then.
+//
 // # Never forgotten early
 //
 // What a list has read it keeps until it expires, whatever happens to the log. Forks, gaps, rollbacks and new epochs are noticed by the chain of

@@ -13,7 +13,7 @@
 //
 // Without a cursor the answer is the whole log, at once; with full=1 too. With one it is what is newer, as soon as there is something, or nothing new when wait
 // is over; if the log does not go on from the cursor, it is the whole log again. An edge that polls with a cursor has
-// everything up to there: that is its [Confirmation]. The nonce is 16 random bytes in base64url.
+// everything up to there: that is its [Confirmation], which the handler reports to the log, so that whoever revokes waits for it. The nonce is 16 random bytes in base64url.
 //
 //	200   a signed frame (see revocation.FrameHead), compressed with gzip where the client takes it
 //	400   malformed
@@ -23,7 +23,7 @@
 //
 // # What an edge trusts
 //
-// A frame is signed with a key of its own ([Key]), answers the nonce of the request, and continues what came before; anything else is refused. So neither a
+// A frame is signed with a key of its own ([Key]; a [Ring] of them while one is replaced), answers the nonce of the request, and continues what came before; anything else is refused. So neither a
 // cache nor whoever holds the connection can forge, hide or repeat revocations; what they can do is cut the edge off, and then its list grows old, which a
 // Guard notices. TLS keeps the credential secret.
 //

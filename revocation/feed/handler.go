@@ -18,7 +18,7 @@ import (
 // Config says how a [Handler] serves. All but what is said to have a default is required.
 type Config struct {
 	Tail   *Tail
-	Key    *Key   // signs the frames
+	Key    Signer // signs the frames: a *Key, or a *Ring that holds several
 	Issuer string // whose tokens the log is about, at most 255 bytes
 	Edges  *Edges // who may ask
 
@@ -32,7 +32,9 @@ type Config struct {
 	MaxClients int // requests at once; 0 = 4096. One more is answered "busy"
 	MaxPerEdge int // of which one edge may have; 0 = 64
 
-	// Reached, if there is one, is told of every confirmation. It is called while a request is served, concurrently, so it must be quick.
+	// Reached, if there is one, is told of every confirmation. It is called while a request is served, concurrently, so it must be quick. Whether or not there
+	// is one, the handler reports how far its edges are to the source of Tail, if that is a revocation.Reporter: whoever revokes waits for them as
+	// for those that follow the log itself. There they are called <edge>/<instance>.
 	Reached func(Confirmation)
 
 	Logger *slog.Logger // told when nothing can be served, and when something can be again; may be nil
@@ -48,11 +50,12 @@ type Confirmation struct {
 }
 
 // A Handler serves the feed; the package comment describes what it answers. There is no useful zero value; NewHandler makes one. It is safe
-// for concurrent use and has no goroutine of its own.
+// for concurrent use. It has at most one goroutine, while there is something to report of its edges; [Handler.Close] ends it.
 type Handler struct {
-	cfg   Config // with the defaults in place
-	seats seats
-	stats handlerStats
+	cfg     Config // with the defaults in place
+	seats   seats
+	stats   handlerStats
+	reports *reports // nil: nobody takes them
 
 	mu           sync.Mutex
 	trouble      string // why nothing can be served
@@ -67,6 +70,9 @@ type Stats struct {
 	Behind  uint64 // answers StatusBehind
 	Busy    uint64 // requests too many
 	Denied  uint64 // requests without a valid credential
+
+	Reported   uint64 // reports of how far an edge is
+	Unreported uint64 // that failed, or that there was no room for
 }
 
 type handlerStats struct{ frames, whole, behind, busy, denied atomic.Uint64 }
@@ -105,16 +111,32 @@ func NewHandler(cfg Config) (*Handler, error) {
 	if cfg.MaxPerEdge == 0 {
 		cfg.MaxPerEdge = defaultPerEdge
 	}
-	return &Handler{cfg: cfg, seats: seats{taken: make(map[string]int), most: cfg.MaxClients, each: cfg.MaxPerEdge}}, nil
+	h := &Handler{cfg: cfg, seats: seats{taken: make(map[string]int), most: cfg.MaxClients, each: cfg.MaxPerEdge}}
+	if _, ok := cfg.Tail.source.(revocation.Reporter); ok {
+		h.reports = newReports(cfg.Tail, cfg.MaxPerEdge)
+	}
+	return h, nil
+}
+
+// Close stops reporting and waits until that has stopped. The handler goes on serving, so close the server first. A second Close is harmless.
+func (h *Handler) Close() error {
+	if h.reports != nil {
+		h.reports.close()
+	}
+	return nil
 }
 
 // Stats returns the counts so far.
 func (h *Handler) Stats() Stats {
 	s := &h.stats
-	return Stats{
+	stats := Stats{
 		Clients: h.seats.count(), Frames: s.frames.Load(), Whole: s.whole.Load(),
 		Behind: s.behind.Load(), Busy: s.busy.Load(), Denied: s.denied.Load(),
 	}
+	if h.reports != nil {
+		stats.Reported, stats.Unreported = h.reports.sent.Load(), h.reports.failed.Load()
+	}
+	return stats
 }
 
 // ServeHTTP answers one request.
@@ -314,6 +336,12 @@ func (h *Handler) note(last *string, text string, err error, fresh revocation.Fr
 }
 
 func (h *Handler) confirm(who grant, q request) {
+	if !h.cfg.Edges.valid(who) { // revoked since it was let in: what it says counts no longer
+		return
+	}
+	if h.reports != nil {
+		h.reports.note(who.name, q.instance, q.after.Position)
+	}
 	if h.cfg.Reached != nil {
 		h.cfg.Reached(Confirmation{Edge: who.name, Instance: q.instance, Position: q.after.Position, Time: h.cfg.Tail.now()})
 	}
@@ -364,7 +392,7 @@ func (h *Handler) head(q request, v view, fresh revocation.Freshness) revocation
 func (h *Handler) send(w http.ResponseWriter, r *http.Request, head revocation.FrameHead, b *body) {
 	head.AsOf = min(head.AsOf, head.ToTime) // the list may know more than this frame says
 	head.BodyLen, head.BodySum, head.Count = len(b.bytes), b.sum, b.count
-	signed, err := h.cfg.Key.sign(head)
+	signed, err := h.cfg.Key.signing().sign(head)
 	if err != nil {
 		if h.cfg.Logger != nil {
 			h.cfg.Logger.Error("feed: a frame could not be made", "error", err)

@@ -4,7 +4,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
@@ -55,6 +57,47 @@ func (k *Key) Public() revocation.FrameKey { return k.public }
 func (k *Key) Secret() token.Secret {
 	return token.NewSecret(keyPrefix + b64.EncodeToString(k.private.Seed()))
 }
+
+func (k *Key) signing() *Key { return k }
+
+// A Signer signs the frames of a [Handler]: a [Key], or a [Ring] where keys are replaced.
+type Signer interface{ signing() *Key }
+
+// A Ring holds the keys of one feed while one of them is replaced: the first signs. To replace a key without an interruption give a new one to the edges first, in
+// [ClientConfig] beside the old one; then put it in front with [Ring.Replace], in every process that serves the feed; and then take the old one from
+// the edges. After a leak the order is the same, only quicker: what an edge no longer accepts nobody can sign for it.
+//
+// There is no useful zero value; NewRing makes one. It is safe for concurrent use.
+type Ring struct{ keys atomic.Pointer[[]*Key] }
+
+const maxRing = 16 // as many as an edge accepts
+
+// NewRing makes a ring of 1 to 16 keys.
+func NewRing(keys ...*Key) (*Ring, error) {
+	r := &Ring{}
+	return r, r.Replace(keys...)
+}
+
+// Replace makes these the keys of the ring. It takes effect with the next frame; on an error nothing changes.
+func (r *Ring) Replace(keys ...*Key) error {
+	if len(keys) == 0 || len(keys) > maxRing || slices.Contains(keys, nil) {
+		return errors.New("feed: a ring has 1 to 16 keys")
+	}
+	keys = slices.Clone(keys)
+	r.keys.Store(&keys)
+	return nil
+}
+
+// Public returns the keys that edges should accept, that of the signing one first.
+func (r *Ring) Public() []revocation.FrameKey {
+	var public []revocation.FrameKey
+	for _, k := range *r.keys.Load() {
+		public = append(public, k.public)
+	}
+	return public
+}
+
+func (r *Ring) signing() *Key { return (*r.keys.Load())[0] }
 
 // sign returns head and signature.
 func (k *Key) sign(h revocation.FrameHead) ([]byte, error) {

@@ -57,12 +57,18 @@ func newOrigin(t testing.TB, log *memoryLog, change ...func(*feed.Config)) *orig
 // newLargeOrigin is newOrigin with a bound on the bytes of the whole log.
 func newLargeOrigin(t testing.TB, log *memoryLog, maxLen int, change ...func(*feed.Config)) *origin {
 	t.Helper()
+	return newOriginOn(t, log, log, maxLen, change...)
+}
+
+// newOriginOn reads the log through a source.
+func newOriginOn(t testing.TB, log *memoryLog, source revocation.Source, maxLen int, change ...func(*feed.Config)) *origin {
+	t.Helper()
 	o := &origin{t: t, log: log, edges: &feed.Edges{}}
 	var err error
 	if o.key, err = feed.GenerateKey(); err != nil {
 		t.Fatal(err)
 	}
-	if o.tail, err = feed.NewTail(log, feed.TailConfig{MaxLen: maxLen}); err != nil {
+	if o.tail, err = feed.NewTail(source, feed.TailConfig{MaxLen: maxLen}); err != nil {
 		t.Fatal(err)
 	}
 	if o.list, err = revocation.NewList(revocation.ListConfig{}); err != nil {

@@ -106,6 +106,15 @@ func (t *Tail) Read(ctx context.Context, after revocation.Position, wait time.Du
 	return b, err
 }
 
+// Report implements revocation.Reporter: it passes the report on to its source. If that takes none, nobody is told, and there is no error: a log without a
+// census has nobody who waits.
+func (t *Tail) Report(ctx context.Context, follower string, at revocation.Position) error {
+	if r, ok := t.source.(revocation.Reporter); ok {
+		return r.Report(ctx, follower, at)
+	}
+	return nil
+}
+
 // Err says why nothing can be served now, nil if something can.
 func (t *Tail) Err() error {
 	t.mu.Lock()

@@ -1,0 +1,211 @@
+package feed
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/counterfoil/counterfoil/revocation"
+)
+
+const (
+	reportEach  = 100 * time.Millisecond // at most, for each instance; what comes meanwhile goes with the next
+	reportLimit = time.Second            // for one report
+	reportAgain = 10 * time.Second       // although there is nothing new, lest the instance count as silent
+)
+
+// reports passes on how far the edges are. Requests only note it; a goroutine that runs while there is something to report tells the log, so a log that
+// is slow or gone keeps no edge waiting.
+type reports struct {
+	to   revocation.Reporter
+	each int // instances of one edge that are remembered
+	stop context.CancelFunc
+	ctx  context.Context // ends with close
+	wake chan struct{}
+
+	sent, failed atomic.Uint64
+
+	mu      sync.Mutex
+	edges   map[string]map[string]*reach // by the edge's name and the instance's
+	running bool
+	done    sync.WaitGroup
+	closed  bool
+}
+
+// reach is how far one instance of an edge is.
+type reach struct {
+	at    revocation.Position
+	news  bool                // at is to be told
+	said  revocation.Position // what was told last
+	told  time.Time           // when that was
+	heard time.Time           // when it asked last
+}
+
+func newReports(to revocation.Reporter, each int) *reports {
+	if each == 0 {
+		each = defaultPerEdge
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	return &reports{to: to, each: each, ctx: ctx, stop: stop, wake: make(chan struct{}, 1), edges: map[string]map[string]*reach{}}
+}
+
+// note remembers that an instance has everything up to a position.
+func (r *reports) note(edge, instance string, at revocation.Position) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	e := r.edges[edge][instance]
+	if e == nil {
+		// An edge may call itself something else with each request. It must not fill the log's census, nor this memory.
+		r.forget(edge, now)
+		if len(r.edges[edge]) >= r.each {
+			r.failed.Add(1)
+			return
+		}
+		if r.edges[edge] == nil {
+			r.edges[edge] = map[string]*reach{}
+		}
+		e = &reach{}
+		r.edges[edge][instance] = e
+	}
+	e.heard = now
+	if at == e.said && now.Sub(e.told) < reportAgain {
+		e.at, e.news = at, false
+		return
+	}
+	e.at, e.news = at, true
+	if !r.running {
+		r.running = true
+		r.done.Go(r.run)
+		return
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// forget drops the instances of an edge that have been silent for so long that nobody waits for them. The caller holds the lock.
+func (r *reports) forget(edge string, now time.Time) {
+	for name, e := range r.edges[edge] {
+		if now.Sub(e.heard) > revocation.Live {
+			delete(r.edges[edge], name)
+		}
+	}
+	if len(r.edges[edge]) == 0 {
+		delete(r.edges, edge)
+	}
+}
+
+// due is one report.
+type due struct {
+	edge, instance string
+	at             revocation.Position
+}
+
+// run reports as long as there is something to report.
+func (r *reports) run() {
+	pause := time.Duration(0) // after failures
+	for {
+		list, wait := r.take()
+		if list == nil && wait < 0 {
+			return
+		}
+		for i, d := range list {
+			ctx, cancel := context.WithTimeout(r.ctx, reportLimit)
+			err := r.to.Report(ctx, reportName(d.edge, d.instance), d.at)
+			cancel()
+			if r.ctx.Err() != nil {
+				return
+			}
+			if err != nil { // the others would have to wait as long
+				r.failed.Add(1)
+				r.giveBack(list[i:])
+				pause = min(max(reportEach, 2*pause), reportAgain)
+				wait = pause
+				break
+			}
+			r.sent.Add(1)
+			pause = 0
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-r.wake:
+			if pause > 0 { // not sooner because there is more to tell
+				select {
+				case <-timer.C:
+				case <-r.ctx.Done():
+				}
+			}
+		case <-r.ctx.Done():
+		}
+		timer.Stop()
+		if r.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// take returns what is to be told now, and how long it takes until something else is. If there is nothing at all to be told the time is negative, and
+// the goroutine ends.
+func (r *reports) take() (list []due, wait time.Duration) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wait = -1
+	for edge, instances := range r.edges {
+		for instance, e := range instances {
+			if !e.news {
+				continue
+			}
+			if left := reportEach - now.Sub(e.told); left > 0 {
+				if wait < 0 || left < wait {
+					wait = left
+				}
+				continue
+			}
+			e.news, e.said, e.told = false, e.at, now
+			list = append(list, due{edge, instance, e.at})
+		}
+		r.forget(edge, now)
+	}
+	if list != nil && wait < 0 {
+		wait = 0
+	}
+	if list == nil && wait < 0 {
+		r.running = false
+	}
+	return list, wait
+}
+
+// giveBack has reports sent again that failed, or what is newer by then.
+func (r *reports) giveBack(list []due) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range list {
+		if e := r.edges[d.edge][d.instance]; e != nil {
+			e.news, e.said = true, ""
+		}
+	}
+}
+
+func (r *reports) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.stop()
+	r.done.Wait()
+}
+
+// reportName is what the log knows an instance by. Names of edges and instances hold no slash, so no two of them are spelt alike.
+func reportName(edge, instance string) string {
+	if instance == "" {
+		return edge
+	}
+	return edge + "/" + instance
+}

@@ -1,0 +1,293 @@
+package feed_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/revocation/feed"
+)
+
+// census is a log that takes reports.
+type census struct {
+	*memoryLog
+	mu    sync.Mutex
+	at    map[string]revocation.Position
+	calls int
+	err   error
+	hangs bool
+}
+
+func newCensus() *census {
+	return &census{memoryLog: newLog(), at: map[string]revocation.Position{}}
+}
+
+func (c *census) Report(ctx context.Context, follower string, at revocation.Position) error {
+	c.mu.Lock()
+	hangs, err := c.hangs, c.err
+	c.calls++
+	c.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at[follower] = at
+	return nil
+}
+
+func (c *census) reached() map[string]revocation.Position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.at)
+}
+
+func (c *census) count() int { c.mu.Lock(); defer c.mu.Unlock(); return c.calls }
+
+func (c *census) fail(err error, hangs bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err, c.hangs = err, hangs
+}
+
+// newCountedOrigin starts an origin whose log takes reports.
+func newCountedOrigin(t *testing.T, log *census, change ...func(*feed.Config)) *origin {
+	t.Helper()
+	o := newOriginOn(t, log.memoryLog, log, 256<<10, change...)
+	t.Cleanup(func() { o.handler.Close() })
+	return o
+}
+
+// An edge without Redis counts among those who follow the log, under the name of its credential and that of its process.
+func TestEdgesAreReported(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newCensus()
+		o := newCountedOrigin(t, log)
+		one, two := o.client(direct{o.handler}), o.client(direct{o.handler})
+		_, f1, _ := follow(t, one)
+		_, f2, stop := follow(t, two)
+		for _, f := range []*revocation.Follower{f1, f2} {
+			if err := f.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		name := func(c *feed.Client) string { return "edge-1/" + c.Instance() }
+		o.revoke()
+		at := o.log.Cursor(0).Position
+		pass(500 * time.Millisecond)
+		for _, c := range []*feed.Client{one, two} {
+			if got := log.reached()[name(c)]; number(got) < number(at) {
+				t.Errorf("%s is at %s, want %s", name(c), got, at)
+			}
+		}
+		stop()
+		pass(time.Second)
+		o.revoke()
+		at = o.log.Cursor(0).Position
+		pass(500 * time.Millisecond)
+		if number(log.reached()[name(one)]) < number(at) || number(log.reached()[name(two)]) >= number(at) {
+			t.Errorf("one goes on, the other has stopped: %v, want %s", log.reached(), at)
+		}
+		// However fast the log grows, an edge is reported ten times a second, and the last position is not lost.
+		before := log.count()
+		for range 2000 {
+			o.revoke()
+			pass(500 * time.Microsecond)
+		}
+		pass(300 * time.Millisecond)
+		if n := log.count() - before; n > 20 {
+			t.Errorf("%d reports in 1.3 s", n)
+		}
+		if got := log.reached()[name(one)]; number(got) < number(o.log.Cursor(0).Position)-2 {
+			t.Errorf("the last position was lost: %s of %s", got, o.log.Cursor(0).Position)
+		}
+	})
+}
+
+// What has no valid credential, or none any more, never counts.
+func TestOnlyEdgesAreReported(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newCensus()
+		o := newCountedOrigin(t, log)
+		other := o.allow("edge-2")
+		pass(time.Second)
+		at := o.log.Cursor(0)
+		for name, change := range map[string]func(*http.Request){
+			"none":    func(r *http.Request) { r.Header.Del("Authorization") },
+			"wrong":   func(r *http.Request) { r.SetBasicAuth("edge-1", other.Secret.Reveal()) },
+			"unknown": func(r *http.Request) { r.SetBasicAuth("edge-3", other.Secret.Reveal()) },
+		} {
+			if resp := o.poll(at, 0, change); resp.StatusCode != 401 {
+				t.Errorf("%s: %d", name, resp.StatusCode)
+			}
+		}
+		// One that is revoked while its request waits for a position that this server does not know yet.
+		ahead := at
+		ahead.Time += 1
+		ahead.Position = revocation.Position(strings.Replace(string(at.Position), "-", "0-", 1))
+		done := make(chan int)
+		go func() {
+			done <- o.poll(ahead, 3*time.Second, func(r *http.Request) { r.SetBasicAuth("edge-2", other.Secret.Reveal()) }).StatusCode
+		}()
+		synctest.Wait()
+		o.edges.Revoke("edge-2")
+		<-done
+		pass(time.Second)
+		if got := log.reached(); len(got) != 0 {
+			t.Errorf("reported: %v", got)
+		}
+		o.poll(o.log.Cursor(0), 0)
+		pass(time.Second)
+		if got := log.reached(); len(got) != 1 || got["edge-1"] == "" {
+			t.Errorf("an edge that does not say which process it is: %v", got)
+		}
+	})
+}
+
+// A log that cannot be reached keeps no edge waiting, and is told when it can be reached again.
+func TestReportsThatFail(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newCensus()
+		o := newCountedOrigin(t, log)
+		for name, fail := range map[string]func(){
+			"refuses": func() { log.fail(errors.New("no"), false) },
+			"hangs":   func() { log.fail(nil, true) },
+		} {
+			fail()
+			before := log.count()
+			for range 20 {
+				synctest.Wait() // until the tail has read what the cursor names
+				began := time.Now()
+				if resp := o.poll(o.log.Cursor(0), 0, query("instance="+name+"&after="+o.log.Cursor(0).String())); resp.StatusCode != 200 {
+					t.Errorf("%s: %d", name, resp.StatusCode)
+				}
+				if took := time.Since(began); took > 0 {
+					t.Errorf("%s: a request waited %v", name, took)
+				}
+				pass(500 * time.Millisecond)
+			}
+			if n := log.count() - before; n == 0 || n > 15 {
+				t.Errorf("%s: %d reports in 10 s", name, n)
+			}
+			log.fail(nil, false)
+			pass(10 * time.Second)
+			if log.reached()["edge-1/"+name] == "" {
+				t.Errorf("%s: not told afterwards", name)
+			}
+		}
+		if s := o.handler.Stats(); s.Reported == 0 || s.Unreported == 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// An edge that calls itself something else with each request fills neither the census nor this process.
+func TestInstancesAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newCensus()
+		o := newCountedOrigin(t, log, func(c *feed.Config) { c.MaxPerEdge = 5 })
+		pass(time.Second)
+		many := func(prefix string) {
+			for i := range 100 {
+				o.poll(o.log.Cursor(0), 0, query("instance="+prefix+strings.Repeat("x", i%60)+"&after="+o.log.Cursor(0).String()))
+			}
+			pass(time.Second)
+		}
+		many("a")
+		if n := len(log.reached()); n != 5 {
+			t.Errorf("%d instances, want 5", n)
+		}
+		pass(revocation.Live)
+		many("b")
+		if n := len(log.reached()); n != 10 {
+			t.Errorf("half a minute later %d instances in all, want 10", n)
+		}
+	})
+}
+
+// A closed handler reports no more, and leaves no goroutine behind.
+func TestClose(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newCensus()
+		o := newCountedOrigin(t, log)
+		pass(time.Second)
+		log.fail(nil, true)
+		o.poll(o.log.Cursor(0), 0)
+		began := time.Now()
+		for range 2 {
+			if err := o.handler.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("closing took %v", took)
+		}
+		before := log.count()
+		o.poll(o.log.Cursor(0), 0)
+		pass(time.Second)
+		if n := log.count(); n != before {
+			t.Errorf("%d reports after that", n-before)
+		}
+	})
+}
+
+// A ring of keys lets one be replaced without an edge noticing.
+func TestRing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		keys := make([]*feed.Key, 3)
+		for i := range keys {
+			var err error
+			if keys[i], err = feed.GenerateKey(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ring, err := feed.NewRing(keys[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := newOrigin(t, newLog(), func(c *feed.Config) { c.Key = ring })
+		accepts := func(k ...revocation.FrameKey) func(*feed.ClientConfig) {
+			return func(c *feed.ClientConfig) { c.Keys = k }
+		}
+		both := o.client(direct{o.handler}, accepts(keys[0].Public(), keys[1].Public()))
+		old := o.client(direct{o.handler}, accepts(keys[0].Public()))
+		list, f, _ := follow(t, both)
+		if err := f.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := ring.Replace(keys[1], keys[0]); err != nil {
+			t.Fatal(err)
+		}
+		if public := ring.Public(); len(public) != 2 || public[0] != keys[1].Public() || public[1] != keys[0].Public() {
+			t.Errorf("public keys: %v", public)
+		}
+		id := o.revoke()
+		pass(100 * time.Millisecond)
+		if !list.Has(id) || f.Stats().Failed != 0 {
+			t.Errorf("an edge that accepts both: has it %v, %d reads failed", list.Has(id), f.Stats().Failed)
+		}
+		var refused *revocation.FrameError
+		if _, err := old.Read(t.Context(), "", 0); !errors.As(err, &refused) {
+			t.Errorf("an edge that does not know the new key: %v", err)
+		}
+		for _, bad := range [][]*feed.Key{nil, {nil}, {keys[0], nil}, make([]*feed.Key, 17)} {
+			if _, err := feed.NewRing(bad...); err == nil {
+				t.Errorf("a ring of %d keys was accepted", len(bad))
+			}
+			if ring.Replace(bad...) == nil || len(ring.Public()) != 2 {
+				t.Error("a ring was replaced by what is none")
+			}
+		}
+	})
+}
