@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -186,9 +187,11 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 }
 
 func main() {
+	addr := flag.String("addr", "localhost:3004", "where to listen")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, "localhost:3004", os.Stdout); err != nil {
+	if err := run(ctx, *addr, os.Stdout); err != nil {
 		log.Fatal("chat: ", err)
 	}
 }

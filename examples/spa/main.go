@@ -105,11 +105,12 @@ func run(ctx context.Context, addr string, access time.Duration, out io.Writer) 
 }
 
 func main() {
+	addr := flag.String("addr", "localhost:3003", "where to listen")
 	access := flag.Duration("access", 30*time.Second, "life of an access token, 1s to 15m")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, "localhost:3003", *access, os.Stdout); err != nil {
+	if err := run(ctx, *addr, *access, os.Stdout); err != nil {
 		log.Fatal("spa: ", err)
 	}
 }

@@ -1,0 +1,96 @@
+// Package exampletest runs the programs of examples in their own tests and asks them as browsers do: [Start] runs one until the test ends, and
+// [NewBrowser] makes a client with a cookie jar. A program's run function says its address in the first line that it writes.
+package exampletest
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Start runs a program on a port of its own and returns its URL. When the test ends the program is stopped, and its error fails the test.
+func Start(t testing.TB, run func(ctx context.Context, addr string, out io.Writer) error) string {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	said, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := run(ctx, "127.0.0.1:0", out)
+		out.CloseWithError(err) // whoever still waits for the first line is told why there is none
+		ended <- err
+	}()
+	line, err := bufio.NewReader(said).ReadString('\n')
+	if err != nil {
+		stop()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	i := strings.Index(line, "http://")
+	if i < 0 {
+		t.Fatalf("the program says no address, but %q", line)
+	}
+	return strings.TrimSpace(line[i:])
+}
+
+// Browser is a client with cookies of its own.
+type Browser struct {
+	*http.Client
+	t  testing.TB
+	at string
+}
+
+// NewBrowser makes a Browser that asks the program at that URL. Its connections are closed when the test ends.
+func NewBrowser(t testing.TB, at string) *Browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &http.Client{Jar: jar, Transport: &http.Transport{}, Timeout: 10 * time.Second}
+	t.Cleanup(c.CloseIdleConnections)
+	return &Browser{c, t, at}
+}
+
+// Get asks for a page.
+func (b *Browser) Get(path string) (status int, body string) { b.t.Helper(); return b.ask("GET", path, nil) }
+
+// Post sends a form, which may be empty.
+func (b *Browser) Post(path string, form url.Values) (status int, body string) {
+	b.t.Helper()
+	return b.ask("POST", path, form)
+}
+
+// ask may be called by goroutines of the test, so it does not end it.
+func (b *Browser) ask(method, path string, form url.Values) (int, string) {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), method, b.at+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		b.t.Error(err)
+		return 0, ""
+	}
+	if method == "POST" {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	res, err := b.Do(req)
+	if err != nil {
+		b.t.Error(err)
+		return 0, ""
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Error(err)
+	}
+	return res.StatusCode, string(body)
+}
