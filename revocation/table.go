@@ -36,7 +36,7 @@ const (
 	groupSlots  = 7
 
 	// Segments are built with 10 keys in 3 groups (48 %) and built again at 5 keys a group (71 %). So at most one key in ten is in a
-	// second group, hardly one look-up in fifty goes there for nothing, and a key takes 35 to 53 bytes: a group is 8 + 7 * 24.
+	// second group, hardly one look-up in forty goes there for nothing, and a key takes 35 to 53 bytes: a group is 8 + 7 * 24.
 	builtKeys, builtGroups = 10, 3
 	groupGrow              = 5
 )
@@ -160,7 +160,8 @@ func (t *table) put(a, b, word uint64, now int64) {
 		s = newSegment(1)
 		p.Store(s)
 	case s.n >= groupGrow*len(s.tags):
-		s = t.rebuild(s, now)
+		dead, _ := t.dead(s, now)
+		s = t.rebuild(s, now, s.n-dead)
 		p.Store(s)
 	}
 	s.insert(h, a, b, word)
@@ -217,15 +218,23 @@ func (s *segment) each(f func(a, b, word uint64) bool) bool {
 	return true
 }
 
-// rebuild returns a segment of what is still needed at now, with room for more. The writer's.
-func (t *table) rebuild(s *segment, now int64) *segment {
-	live := 0
+// dead counts what in the segment is no longer needed at now, and returns the bound for the rest.
+func (t *table) dead(s *segment, now int64) (dead int, oldest int64) {
+	oldest = maxMilli
 	s.each(func(_, _, word uint64) bool {
-		if !over(t.last(word), now) {
-			live++
+		if last := t.last(word); over(last, now) {
+			dead++
+		} else {
+			oldest = min(oldest, last)
 		}
 		return true
 	})
+	return dead, oldest
+}
+
+// rebuild returns a segment of what is still needed at now, so many keys, with room for more. Old and new groups have one order, so both are gone
+// through from end to end. The writer's.
+func (t *table) rebuild(s *segment, now int64, live int) *segment {
 	fresh := newSegment(live + 1)
 	s.each(func(a, b, word uint64) bool {
 		if last := t.last(word); !over(last, now) {
@@ -245,15 +254,7 @@ func (t *table) sweep(i int, now int64, all bool) {
 	if s == nil || !over(s.oldest, now) {
 		return
 	}
-	dead, oldest := 0, int64(maxMilli)
-	s.each(func(_, _, word uint64) bool {
-		if last := t.last(word); over(last, now) {
-			dead++
-		} else {
-			oldest = min(oldest, last)
-		}
-		return true
-	})
+	dead, oldest := t.dead(s, now)
 	switch {
 	case dead == 0:
 		s.oldest = oldest // words are raised without a look at this bound
@@ -261,7 +262,7 @@ func (t *table) sweep(i int, now int64, all bool) {
 		t.n -= s.n
 		p.Store(nil)
 	case all || dead >= s.n/8:
-		p.Store(t.rebuild(s, now))
+		p.Store(t.rebuild(s, now, s.n-dead))
 	}
 }
 
