@@ -92,5 +92,5 @@ fuzz: ## every fuzz target in turn, each for FUZZTIME (30s)
 	done
 	cd internal/e2e && $(GO) test -run='^$$' -fuzz='^FuzzOracle$$' -fuzztime=$(FUZZTIME) ./oracle
 
-ci: ## all of the above but serve and fuzz, and Redis, Node and gcc installed where missing (Debian)
+ci: ## all of the above but serve and fuzz, and Redis, Node, Chromium and gcc installed where missing (Debian)
 	./.ci/run

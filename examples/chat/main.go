@@ -5,6 +5,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -32,6 +33,8 @@ import (
 var (
 	//go:embed chat.html
 	html []byte
+	//go:embed chat.css
+	style []byte
 	//go:embed chat.js
 	script []byte
 )
@@ -116,10 +119,11 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) (http.Handler, error) 
 	r := &room{guests: map[chan string]bool{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(html) })
-	mux.HandleFunc("GET /chat.js", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
-		_, _ = w.Write(script)
-	})
+	for path, content := range map[string][]byte{"/chat.css": style, "/chat.js": script} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, req *http.Request) {
+			http.ServeContent(w, req, path, time.Time{}, bytes.NewReader(content))
+		})
+	}
 	mux.Handle("POST /login", sessions(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		// Here a real application finds out whether it is really them.
 		if err := httpadapter.Login(req, req.FormValue("name"), counterfoil.LoginOptions{}); err != nil {

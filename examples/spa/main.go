@@ -30,6 +30,8 @@ import (
 var (
 	//go:embed spa.html
 	html []byte
+	//go:embed spa.css
+	style []byte
 	//go:embed spa.js
 	script []byte
 )
@@ -37,11 +39,12 @@ var (
 func newApp(m *counterfoil.Manager) *fiber.App {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReadBufferSize: 16 << 10}) // room for all cookies of localhost
 	app.Use(func(c *fiber.Ctx) error {
-		c.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
+		c.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
 		return c.Next()
 	})
 	app.Use(fiberadapter.Endpoints(m))
 	app.Get("/", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").Send(html) })
+	app.Get("/spa.css", func(c *fiber.Ctx) error { return c.Type("css", "utf-8").Send(style) })
 	app.Get("/spa.js", func(c *fiber.Ctx) error { return c.Type("js", "utf-8").Send(script) })
 	app.Post("/login", fiberadapter.New(fiberadapter.Config{Manager: m}), func(c *fiber.Ctx) error {
 		name := strings.ToValidUTF8(strings.TrimSpace(c.FormValue("name")), "")

@@ -162,6 +162,18 @@ func (b *tab) picture(name string) {
 	}
 }
 
+// click presses what a selector names. A page that changes by itself may replace it just then; so it is looked for again.
+func (b *tab) click(selector string) {
+	b.t.Helper()
+	var err error
+	for range 5 {
+		if err = chromedp.Do(b.ctx, chromedp.Click(chromedp.CSS(selector))); err == nil {
+			return
+		}
+	}
+	b.t.Fatal(err)
+}
+
 const form = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Sign in</title><link rel="icon" href="data:,">` +
 	`<form method="post"><button>Sign in</button></form>`
 
@@ -232,9 +244,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 			phone.signIn(at, "alice&device=Safari on iPhone")
 			took := laptop.until("the phone is listed", laptop.shows("Safari on iPhone"))
 			t.Logf("the phone was listed after %v", took)
-			if wide := eval[bool](phone, "document.documentElement.scrollWidth > window.innerWidth"); wide {
-				t.Error("the page is wider than the phone")
-			}
+			phone.fits("the page of devices")
 			if name == "http" {
 				laptop.picture("devices")
 				phone.picture("devices-phone")
@@ -245,12 +255,13 @@ func TestEndTheOtherDevice(t *testing.T) {
 				}))
 				laptop.picture("devices-dark")
 			}
-			laptop.do(chromedp.Click(chromedp.CSS("article[data-handle] button")))
+			laptop.click("article[data-handle] button")
 			if took := phone.until("the phone is signed out", phone.shows("You are signed out")); took > time.Second {
 				t.Errorf("the phone was thrown out after %v, want within a second", took)
 			} else {
 				t.Logf("the phone was thrown out after %v", took)
 			}
+			phone.fits("the page after it")
 			laptop.until("the list is empty", laptop.shows("nowhere else"))
 			if name == "http" {
 				phone.picture("signed-out-phone")
@@ -258,11 +269,41 @@ func TestEndTheOtherDevice(t *testing.T) {
 			tablet := device(t, browser)
 			tablet.signIn(at, "alice&device=Chrome on Android")
 			laptop.until("the tablet is listed", laptop.shows("Chrome on Android"))
-			tablet.do(chromedp.Click(chromedp.CSS("#this ~ article button")))
+			tablet.click("#this ~ article button")
 			laptop.until("its end is told, and who confirmed it", laptop.shows("confirmed by all 3 verifiers"))
 			if name == "http" {
 				laptop.picture("devices-ended")
 			}
+		})
+	}
+}
+
+// TestConsoleIsHeard: the other tests say that no console complains, which is worth something only if a complaint is heard.
+func TestConsoleIsHeard(t *testing.T) {
+	browser := chromium(t)
+	for what, page := range map[string]string{
+		"a script that the page's policy forbids": `<link rel="icon" href="data:,"><script>document.title = "ran"</script>`,
+		"a script that fails":                     `<link rel="icon" href="data:,"><script nonce="n">nobody.home()</script>`,
+		"something that is not there":             `<link rel="icon" href="data:,"><script nonce="n" src="/missing.js"></script>`,
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/" {
+				http.NotFound(w, r)
+				return
+			}
+			w.Header().Set("Content-Security-Policy", "default-src 'none'; img-src data:; script-src 'nonce-n'")
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = w.Write([]byte("<!DOCTYPE html>" + page))
+		}))
+		t.Cleanup(srv.Close)
+		b := device(t, browser)
+		b.do(chromedp.Navigate(srv.URL))
+		rig.Poll(t, "the console's complaint is heard: "+what, func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			heard := len(b.complain) > 0
+			b.complain = nil
+			return heard
 		})
 	}
 }
@@ -301,7 +342,7 @@ func TestCookies(t *testing.T) {
 			t.Errorf("cookie %s: %+v", c.Name, c)
 		}
 	}
-	b.do(chromedp.Click(chromedp.CSS("#this ~ article button")))
+	b.click("#this ~ article button")
 	b.until("it is signed out", b.shows("You are signed out"))
 	if got := jar(); len(got) != 0 {
 		t.Errorf("%d cookies after the logout", len(got))
@@ -310,6 +351,9 @@ func TestCookies(t *testing.T) {
 	b.until("the page before is there", "!window.leaving && document.readyState === 'complete' && document.body.innerText !== ''")
 	if eval[bool](b, b.shows("alice")) {
 		t.Error("the back button shows what was private")
+	}
+	if got := eval[int](b, "fetch('/me').then((r) => r.status)"); got != http.StatusUnauthorized {
+		t.Errorf("after the logout the service says %d", got)
 	}
 }
 
@@ -369,7 +413,7 @@ func TestWithoutScripts(t *testing.T) {
 	}))
 	b.signIn(at, "alice")
 	b.until("the label is text", b.shows(`<b onclick="alert(1)">`))
-	b.do(chromedp.Click(chromedp.CSS("article[data-handle] button")))
+	b.click("article[data-handle] button")
 	b.until("the other one is gone", b.shows("nowhere else"))
 	rig.Poll(t, "it has ended", func() bool {
 		list, err := r.Sessions(t.Context(), "alice")

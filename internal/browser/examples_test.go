@@ -1,0 +1,140 @@
+package browser_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// example builds a program of examples as its reader would and runs it until the test ends. It returns its URL.
+func example(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), name)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", bin, ".")
+	build.Dir = filepath.Join("..", "..", "examples", name)
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := exec.Command(bin, append([]string{"-addr", "127.0.0.1:0"}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s ends with %v", name, err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	return strings.TrimSpace(line[strings.Index(line, "http://"):])
+}
+
+// fits checks that a page needs no more room than a phone has.
+func (b *tab) fits(what string) {
+	b.t.Helper()
+	if eval[bool](b, "document.documentElement.scrollWidth > window.innerWidth") {
+		b.t.Errorf("%s is wider than the phone", what)
+	}
+}
+
+// fill writes into the input of that name and sends its form.
+func (b *tab) fill(name, text string) {
+	b.t.Helper()
+	b.do(chromedp.SetValue(chromedp.CSS("input[name="+name+"]"), text), chromedp.Click(chromedp.CSS("form:has(input[name="+name+"]) button")))
+}
+
+// TestChat: a WebSocket closes within a second when its session is ended elsewhere, and the page says so without a reload.
+func TestChat(t *testing.T) {
+	browser := chromium(t)
+	at := example(t, "chat")
+	laptop, phone := device(t, browser), device(t, browser)
+	phone.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile))
+	for _, b := range []*tab{laptop, phone} {
+		b.do(chromedp.Navigate(at))
+		b.until("it asks who is there", b.shows("Sign in to talk"))
+		b.fits("the login of the chat")
+		b.fill("name", "alice")
+		b.until("it is in the chat", b.shows("You are in."))
+	}
+	phone.fill("text", "is anybody there?")
+	laptop.until("the phone is heard", laptop.shows("alice: is anybody there?"))
+	phone.fits("the chat")
+	phone.picture("chat-phone")
+	list := open(t, laptop.ctx)
+	list.do(chromedp.Navigate(at + "/session/devices"))
+	list.until("the page of devices is there", list.shows("Where you are signed in"))
+	list.click("article[data-handle] button")
+	if took := phone.until("the chat is cut off", phone.shows("You were signed out.")); took > time.Second {
+		t.Errorf("the chat was cut off after %v, want within a second", took)
+	}
+	laptop.fill("text", "still here")
+	laptop.until("the other chat goes on", laptop.shows("alice: still here"))
+}
+
+// TestSinglePage has six tabs of a single page ask beside each other while access tokens live a second. Each renews and none is logged out; a logout in one
+// is one of all.
+func TestSinglePage(t *testing.T) {
+	browser := chromium(t)
+	at := example(t, "spa", "-access", "1s")
+	first := device(t, browser)
+	first.do(chromedp.Navigate(at))
+	first.until("it asks who is there", first.shows("You are signed out."))
+	first.fill("name", "alice")
+	first.until("it is signed in", first.shows("You are alice"))
+	tabs := []*tab{first}
+	for range 5 {
+		b := open(t, first.ctx)
+		b.do(chromedp.Navigate(at))
+		b.until("the next tab is signed in too", b.shows("You are alice"))
+		tabs = append(tabs, b)
+	}
+	const renewed = "Number(document.getElementById('renewed').value)"
+	for _, b := range tabs {
+		// What the tab shows is looked at in each turn, so that a tab that was ever logged out is found.
+		_ = eval[bool](b, `window.lost = 0, setInterval(() => { document.getElementById('ask').click(); if (document.getElementById('state').textContent.includes('signed out')) window.lost++ }, 100), true`)
+	}
+	total := 0
+	first.until("all tabs together have renewed a dozen times", fmt.Sprintf("%s > 0", renewed))
+	for end := time.Now().Add(20 * time.Second); total < 12 && time.Now().Before(end); {
+		total = 0
+		for _, b := range tabs {
+			total += eval[int](b, renewed)
+		}
+	}
+	if total < 12 {
+		t.Errorf("the tabs have renewed %d times, want 12", total)
+	}
+	for i, b := range tabs {
+		if lost := eval[int](b, "window.lost"); lost != 0 {
+			t.Errorf("tab %d was logged out %d times", i, lost)
+		}
+	}
+	first.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile))
+	first.fits("the single page")
+	first.picture("spa-phone")
+	first.click("#logout")
+	for i, b := range tabs {
+		b.until(fmt.Sprintf("tab %d is signed out", i), b.shows("You are signed out."))
+	}
+}
