@@ -209,7 +209,8 @@ func (c Config) check() error {
 //
 // Web applications use [Manager.Begin] through an adapter. Everything below it is there for other transports:
 // [Manager.Login], [Manager.Open], [Manager.Refresh], [Manager.Rotate], [Manager.Devices]. What ends, [Manager.Revoke] ends, and can wait until every
-// verifier knows; [Manager.End], [Manager.EndAll] and [Manager.EndOthers] are its short forms.
+// verifier knows; [Manager.End], [Manager.EndAll] and [Manager.EndOthers] are its short forms, [Manager.EndToken] for
+// other services.
 // There is no useful zero value; New makes one. It is safe for concurrent use. It owns three goroutines until Close: one
 // follows the revocation log, one keeps the log's heartbeat, one looks after [Session.Done].
 type Manager struct {
@@ -221,6 +222,7 @@ type Manager struct {
 	sealer        *sealer
 	store         bounded // the sessions and the writing side of the log
 	list          *revocation.List
+	verifier      *token.Verifier
 	guard         *revocation.Guard
 	follower      *revocation.Follower // nil if the store is no Source
 	census        revocation.Census    // nil: nobody knows who follows the log
@@ -330,6 +332,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if m.list, err = revocation.NewList(revocation.ListConfig{}); err != nil {
 		return nil, fmt.Errorf("counterfoil: %w", err)
 	}
+	m.verifier = verifier
 	m.store.asker, _ = cfg.Store.(revocation.Asker)
 	if m.guard, err = revocation.NewGuard(revocation.GuardConfig{
 		Verifier: verifier, List: m.list, Policy: cfg.Policy, MaxStale: cfg.MaxStale, Leeway: m.leeway, Ask: m.store.asker, Now: cfg.Now,
@@ -339,7 +342,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := m.follow(cfg); err != nil {
 		return nil, fmt.Errorf("counterfoil: %w", err)
 	}
-	if m.probe, err = m.newProbe(verifier); err != nil {
+	if m.probe, err = m.newProbe(); err != nil {
 		return nil, err
 	}
 	// The first heartbeat opens the log's epoch before the first session can exist.
@@ -392,7 +395,7 @@ func (m *Manager) follow(cfg Config) error {
 }
 
 // newProbe makes a token that nobody is given.
-func (m *Manager) newProbe(verifier *token.Verifier) (token.Verified, error) {
+func (m *Manager) newProbe() (token.Verified, error) {
 	id, err := newSessionID("")
 	if err != nil {
 		return token.Verified{}, err
@@ -402,7 +405,7 @@ func (m *Manager) newProbe(verifier *token.Verifier) (token.Verified, error) {
 	if err != nil {
 		return token.Verified{}, fmt.Errorf("counterfoil: %w", err)
 	}
-	v, err := verifier.VerifyAt(raw.Reveal(), now)
+	v, err := m.verifier.VerifyAt(raw.Reveal(), now)
 	if err != nil {
 		return token.Verified{}, fmt.Errorf("counterfoil: %w", err)
 	}

@@ -427,6 +427,23 @@ func (m *Manager) End(ctx context.Context, id token.SessionID) error {
 	return err
 }
 
+// EndToken ends the session of an access or a refresh token, for a service that is handed one to revoke (RFC 7009). A refresh token is not judged, only
+// recognised, and a token that has been revoked before is as good as any: so a call that ended with [ErrNotDurable] can be repeated.
+// The errors of package token mean that there is nothing to end: it is none of this Manager's, or has expired.
+func (m *Manager) EndToken(ctx context.Context, raw string) error {
+	if t, err := m.sealer.open(raw); err == nil {
+		if m.now().Add(-m.leeway).Unix() > t.expires {
+			return &token.ExpiredError{ExpiresMilli: 1000 * t.expires}
+		}
+		return m.End(ctx, t.session)
+	}
+	v, err := m.verifier.Verify(raw)
+	if err != nil {
+		return err
+	}
+	return m.End(ctx, v.Session())
+}
+
 // EndAll logs a subject out everywhere: all of its sessions end, also those that no index names. Sessions that begin afterwards live.
 func (m *Manager) EndAll(ctx context.Context, subject string) error {
 	_, err := m.endSubject(ctx, subject, token.SessionID{})

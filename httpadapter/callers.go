@@ -5,7 +5,6 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/revocation"
-	"github.com/counterfoil/counterfoil/token"
 )
 
 // called lets those pass who show a credential of EndpointsConfig.Callers, and hands on the form field "token".
@@ -61,20 +60,10 @@ func (e *endpoints) introspect(w http.ResponseWriter, r *http.Request, raw strin
 }
 
 // revoke ends the session of an access or a refresh token, as RFC 7009 says: 200 for every token that is not active afterwards, whether or not
-// it ever was, and 503 if that is not certain.
+// it ever was, and 503 if that is not certain, or could be undone by the loss of a server: then the caller repeats it.
 func (e *endpoints) revoke(w http.ResponseWriter, r *http.Request, raw string) {
-	var id token.SessionID
-	v, err := e.m.Guard().CheckPolicy(r.Context(), raw, revocation.BestEffort)
-	if err == nil {
-		id = v.Session()
-	} else if s, _, judged := e.m.Refresh(r.Context(), raw, token.Verified{}); s != nil {
-		id = s.ID()
-	} else if status, _ := counterfoil.Status(judged); status >= 500 || status == 0 {
-		Refuse(w, r, judged)
-		return
-	}
-	if !id.IsZero() {
-		if err := e.m.End(r.Context(), id); err != nil && !isNobody(err) {
+	if err := e.m.EndToken(r.Context(), raw); err != nil {
+		if status, _ := counterfoil.Status(err); status != http.StatusUnauthorized {
 			Refuse(w, r, err)
 			return
 		}

@@ -56,8 +56,8 @@ type EndpointsConfig struct {
 	// Page is the page [PagePath], executed with a [PageData]; nil = the one that comes with this package.
 	Page *template.Template
 
-	// Confirmed, if set, says how many verifiers follow the revocation log, and whether all of them have reached what was written to it
-	// at the given time. The page then shows when an ended session was ended everywhere.
+	// Confirmed, if set, says in the Manager's place how many verifiers follow the revocation log, and whether all of them have reached what was written
+	// to it at the given time. The page shows when an ended session was ended everywhere; the Manager knows, if its store is a revocation.Census.
 	Confirmed Confirmation
 
 	// MaxStreams is how many event streams may be open at once; 0 = 1000. Each asks the store twice a second.
@@ -91,7 +91,9 @@ type EndpointsConfig struct {
 //	GET  /health/ready                  200 while the store answers and the revocation list is fresh, 503 otherwise
 //
 // What ends something answers 204 or, if the form has a field "return" with a path of this host, 303 to there; any other target is refused with 400
-// before anything is done.
+// before anything is done. If too few replicas of the store have acknowledged it ([counterfoil.ErrNotDurable]) it answers 202 and says so: it has ended, the cookies
+// are gone, and the Manager goes on until it is safe. There is nothing that a browser without its cookies could repeat. RFC 7009
+// callers can: they get 503.
 //
 // They need no middleware in front. No token and no session ID is ever in a body.
 func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler, error) {

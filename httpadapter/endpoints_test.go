@@ -523,3 +523,71 @@ func TestAuthFunc(t *testing.T) {
 		t.Error("accepted nothing")
 	}
 }
+
+// What a user ends while a replica is down has ended, and the user is told what is true. Another service is told to repeat it, and can.
+func TestEndingsThatAreNotDurable(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	callers := &feed.Edges{}
+	credential, err := feed.NewCredential("service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, _ := credential.Digest()
+	if err := callers.Allow("service", digest); err != nil {
+		t.Fatal(err)
+	}
+	h := handler(t, r, httpadapter.EndpointsConfig{Callers: callers})
+	laptop, phone, tablet := signIn(t, r, h, "Laptop"), signIn(t, r, h, "Phone"), signIn(t, r, h, "Tablet")
+	handle := ""
+	for _, d := range laptop.list() {
+		if d.Label == "Phone" {
+			handle = d.Handle
+		}
+	}
+	r.Faults.On(rig.NotDurable("End", "Append"))
+	defer r.Faults.On(nil)
+	for _, tt := range []struct {
+		who     *person
+		path    string
+		form    []string
+		cookies int
+	}{
+		{laptop, httpadapter.EndPath, []string{"handle", handle, "return", httpadapter.PagePath}, 0},
+		{laptop, httpadapter.EndOthersPath, nil, 0},
+		{laptop, httpadapter.LogoutPath, []string{"return", "/"}, 2},
+	} {
+		w := tt.who.do("POST", tt.path, tt.form...)
+		if w.Code != 202 || !strings.Contains(w.Body.String(), "not yet certain") || len(w.Result().Cookies()) != tt.cookies {
+			t.Errorf("%s: %d %q, %d cookies", tt.path, w.Code, w.Body, len(w.Result().Cookies()))
+		}
+	}
+	for _, p := range []*person{laptop, phone, tablet} {
+		if w := p.do("GET", httpadapter.ListPath); w.Code != 401 {
+			t.Errorf("a session that has ended: %d", w.Code)
+		}
+	}
+	revoke := func(raw string) int {
+		req := httptest.NewRequest("POST", httpadapter.RevokePath, strings.NewReader(url.Values{"token": {raw}}.Encode()))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.SetBasicAuth(credential.Name, credential.Secret.Reveal())
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		return w.Code
+	}
+	for name, raw := range map[string]func(*person) string{
+		"access token":  func(p *person) string { return p.access },
+		"refresh token": func(p *person) string { return p.refresh },
+	} {
+		r.Faults.On(rig.NotDurable("End"))
+		p := signIn(t, r, h, "Watch")
+		for range 2 {
+			if code := revoke(raw(p)); code != 503 {
+				t.Errorf("%s: %d, want 503", name, code)
+			}
+		}
+		r.Faults.On(nil)
+		if code := revoke(raw(p)); code != 200 {
+			t.Errorf("%s, when replicas answer: %d, want 200", name, code)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -13,10 +14,19 @@ import (
 // Confirmation says how many verifiers follow the revocation log, and whether all of them know what was written to it by the given time.
 type Confirmation func(ctx context.Context, by time.Time) (verifiers int, all bool, err error)
 
+// confirmation asks the Manager who refuses the session that a handle named, or Confirmed, if it is set.
+func (w *watch) confirmation(handle string, ended time.Time) (verifiers int, all bool, err error) {
+	if w.e.confirmed != nil {
+		return w.e.confirmed(w.ctx, ended)
+	}
+	done, known, err := w.e.m.Confirmed(w.ctx, w.session, handle)
+	return len(done.Confirmed), known && len(done.Missing) == 0, err
+}
+
 // How a stream of events goes.
 const (
 	lookEvery  = 500 * time.Millisecond // at the subject's sessions
-	ownEvery   = 100 * time.Millisecond // at the revocation list, which costs nothing, for the session that looks on
+	askEvery   = 100 * time.Millisecond // who has confirmed, while that is to be told
 	aliveEvery = 15 * time.Second       // a comment, to notice that the client has gone
 	streamLife = 4 * time.Minute        // then the client comes again, with a newer token
 	confirmFor = 40 * time.Second       // a verifier that says nothing for 30 s no longer counts
@@ -69,10 +79,11 @@ func (w *watch) run() {
 		return
 	}
 	end := time.NewTimer(streamLife)
-	look, alive := time.NewTicker(lookEvery), time.NewTicker(aliveEvery)
+	look, ask, alive := time.NewTicker(lookEvery), time.NewTicker(askEvery), time.NewTicker(aliveEvery)
 	done := w.session.Done()
 	defer end.Stop()
 	defer look.Stop()
+	defer ask.Stop()
 	defer alive.Stop()
 	for {
 		goes := true
@@ -88,6 +99,8 @@ func (w *watch) run() {
 			return
 		case <-look.C:
 			goes = w.look()
+		case <-ask.C:
+			goes = w.confirm()
 		case <-alive.C:
 			_, _ = w.out.WriteString(":\n\n")
 			goes = w.out.Flush() == nil
@@ -139,11 +152,11 @@ func find(list []Device, handle string) bool {
 // confirm tells which ended sessions every verifier knows of.
 func (w *watch) confirm() bool {
 	for handle, at := range w.ended {
-		if w.e.confirmed == nil || w.e.now().Sub(at) > confirmFor {
+		verifiers, all, err := w.confirmation(handle, at)
+		if errors.Is(err, counterfoil.ErrNoCensus) || w.e.now().Sub(at) > confirmFor {
 			delete(w.ended, handle)
 			continue
 		}
-		verifiers, all, err := w.e.confirmed(w.ctx, at)
 		if err != nil || !all {
 			continue
 		}

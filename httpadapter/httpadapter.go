@@ -184,7 +184,7 @@ func EndDevice(r *http.Request, handle string) error {
 	return exchange(r).EndDevice(r.Context(), handle)
 }
 
-// Logout ends the session of the request and removes its cookies.
+// Logout ends the session of the request and removes its cookies. [counterfoil.ErrNotDurable]: both is done, see there; [Refuse] would answer 503.
 func Logout(r *http.Request) error { return exchange(r).Logout(r.Context()) }
 
 // LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies.

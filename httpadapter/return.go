@@ -1,9 +1,12 @@
 package httpadapter
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/counterfoil/counterfoil"
 )
 
 const (
@@ -72,6 +75,9 @@ func form(w http.ResponseWriter, r *http.Request) bool {
 	return r.ParseForm() == nil
 }
 
+// notDurable is what a user is told who ended something while a replica is down.
+const notDurable = "Signed out. It is not yet certain that this would survive the loss of a server; we go on until it is.\n"
+
 // then does what a POST asks for and sends the browser back, or answers 204. A target that is not of this host is refused before.
 func then(do func(*http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -84,10 +90,17 @@ func then(do func(*http.Request) error) http.Handler {
 			badRequest(w)
 			return
 		}
-		if err := do(r); err == errBadHandle {
+		switch err := do(r); {
+		case err == errBadHandle:
 			badRequest(w)
 			return
-		} else if err != nil && !isNobody(err) {
+		case errors.Is(err, counterfoil.ErrNotDurable):
+			w.Header().Set("Cache-Control", "no-store")
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			w.WriteHeader(http.StatusAccepted)
+			_, _ = w.Write([]byte(notDurable))
+			return
+		case err != nil && !isNobody(err):
 			Refuse(w, r, err)
 			return
 		}
