@@ -17,6 +17,7 @@ const turn = 3 * time.Millisecond
 type row struct {
 	name string
 	run  func() // once
+	per  int    // things that a run does, of which the time of one counts; 0 = 1
 
 	minus  string  // another row of the group whose time is subtracted
 	cores  int     // goroutines that run it at once; 0 = 1
@@ -122,6 +123,7 @@ func (g *group) pass(rounds int) {
 		if r.minus != "" {
 			r.time -= g.row(r.minus).ns
 		}
+		r.time /= float64(max(r.per, 1))
 	}
 }
 
