@@ -14,6 +14,7 @@ func (k keys) notBefore(tag, subject string) string { return k.prefix + "{" + ta
 func (k keys) index(tag, subject string) string     { return k.prefix + "{" + tag + "}u:" + subject }
 func (k keys) log() string                          { return k.prefix + "{rev}log" }
 func (k keys) meta() string                         { return k.prefix + "{rev}meta" }
+func (k keys) edges() string                        { return k.prefix + "{rev}edges" }
 
 // belongs reports whether a session of this ID can be the subject's: it carries the subject's slot tag, or the subject is anonymous.
 // Where it does not, the keys of one step would lie in two slots, and no such session was ever created.

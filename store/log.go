@@ -152,17 +152,19 @@ func (s *Redis) Ask(ctx context.Context, v token.Verified) (revocation.Answer, e
 	return a, nil
 }
 
-// LogReader reads the revocation log and nothing else: it is what an edge holds, and it has no method that touches a session.
-// [OpenLogReader] and [NewLogReader] make it; it is a revocation.Source, for a revocation.Follower.
+// LogReader reads the revocation log, and reports how far it is read: it is what an edge holds, and it has no method that touches a session.
+// [OpenLogReader] and [NewLogReader] make it; it is a revocation.Source and revocation.Reporter, for a revocation.Follower.
 // It is safe for concurrent use. A Read that waits has one goroutine, which ends when Redis answers, within a second, or with Close.
 type LogReader struct {
 	client redis.UniversalClient // for reading only; see tailClient
 	like   redis.UniversalClient // what it was made like, if it is ours to close; with Sentinels it is what knows the master
 	keys   keys
+
+	timeout time.Duration // of a report
 }
 
 func newLogReader(tail redis.UniversalClient, cfg Config) *LogReader {
-	return &LogReader{client: tail, keys: keys{cfg.prefix()}}
+	return &LogReader{client: tail, keys: keys{cfg.prefix()}, timeout: cfg.timeout()}
 }
 
 // OpenLogReader connects to the Redis at a URL, as [Open] does. The Redis user in it needs no more than the rights that the package comment names.

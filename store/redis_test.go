@@ -72,6 +72,22 @@ func (b backdoor) misfile(t testing.TB, id token.SessionID) {
 	}
 }
 
+// silence makes the reports of all followers older.
+func (b backdoor) silence(t testing.TB, d time.Duration) {
+	t.Helper()
+	key := b.prefix + "{rev}edges"
+	for name, value := range b.client.HGetAll(t.Context(), key).Val() {
+		at, ms, ok := strings.Cut(value, " ")
+		reported, err := strconv.ParseInt(ms, 10, 64)
+		if !ok || err != nil {
+			t.Fatalf("%s is %q", name, value)
+		}
+		if err := b.client.HSet(t.Context(), key, name, at+" "+strconv.FormatInt(reported-d.Milliseconds(), 10)).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // under makes a store with a prefix of its own on a client.
 func under(t *testing.T, client redis.UniversalClient) storetest.Under {
 	t.Helper()
@@ -82,7 +98,7 @@ func under(t *testing.T, client redis.UniversalClient) storetest.Under {
 	}
 	t.Cleanup(func() { s.Close() })
 	b := backdoor{client, prefix}
-	return storetest.Under{Store: s, Pass: b.shift, Misfile: b.misfile, Log: s, Source: s}
+	return storetest.Under{Store: s, Pass: b.shift, Misfile: b.misfile, Log: s, Source: s, Census: s, Silence: b.silence}
 }
 
 func startEmbedded(t testing.TB) *embedded.Server {

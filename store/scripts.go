@@ -46,6 +46,10 @@ var (
 	factsLua string
 	//go:embed lua/append.lua
 	appendLua string
+	//go:embed lua/report.lua
+	reportLua string
+	//go:embed lua/followers.lua
+	followersLua string
 )
 
 var (
@@ -63,6 +67,8 @@ var (
 	askScript       = newScript("ask", headLua, askLua)
 	factsScript     = newScript("ask", factsLua)
 	appendScript    = newScript("append", appendLua)
+	reportScript    = newScript("report", reportLua)
+	followersScript = newScript("followers", followersLua)
 )
 
 // script is a Lua script: the step's name for errors, its text, and the SHA-1 by which Redis knows it.
@@ -88,9 +94,14 @@ func (onceCmd) NoRetry() bool { return true }
 func (s *Redis) run(ctx context.Context, sc script, once bool, keys []string, args ...any) (reply, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	v, err := s.eval(ctx, "evalsha", sc.sha, once, keys, args)
+	return runOn(ctx, s.client, sc, once, keys, args...)
+}
+
+// runOn is run with any client.
+func runOn(ctx context.Context, client redis.UniversalClient, sc script, once bool, keys []string, args ...any) (reply, error) {
+	v, err := eval(ctx, client, "evalsha", sc.sha, once, keys, args)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") { // nothing was executed
-		v, err = s.eval(ctx, "eval", sc.text, once, keys, args)
+		v, err = eval(ctx, client, "eval", sc.text, once, keys, args)
 	}
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("store: %s: %w", sc.step, err)
@@ -98,14 +109,14 @@ func (s *Redis) run(ctx context.Context, sc script, once bool, keys []string, ar
 	return toReply(v), nil
 }
 
-func (s *Redis) eval(ctx context.Context, command, script string, once bool, keys []string, args []any) (any, error) {
+func eval(ctx context.Context, client redis.UniversalClient, command, script string, once bool, keys []string, args []any) (any, error) {
 	cmd := redis.NewCmd(ctx, words(command, script, keys, args)...)
 	var c redis.Cmder = cmd
 	if once {
 		c = onceCmd{cmd}
 	}
-	if err := s.client.Process(ctx, c); err != nil {
-		suspect(ctx, s.client, err)
+	if err := client.Process(ctx, c); err != nil {
+		suspect(ctx, client, err)
 		return nil, err
 	}
 	return cmd.Result()

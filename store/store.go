@@ -1,8 +1,8 @@
 // Package store keeps Counterfoil's sessions and its revocation log in Redis, through go-redis.
 //
 // [Open] takes a URL, [New] a go-redis client; both answer a [Redis], which is all that an application needs: a counterfoil.Store, a
-// revocation.Appender, and for the guard a revocation.Source and a revocation.Asker. A process that only verifies tokens takes a [LogReader]
-// instead, which can read the revocation log and nothing else.
+// revocation.Appender and revocation.Census, and for the guard a revocation.Source and a revocation.Asker. A process that only verifies tokens takes
+// a [LogReader] instead, which can read the revocation log and nothing else.
 //
 // Redis 7.0 or newer, Valkey 8 and the in-process server of package embedded run the same scripts; a standalone server, Sentinel and
 // Cluster work alike.
@@ -15,7 +15,8 @@
 //	cf:{T}n:<subject>   string  the subject's not-before: sessions created until then are dead
 //	cf:{T}u:<subject>   zset    the subject's sessions, by absolute expiry; it lists, it never decides
 //	cf:{rev}log         stream  the revocation log
-//	cf:{rev}meta        hash    epoch, birth and newest ID of the log; what is revoked for good
+//	cf:{rev}meta        hash    epoch, birth and newest ID of the log; what is revoked for good; what the replicas have
+//	cf:{rev}edges       hash    who follows the log and how far: position and time of the last report
 //
 // T also is a hash of the subject, so a session, its subject's not-before and index share a Cluster slot and every step is one atomic script.
 // A record that is absent is a session that is dead; there are no tombstones.
@@ -47,7 +48,14 @@
 //
 //	ACL SETUSER edge on >password %R~cf:{rev}* resetchannels -@all +ping +hello +multi +exec +hgetall +xrange +xread
 //
-// and +select where the database is not 0. It then cannot read a session, nor write anything.
+// and +select where the database is not 0. It then cannot read a session, nor write anything. One whose follower has a name, so that whoever revokes can
+// wait for it, also needs
+//
+//	ACL SETUSER edge %RW~cf:{rev}edges +evalsha +time +hget +hset +hdel +hlen +hexists
+//
+// It then may write that one hash: how far it is, and also what is not true, of others as well. It cannot run scripts that Redis has not seen, so the
+// report's must be sent by somebody else after Redis was started; each [Redis] that reports does so. Where there is none the edge needs +eval as well,
+// and could then keep Redis busy with a script of its own.
 //
 // # Compatibility
 //
@@ -161,7 +169,7 @@ func (c Config) validate() error {
 
 // Redis is the store: sessions and revocation log in one Redis, which may be a single server, a Sentinel group or a Cluster.
 // [Open] and [New] make it; the zero value is not usable. Its methods are those of counterfoil.Store, revocation.Appender,
-// revocation.Source and revocation.Asker, and [Redis.Close]. It is safe for concurrent use and runs no goroutine of its own, but for
+// revocation.Source, revocation.Asker, revocation.Reporter and revocation.Census, and [Redis.Close]. It is safe for concurrent use and runs no goroutine of its own, but for
 // a Read that waits; see [LogReader].
 type Redis struct {
 	client  redis.UniversalClient
@@ -183,7 +191,10 @@ var (
 	_ revocation.Appender = (*Redis)(nil)
 	_ revocation.Source   = (*Redis)(nil)
 	_ revocation.Asker    = (*Redis)(nil)
+	_ revocation.Census   = (*Redis)(nil)
+	_ revocation.Reporter = (*Redis)(nil)
 	_ revocation.Source   = (*LogReader)(nil)
+	_ revocation.Reporter = (*LogReader)(nil)
 )
 
 // Open connects to the Redis at a URL:

@@ -77,7 +77,7 @@ func opened(t *testing.T, url string, past redis.UniversalClient) storetest.Unde
 		}
 	})
 	b := backdoor{past, prefix}
-	return storetest.Under{Store: s, Pass: b.shift, Misfile: b.misfile, Log: s, Source: s}
+	return storetest.Under{Store: s, Pass: b.shift, Misfile: b.misfile, Log: s, Source: s, Census: s, Silence: b.silence}
 }
 
 func sentinelURL(s *redistest.Sentinels, password string) string {

@@ -41,6 +41,11 @@ type Under struct {
 	// Log and Source are the two sides of the revocation log. Optional; its rules are tested where both are given.
 	Log    revocation.Appender
 	Source revocation.Source
+
+	// Census tells how far the followers are that report to Source. Optional; its rules are tested where it is given and Source is a
+	// revocation.Reporter. Silence makes every report so much older; without it nobody falls silent in these tests.
+	Census  revocation.Census
+	Silence func(t testing.TB, d time.Duration)
 }
 
 // Run tests the rules, each with a store of its own from open.
@@ -58,6 +63,7 @@ func Run(t *testing.T, open func(t *testing.T) Under) {
 		{"sessions", sessionsRules},
 		{"together", togetherRules},
 		{"log", logRules},
+		{"census", censusRules},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, r := range group.rules {

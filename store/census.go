@@ -1,0 +1,101 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/counterfoil/counterfoil/revocation"
+)
+
+const (
+	maxFollowers    = 4096 // that report; another one is refused, and none is dropped for it
+	maxFollowerName = 160
+)
+
+// ErrNoRoom means that as many followers report as are kept ([Redis.Report]). Nobody will wait for this one: it is not among the followers.
+var ErrNoRoom = errors.New("store: too many followers report to this log")
+
+// Report implements revocation.Reporter. At most 4096 followers are kept; of another one it returns [ErrNoRoom].
+func (s *Redis) Report(ctx context.Context, follower string, at revocation.Position) error {
+	return s.log.Report(ctx, follower, at)
+}
+
+// Report implements revocation.Reporter, as [Redis.Report] does. The Redis user needs the rights for it; see the package comment.
+func (l *LogReader) Report(ctx context.Context, follower string, at revocation.Position) error {
+	if err := checkFollower(follower); err != nil {
+		return err
+	}
+	if at != "" && !isStreamID(string(at)) {
+		return errors.New("store: report: not a position of this log")
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	rep, err := runOn(ctx, l.client, reportScript, false, []string{l.keys.edges()},
+		follower, string(at), revocation.Live.Milliseconds(), maxFollowers)
+	if err != nil {
+		return err
+	}
+	switch rep.at(0) {
+	case int64(1):
+		return nil
+	case int64(0):
+		return ErrNoRoom
+	}
+	return errors.New("store: report: Redis answered something that is no answer to this step")
+}
+
+// checkFollower says why a name cannot be a follower's: whatever stands in the log's census, programs and people read.
+func checkFollower(name string) error {
+	ok := name != "" && len(name) <= maxFollowerName
+	for i := range len(name) {
+		ok = ok && name[i] > ' ' && name[i] <= '~'
+	}
+	if !ok {
+		return fmt.Errorf("store: report: a follower's name has 1 to %d printable ASCII characters, and no spaces", maxFollowerName)
+	}
+	return nil
+}
+
+// Followers implements revocation.Census.
+func (s *Redis) Followers(ctx context.Context) ([]revocation.Progress, error) {
+	rep, err := s.run(ctx, followersScript, false, []string{s.keys.edges()}, revocation.Live.Milliseconds())
+	if err != nil {
+		return nil, err
+	}
+	if len(rep)%3 != 0 {
+		return nil, errors.New("store: followers: Redis answered something that is no answer to this step")
+	}
+	list := make([]revocation.Progress, 0, len(rep)/3)
+	for i := 0; i < len(rep); i += 3 {
+		list = append(list, revocation.Progress{
+			Follower: rep.string(i),
+			Position: revocation.Position(rep.string(i + 1)),
+			Silent:   time.Duration(rep.int(i+2)) * time.Millisecond,
+		})
+	}
+	slices.SortFunc(list, func(a, b revocation.Progress) int { return strings.Compare(a.Follower, b.Follower) })
+	return list, nil
+}
+
+// Before implements revocation.Census. What is no position counts as the start of the log: it confirms nothing.
+func (s *Redis) Before(a, b revocation.Position) bool {
+	ams, aseq := place(a)
+	bms, bseq := place(b)
+	return cmp.Or(cmp.Compare(ams, bms), cmp.Compare(aseq, bseq)) < 0
+}
+
+func place(p revocation.Position) (ms, seq uint64) {
+	if !isStreamID(string(p)) {
+		return 0, 0
+	}
+	left, right, _ := strings.Cut(string(p), "-")
+	ms, _ = strconv.ParseUint(left, 10, 64)
+	seq, _ = strconv.ParseUint(right, 10, 64)
+	return ms, seq
+}
