@@ -10,7 +10,11 @@ import (
 )
 
 const (
-	reportEach      = 100 * time.Millisecond // at most, however fast the log grows; what comes meanwhile is told with the next report
+	// One report in so long at most, however fast the log grows; what comes meanwhile is told with the next. After a pause a few may follow each other at
+	// once, so that two revocations in a row are confirmed as fast as one.
+	reportEach  = 100 * time.Millisecond
+	reportBurst = 4 * reportEach
+
 	reportAgain     = 10 * time.Second       // although there is nothing new, lest the follower count as silent (Live)
 	reportLimit     = time.Second            // for one report
 	leaveLimit      = 250 * time.Millisecond // for the last one, since whoever ends waits for it
@@ -25,6 +29,7 @@ type reporting struct {
 	name   string
 	said   Position  // what was told last; "" = nothing
 	sent   time.Time // when
+	paid   time.Time // until then reports were sent ahead
 	failed int       // reports in a row
 }
 
@@ -51,7 +56,7 @@ func (r *reporting) due(at Position) time.Time {
 	case r.failed > 0:
 		return r.sent.Add(min(reportEach<<min(r.failed, 10), reportAgain))
 	case at != r.said:
-		return r.sent.Add(reportEach)
+		return r.paid.Add(-reportBurst)
 	}
 	return r.sent.Add(reportAgain)
 }
@@ -77,6 +82,10 @@ func (f *Follower) tellProgress(ctx context.Context) {
 	defer cancel()
 	err := r.to.Report(rctx, r.name, at)
 	r.sent = now
+	if r.paid.Before(now) {
+		r.paid = now
+	}
+	r.paid = r.paid.Add(reportEach)
 	if err != nil {
 		r.failed++
 	} else {

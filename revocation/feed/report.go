@@ -10,9 +10,12 @@ import (
 )
 
 const (
-	reportEach  = 100 * time.Millisecond // at most, for each instance; what comes meanwhile goes with the next
-	reportLimit = time.Second            // for one report
-	reportAgain = 10 * time.Second       // although there is nothing new, lest the instance count as silent
+	// As a follower does: one report in so long at most for each instance, and a few at once after a pause.
+	reportEach  = 100 * time.Millisecond
+	reportBurst = 4 * reportEach
+
+	reportLimit = time.Second      // for one report
+	reportAgain = 10 * time.Second // although there is nothing new, lest the instance count as silent
 )
 
 // reports passes on how far the edges are. Requests only note it; a goroutine that runs while there is something to report tells the log, so a log that
@@ -39,6 +42,7 @@ type reach struct {
 	news  bool                // at is to be told
 	said  revocation.Position // what was told last
 	told  time.Time           // when that was
+	paid  time.Time           // until then reports were sent ahead
 	heard time.Time           // when it asked last
 }
 
@@ -163,13 +167,17 @@ func (r *reports) take() (list []due, wait time.Duration) {
 			if !e.news {
 				continue
 			}
-			if left := reportEach - now.Sub(e.told); left > 0 {
+			if left := e.paid.Add(-reportBurst).Sub(now); left > 0 {
 				if wait < 0 || left < wait {
 					wait = left
 				}
 				continue
 			}
 			e.news, e.said, e.told = false, e.at, now
+			if e.paid.Before(now) {
+				e.paid = now
+			}
+			e.paid = e.paid.Add(reportEach)
 			list = append(list, due{edge, instance, e.at})
 		}
 		r.forget(edge, now)

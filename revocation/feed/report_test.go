@@ -122,6 +122,7 @@ func TestOnlyEdgesAreReported(t *testing.T) {
 		o := newCountedOrigin(t, log)
 		other := o.allow("edge-2")
 		pass(time.Second)
+		synctest.Wait()
 		at := o.log.Cursor(0)
 		for name, change := range map[string]func(*http.Request){
 			"none":    func(r *http.Request) { r.Header.Del("Authorization") },
@@ -147,6 +148,7 @@ func TestOnlyEdgesAreReported(t *testing.T) {
 		if got := log.reached(); len(got) != 0 {
 			t.Errorf("reported: %v", got)
 		}
+		synctest.Wait()
 		o.poll(o.log.Cursor(0), 0)
 		pass(time.Second)
 		if got := log.reached(); len(got) != 1 || got["edge-1"] == "" {
@@ -199,6 +201,7 @@ func TestInstancesAreBounded(t *testing.T) {
 		o := newCountedOrigin(t, log, func(c *feed.Config) { c.MaxPerEdge = 5 })
 		pass(time.Second)
 		many := func(prefix string) {
+			synctest.Wait()
 			for i := range 100 {
 				o.poll(o.log.Cursor(0), 0, query("instance="+prefix+strings.Repeat("x", i%60)+"&after="+o.log.Cursor(0).String()))
 			}
@@ -223,6 +226,7 @@ func TestClose(t *testing.T) {
 		o := newCountedOrigin(t, log)
 		pass(time.Second)
 		log.fail(nil, true)
+		synctest.Wait()
 		o.poll(o.log.Cursor(0), 0)
 		began := time.Now()
 		for range 2 {
@@ -234,6 +238,7 @@ func TestClose(t *testing.T) {
 			t.Errorf("closing took %v", took)
 		}
 		before := log.count()
+		synctest.Wait()
 		o.poll(o.log.Cursor(0), 0)
 		pass(time.Second)
 		if n := log.count(); n != before {
