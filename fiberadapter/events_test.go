@@ -50,7 +50,7 @@ func TestEventsStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"event: began", "event: ended", "event: gone"}
+	want := []string{"event: began", "event: ended", "event: confirmed", "event: gone"}
 	for lines := bufio.NewScanner(res.Body); len(want) > 0 && lines.Scan(); {
 		if !strings.HasPrefix(lines.Text(), "event:") {
 			continue
@@ -59,7 +59,7 @@ func TestEventsStream(t *testing.T) {
 			t.Fatalf("%s, want %s", lines.Text(), want[0])
 		}
 		switch want = want[1:]; len(want) {
-		case 2:
+		case 3:
 			err = r.End(t.Context(), other.ID())
 		case 1:
 			err = r.End(t.Context(), s.ID())

@@ -32,7 +32,7 @@ func appRole(ctx context.Context, s settings, ready func(string)) error {
 	}
 	defer sessions.Close()
 	m, err := counterfoil.New(ctx, counterfoil.Config{
-		Issuer: issuerName, Audience: audience, Keys: keys, Secrets: [][]byte{s.Secret}, Store: sessions,
+		Issuer: issuerName, Audience: audience, Keys: keys, Secrets: [][]byte{s.Secret}, Store: sessions, Name: "application",
 	})
 	if err != nil {
 		return err
@@ -79,6 +79,17 @@ func newApp(m *counterfoil.Manager) *fiber.App {
 			return err
 		}
 		return c.SendString("logged out\n")
+	})
+	// This one answers when everybody who follows the revocation log has confirmed: the application itself, and the edge.
+	app.Post("/logout-everywhere", fiberadapter.Require, func(c *fiber.Ctx) error {
+		done, err := m.Revoke(c.UserContext(), counterfoil.Revocation{Subject: fiberadapter.Session(c).Subject(), Wait: 5 * time.Second})
+		if err != nil {
+			return err
+		}
+		if err := fiberadapter.Logout(c); err != nil { // has the cookies removed
+			return err
+		}
+		return c.JSON(done)
 	})
 	app.Get("/", fiberadapter.Require, func(c *fiber.Ctx) error {
 		n, err := visits.Incr(c.UserContext(), fiberadapter.Session(c), 1)

@@ -89,6 +89,8 @@ func (d *driver) story() []step {
 		{"edge", d.edgeRefuses},
 		{"write", d.endWrite},
 		{"come back", d.comeBack},
+		{"log in", d.logIn},
+		{"everywhere", d.logOutEverywhere},
 	}
 }
 

@@ -36,13 +36,13 @@ func edgeRole(ctx context.Context, s settings, ready func(string)) error {
 	if err != nil {
 		return err
 	}
-	follower, err := revocation.NewFollower(revocation.FollowerConfig{Source: log, List: list})
+	follower, err := revocation.NewFollower(revocation.FollowerConfig{Source: log, List: list, Name: "edge"})
 	if err != nil {
 		return err
 	}
 	following := make(chan struct{})
 	go func() { defer close(following); _ = follower.Follow(ctx) }()
-	defer func() { log.Close(); <-following }() // closing wakes a read that waits
+	defer func() { <-following }()
 
 	guard, err := newGuard(keys.Keys(), list, 0)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/token"
 )
@@ -253,4 +254,32 @@ func (d *driver) comeBack(ctx context.Context) (string, error) {
 		return "", orElse(err, unexpected("no record of the session in Redis", "one"))
 	}
 	return "401 for the old cookies at the page, the renewal and the edge; Redis has no record of the session", nil
+}
+
+// logOutEverywhere ends all sessions of the visitor, and has the answer only when everybody knows. So the edge refuses the first time that it is asked.
+func (d *driver) logOutEverywhere(ctx context.Context) (string, error) {
+	a, err := d.post(ctx, "/logout-everywhere", nil)
+	if err != nil {
+		return "", err
+	}
+	var done counterfoil.Revoked
+	if err := json.Unmarshal([]byte(a.body), &done); a.status != http.StatusOK || err != nil {
+		return "", unexpected("200, and who has confirmed", "%v", a)
+	}
+	var who []string
+	for _, c := range done.Confirmed {
+		name, _, _ := strings.Cut(c.Follower, "/")
+		who = append(who, fmt.Sprintf("%s after %s ms", name, millis(c.After)))
+	}
+	if said := strings.Join(who, ", "); len(done.Missing) > 0 || len(who) != 2 || !strings.Contains(said, "application") || !strings.Contains(said, "edge") {
+		return "", unexpected("application and edge have confirmed", "%v", a)
+	}
+	a, err = d.do(ctx, "GET", d.edge.addr, "/", nil, d.old)
+	if err != nil {
+		return "", err
+	}
+	if a.status != http.StatusUnauthorized {
+		return "", unexpected("401 at the edge, the first time", "%v", a)
+	}
+	return "all verifiers had confirmed when the answer came: " + strings.Join(who, ", "), nil
 }

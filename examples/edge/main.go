@@ -47,7 +47,7 @@ func edge(ctx context.Context, keysURL, redisURL string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	follower, err := revocation.NewFollower(revocation.FollowerConfig{Source: source, List: list})
+	follower, err := revocation.NewFollower(revocation.FollowerConfig{Source: source, List: list, Name: "edge"})
 	if err != nil {
 		return nil, err
 	}
