@@ -234,7 +234,8 @@ func (n node) report(log *slog.Logger, strict bool, replicas int) error {
 		log.Info("counterfoil: a split of the Cluster is noticed after its node timeout", "cluster-node-timeout-ms", timeout)
 	} else if replicas > 0 {
 		if writes := n.config("min-replicas-to-write"); writes == "0" {
-			log.Warn("counterfoil: min-replicas-to-write is 0: a master that is cut off from its replicas goes on taking logins and data that a failover will lose")
+			log.Warn("counterfoil: min-replicas-to-write is 0: a master that is cut off from its replicas goes on taking logins and data that a failover will lose, "+
+				"and answers for sessions that have been ended elsewhere", "want", "1 or more")
 		} else if writes != "" {
 			log.Info("counterfoil: a split is noticed after min-replicas-max-lag", "min-replicas-max-lag-s", n.config("min-replicas-max-lag"))
 		}
