@@ -56,10 +56,6 @@ type EndpointsConfig struct {
 	// Page is the page [PagePath], executed with a [PageData]; nil = the one that comes with this package.
 	Page *template.Template
 
-	// Confirmed, if set, says in the Manager's place how many verifiers follow the revocation log, and whether all of them have reached what was written
-	// to it at the given time. The page shows when an ended session was ended everywhere; the Manager knows, if its store is a revocation.Census.
-	Confirmed Confirmation
-
 	// MaxStreams is how many event streams may be open at once; 0 = 1000. Each asks the store twice a second.
 	MaxStreams int
 	// Stop ends the event streams when it is closed, for a server that shuts down; nil = never.
@@ -145,15 +141,14 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler,
 }
 
 type endpoints struct {
-	m         *counterfoil.Manager
-	callers   *feed.Edges
-	login     string
-	template  *template.Template
-	confirmed Confirmation
-	streams   chan struct{} // holds one for each open stream
-	stop      <-chan struct{}
-	address   func(*http.Request) string
-	now       func() time.Time
+	m        *counterfoil.Manager
+	callers  *feed.Edges
+	login    string
+	template *template.Template
+	streams  chan struct{} // holds one for each open stream
+	stop     <-chan struct{}
+	address  func(*http.Request) string
+	now      func() time.Time
 }
 
 func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, error) {
@@ -164,7 +159,7 @@ func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, erro
 		return nil, errors.New("httpadapter: EndpointsConfig.MaxStreams is negative")
 	}
 	e := &endpoints{
-		m: m, callers: cfg.Callers, login: cfg.Login, template: cfg.Page, confirmed: cfg.Confirmed, stop: cfg.Stop,
+		m: m, callers: cfg.Callers, login: cfg.Login, template: cfg.Page, stop: cfg.Stop,
 		address: cfg.Address, now: cfg.Now,
 	}
 	if e.address == nil {

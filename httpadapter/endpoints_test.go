@@ -439,10 +439,8 @@ func next(t *testing.T, events <-chan string) string {
 func TestEvents(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	stop := make(chan struct{})
-	h := handler(t, r, httpadapter.EndpointsConfig{
-		Stop: stop, MaxStreams: 2,
-		Confirmed: func(context.Context, time.Time) (int, bool, error) { return 3, true, nil },
-	})
+	r.Second(t) // another process, which has to confirm as well
+	h := handler(t, r, httpadapter.EndpointsConfig{Stop: stop, MaxStreams: 2})
 	srv := httptest.NewServer(h)
 	defer srv.Close()
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
@@ -461,7 +459,7 @@ func TestEvents(t *testing.T) {
 	if e := next(t, onLaptop); !strings.HasPrefix(e, "ended ") || !strings.Contains(e, "Tablet") {
 		t.Errorf("after an end: %s", e)
 	}
-	if e := next(t, onLaptop); !strings.HasPrefix(e, "confirmed ") || !strings.Contains(e, `"verifiers":3`) {
+	if e := next(t, onLaptop); !strings.HasPrefix(e, "confirmed ") || !strings.Contains(e, `"verifiers":2`) {
 		t.Errorf("after that: %s", e)
 	}
 	_ = r.End(t.Context(), phone.s.ID())

@@ -11,18 +11,6 @@ import (
 	"github.com/counterfoil/counterfoil"
 )
 
-// Confirmation says how many verifiers follow the revocation log, and whether all of them know what was written to it by the given time.
-type Confirmation func(ctx context.Context, by time.Time) (verifiers int, all bool, err error)
-
-// confirmation asks the Manager who refuses the session that a handle named, or Confirmed, if it is set.
-func (w *watch) confirmation(handle string, ended time.Time) (verifiers int, all bool, err error) {
-	if w.e.confirmed != nil {
-		return w.e.confirmed(w.ctx, ended)
-	}
-	done, known, err := w.e.m.Confirmed(w.ctx, w.session, handle)
-	return len(done.Confirmed), known && len(done.Missing) == 0, err
-}
-
 // How a stream of events goes.
 const (
 	lookEvery  = 500 * time.Millisecond // at the subject's sessions
@@ -152,16 +140,16 @@ func find(list []Device, handle string) bool {
 // confirm tells which ended sessions every verifier knows of.
 func (w *watch) confirm() bool {
 	for handle, at := range w.ended {
-		verifiers, all, err := w.confirmation(handle, at)
+		done, known, err := w.e.m.Confirmed(w.ctx, w.session, handle)
 		if errors.Is(err, counterfoil.ErrNoCensus) || w.e.now().Sub(at) > confirmFor {
 			delete(w.ended, handle)
 			continue
 		}
-		if err != nil || !all {
+		if err != nil || !known || len(done.Missing) > 0 {
 			continue
 		}
 		delete(w.ended, handle)
-		if !w.tell("confirmed", map[string]any{"handle": handle, "verifiers": verifiers, "at": w.e.now().UTC()}) {
+		if !w.tell("confirmed", map[string]any{"handle": handle, "verifiers": len(done.Confirmed), "at": w.e.now().UTC()}) {
 			return false
 		}
 	}

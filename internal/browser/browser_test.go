@@ -177,8 +177,6 @@ func (b *tab) click(selector string) {
 const form = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Sign in</title><link rel="icon" href="data:,">` +
 	`<form method="post"><button>Sign in</button></form>`
 
-func confirmed(context.Context, time.Time) (int, bool, error) { return 3, true, nil }
-
 // onHTTP and onFiber serve the same application.
 func onHTTP(t *testing.T, m *counterfoil.Manager) string {
 	stop := make(chan struct{})
@@ -186,7 +184,7 @@ func onHTTP(t *testing.T, m *counterfoil.Manager) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	endpoints, err := httpadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/login", Stop: stop, Confirmed: confirmed})
+	endpoints, err := httpadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/login", Stop: stop})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +209,7 @@ func onHTTP(t *testing.T, m *counterfoil.Manager) string {
 func onFiber(t *testing.T, m *counterfoil.Manager) string {
 	stop := make(chan struct{})
 	app := fiber.New(fiber.Config{DisableStartupMessage: true})
-	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/login", Stop: stop, Confirmed: confirmed}))
+	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/login", Stop: stop}))
 	app.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
 	app.Get("/login", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").SendString(form) })
 	app.Post("/login", func(c *fiber.Ctx) error {
@@ -270,7 +268,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 			tablet.signIn(at, "alice&device=Chrome on Android")
 			laptop.until("the tablet is listed", laptop.shows("Chrome on Android"))
 			tablet.click("#this ~ article button")
-			laptop.until("its end is told, and who confirmed it", laptop.shows("confirmed by all 3 verifiers"))
+			laptop.until("its end is told, and who confirmed it", laptop.shows("confirmed by the one verifier"))
 			if name == "http" {
 				laptop.picture("devices-ended")
 			}
