@@ -132,6 +132,8 @@ func (x *Exchange) judge(ctx context.Context, access string) error {
 		x.foreign = stranger != nil // neither cookie is ours
 	}
 	switch {
+	case revocation.Reason(err) == "key revoked": // the session lives, and its refresh token is no work of that key
+		return x.revive(ctx, err)
 	case errors.Is(err, revocation.ErrRevoked):
 		x.refusal = err
 		return nil

@@ -365,7 +365,8 @@ var ErrNoCensus = errors.New("counterfoil: the store does not tell who follows t
 //
 //   - [ErrNotDurable] comes beside the answer: it is revoked, here and now, and announced, but the loss of a master could undo it. This process goes on by itself
 //     with the endings of sessions; a repetition tells when they are safe.
-//   - [ErrUnavailable]: the store or the log could not be reached; what had been done is not undone, and announced as soon as the log can be reached.
+//   - [ErrUnavailable]: the store or the log could not be reached. Sessions that have ended all the same are announced as soon as the log can be reached; of
+//     Everything and Key nobody knows whether it is done.
 //   - [ErrNoCensus] comes beside the answer.
 func (m *Manager) Revoke(ctx context.Context, what Revocation) (Revoked, error) {
 	var did done

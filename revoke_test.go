@@ -494,6 +494,50 @@ func TestEverythingEndsWhereTheListIsStale(t *testing.T) {
 	}
 }
 
+// The same for a key: whoever cannot know by the list asks, and the session goes on with a token of another key.
+func TestKeyIsRevokedWhereTheListIsStale(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []revocation.Policy{revocation.BestEffort, revocation.Strict, revocation.Paranoid} {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			r := rig.New(t, rig.Embedded)
+			ctx := t.Context()
+			leaked, next := newKey(t), newKey(t)
+			here := r.Again(t, ring(t, leaked, next))
+			stale := r.Again(t, ring(t, leaked, next), func(c *counterfoil.Config) { c.Source, c.Policy = deaf{}, policy })
+			_, tokens := login(t, here, "alice")
+			if _, err := here.Revoke(ctx, counterfoil.Revocation{Key: leaked.ID()}); err != nil {
+				t.Fatal(err)
+			}
+			switch _, err := stale.Guard().Check(ctx, tokens.Access.Reveal()); policy {
+			case revocation.BestEffort:
+				if err != nil {
+					t.Errorf("a policy that goes by what it knows: %v", err)
+				}
+			case revocation.Strict:
+				if !errors.Is(err, revocation.ErrRevoked) {
+					t.Errorf("%v, want ErrRevoked", err)
+				}
+				x, err := stale.Begin(ctx, counterfoil.Request{Method: "GET", Cookie: []string{cookies(tokens)}})
+				if err != nil || x.Session().Subject() != "alice" {
+					t.Errorf("a browser: %v, refusal %v", err, x.Refusal())
+				}
+			case revocation.Paranoid:
+				if !errors.Is(err, revocation.ErrStale) {
+					t.Errorf("%v, want ErrStale", err)
+				}
+			}
+			_, renewed, err := stale.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id := here.Verify(t, renewed.Access).KeyID(); id != next.ID() {
+				t.Error("it signs with the revoked key")
+			}
+		})
+	}
+}
+
 func TestAskedOnlyWhileStale(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded)
