@@ -1,0 +1,208 @@
+// Command edge shows the corpus to the edge module in every runtime that it is made for, and compares each answer with the native one, byte for byte: all vectors of tokens and of the
+// feed's frames, and 100,000 mutated tokens made from a seed. It prints a table and exits with 1 if one answer differs. A runtime that is not there is left out by name; with
+// COUNTERFOIL_REQUIRE=edge that is a failure. The runtimes of npm are installed on the way (runtimes/package-lock.json); Node, npm and Chromium come with the machine.
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+func main() {
+	n := flag.Int("n", 100_000, "mutated tokens")
+	es := flag.Int("es256", 15_000, "mutated tokens with ES256 besides, which the self-contained module is built without")
+	seed := flag.Uint64("seed", 1, "of the mutations")
+	only := flag.String("runtimes", "", "names, separated by commas; all if empty")
+	flag.Parse()
+	ok, err := run(*n, *es, *seed, *only)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "edge:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+// A flavour of the module.
+type flavour struct {
+	name, file string
+	es256      bool
+}
+
+func run(n, es int, seed uint64, only string) (ok bool, err error) {
+	dir, err := filepath.Abs("edge")
+	if err != nil {
+		return false, err
+	}
+	root := filepath.Join(dir, "..", "..", "..")
+	flavours := []flavour{
+		{"host crypto", filepath.Join(root, "edge/npm/host.wasm"), true}, {"self-contained", filepath.Join(root, "edge/npm/own.wasm"), false},
+	}
+	for _, f := range flavours {
+		if _, err := os.Stat(f.file); err != nil {
+			return false, fmt.Errorf("%w (make module builds it)", err)
+		}
+	}
+	require := slices.Contains(strings.Split(os.Getenv("COUNTERFOIL_REQUIRE"), ","), "edge")
+	if err := install(filepath.Join(dir, "runtimes")); err != nil {
+		if require {
+			return false, err
+		}
+		fmt.Println("the runtimes of npm are not installed:", err)
+	}
+
+	items, err := makeCorpus(root, n, es, seed)
+	if err != nil {
+		return false, err
+	}
+	temp, err := os.MkdirTemp("", "edge")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(temp)
+	encoded, err := encode(items)
+	if err != nil {
+		return false, err
+	}
+	corpus := filepath.Join(temp, "corpus")
+	if err := os.WriteFile(corpus, encoded, 0o600); err != nil {
+		return false, err
+	}
+
+	var total [parts]int
+	for _, i := range items {
+		total[i.part]++
+	}
+	fmt.Printf("%d vectors, %d frames, %d mutated tokens (%d of them ES256), seed %d, corpus %x\n\n",
+		total[vectors], total[frames], total[mutated], es, seed, sha256.Sum256(encoded))
+	fmt.Printf("| %-24s | %-14s | %7s | %6s | %7s | %10s | %9s | %-16s | %5s |\n|---|---|---:|---:|---:|---:|---:|---|---:|\n",
+		"runtime", "flavour", "vectors", "frames", "mutated", "agreements", "by design", "digest", "s")
+
+	// Package edge for this machine must agree with token.Verify and with what the vectors say; by it all others are judged.
+	began := time.Now()
+	reference := play(&native{}, items)
+	ok = report("native", "self-contained", items, reference, reference, true, began) && agree(items, reference)
+
+	for _, h := range hosts(dir, root) {
+		if only != "" && !slices.Contains(strings.Split(only, ","), h.name) {
+			continue
+		}
+		version, err := h.need()
+		if err != nil {
+			fmt.Printf("| %-24s | left out: %v\n", h.name, err)
+			ok = ok && !require
+			continue
+		}
+		for _, f := range flavours {
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+			var answers []byte
+			if h.name == "wazero" {
+				answers, err = inWazero(ctx, f.file, items)
+			} else {
+				answers, err = h.run(ctx, f.file, corpus)
+			}
+			cancel()
+			if err != nil {
+				fmt.Printf("| %-24s | %-14s | FAILED: %v\n", h.name+" "+version, f.name, err)
+				ok = false
+				continue
+			}
+			ok = report(h.name+" "+version, f.name, items, reference, answers, f.es256, began) && ok
+		}
+	}
+	return ok, nil
+}
+
+func inWazero(ctx context.Context, module string, items []item) (out []byte, err error) {
+	binary, err := os.ReadFile(module)
+	if err != nil {
+		return nil, err
+	}
+	w, closing, err := startWasm(ctx, binary)
+	if err != nil {
+		return nil, err
+	}
+	defer closing()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return play(w, items), nil
+}
+
+// install installs what runtimes/package-lock.json names, once.
+func install(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm ci: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// agree says whether the reference is what the vectors expect, and token.Verify where there are none.
+func agree(items []item, reference []byte) bool {
+	ok := true
+	for i, answer := range bytes.Split(bytes.TrimSuffix(reference, []byte("\n")), []byte("\n")) {
+		it, got := items[i], string(answer)
+		switch it.Kind {
+		case "token":
+			if _, reason, found := strings.Cut(got, ": "); found {
+				got = reason
+			}
+		case "frame":
+			got = got[:strings.IndexByte(got, '{')]
+			got = got[:strings.LastIndexByte(strings.TrimSuffix(got, "|"), '|')]
+		}
+		if it.want != "" && got != it.want {
+			fmt.Printf("%s: %s, want %s\n", it.where, answer, it.want)
+			ok = false
+		}
+	}
+	return ok
+}
+
+// report compares answers with those of the reference, and prints a row.
+func report(name, flavour string, items []item, reference, answers []byte, es256 bool, began time.Time) bool {
+	want, got := bytes.Split(reference, []byte("\n")), bytes.Split(answers, []byte("\n"))
+	if len(got) != len(want) {
+		fmt.Printf("| %-24s | %-14s | FAILED: %d answers, want %d\n", name, flavour, len(got)-1, len(want)-1)
+		return false
+	}
+	var counts [parts]int
+	agreements, design, differ := 0, 0, 0
+	for i, it := range items {
+		counts[it.part]++
+		same := bytes.Equal(want[i], got[i])
+		switch {
+		case it.part == setup && (same || it.es256 && !es256):
+		case it.es256 && !es256 && !bytes.HasPrefix(got[i], []byte("accepted")):
+			design++
+		case same:
+			agreements++
+		default:
+			if differ++; differ <= 10 {
+				fmt.Printf("%s, %s: %s: %.300s, natively %.300s\n", name, flavour, it.where, got[i], want[i])
+			}
+		}
+	}
+	fmt.Printf("| %-24s | %-14s | %7d | %6d | %7d | %10d | %9d | %.8x         | %5.1f |\n",
+		name, flavour, counts[vectors], counts[frames], counts[mutated], agreements, design, sha256.Sum256(answers), time.Since(began).Seconds())
+	return differ == 0
+}
