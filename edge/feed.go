@@ -17,6 +17,9 @@ type frame struct {
 // Question begins a question to the feed, with a nonce that must be random and new, or zero with skip-nonce. The answer is Done: the text is the
 // cursor for the parameter "after", empty if there is none yet; Value is 1 if the whole log is to be asked for.
 func (e *Edge) Question(nonce [revocation.FrameNonceLen]byte) Result {
+	if e.reader == nil {
+		return e.failed(noFrames)
+	}
 	q := e.reader.Ask(e.follower.Next(), nonce)
 	e.frame = frame{}
 	e.text(q.After.String(), "", "")

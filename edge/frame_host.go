@@ -15,6 +15,9 @@ type pendingFrame = *revocation.PendingFrame
 // length of what was signed, 32 bits little endian, and the Ed25519 public key, 32 bytes; in the frame the signature follows what was signed, 64 bytes, and
 // the rest is the body. The frame must stay as it is until FinishFrame or the next question.
 func (e *Edge) Frame(b []byte, sent, m Moment) Result {
+	if e.reader == nil {
+		return e.failed(noFrames)
+	}
 	e.frame = frame{}
 	p, err := e.reader.Begin(b)
 	if err != nil {

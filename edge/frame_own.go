@@ -9,6 +9,9 @@ type pendingFrame struct{}
 // Frame takes a frame that came in answer to the last question, which was sent at the given moment. The answer is Done, and Value the number of records, or Failed with the
 // reason. The frame may be overwritten afterwards.
 func (e *Edge) Frame(b []byte, sent, m Moment) Result {
+	if e.reader == nil {
+		return e.failed(noFrames)
+	}
 	f, err := e.reader.Open(b)
 	if err != nil {
 		return e.refusedFrame(err)

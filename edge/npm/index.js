@@ -1,0 +1,489 @@
+// counterfoil-edge checks Counterfoil's session tokens, revocation included. What is decided is decided by the WebAssembly module; here is what waits for
+// something: fetching keys and the revocation feed, verifying signatures with WebCrypto, asking the origin.
+import { bounded } from "./fetch.js";
+import { Module, refusal } from "./module.js";
+import { compile } from "./load.js";
+
+export { ABI } from "./module.js";
+
+const POLICIES = { "best-effort": -1, strict: 0, paranoid: 1 };
+const FEED_TYPE = "application/vnd.counterfoil.revocations";
+const KEYS_EACH = 300_000, KEYS_AGAIN = 10_000; // ms between fetches of the key set; after a key that is not in it
+const MAX_ASKS = 128, MAX_VERIFIES = 192; // at once
+const ASK_FAILURES = 5, ASK_PAUSE = 500, ASK_PAUSE_MOST = 8_000;
+
+const busy = refusal("stale: too many checks under way");
+const trapped = refusal("stale: the module failed");
+
+/** Makes a guard. It rejects if the options or the module are not what they must be; that the origin cannot be reached is no such thing. */
+export async function createGuard(options) {
+  const o = checked(options);
+  const compiled = await compile(o.module, o.fetch);
+  const module = await Module.start(compiled);
+  if (module.hostCrypto && !globalThis.crypto?.subtle) throw new TypeError("counterfoil-edge: no WebCrypto here; use the module own.wasm");
+  module.configure(o.config); // says what is wrong with it
+  warmUp(module);
+  const guard = new Guard(o, compiled, module);
+  guards.get(guard).begin();
+  return guard;
+}
+
+/** The parts of a guard that are nobody else's business. */
+const guards = new WeakMap();
+
+export class Guard {
+  constructor(options, compiled, module) {
+    if (!(options instanceof Checked)) throw new TypeError("counterfoil-edge: guards are made by createGuard");
+    guards.set(this, new Core(options, compiled, module));
+  }
+
+  /** Decides about a token: {ok: true, claims} or {ok: false, error, reason}. */
+  check(token, { policy = "best-effort", waitUntil } = {}) {
+    return guards.get(this).check(token, known(policy), waitUntil);
+  }
+
+  /** Decides about a token and asks the origin whether its session lives, whatever the list says. */
+  state(token) {
+    return guards.get(this).state(token);
+  }
+
+  /** Says how much the revocation list can prove about its own age, and what failed last. */
+  status() {
+    return guards.get(this).status();
+  }
+
+  /** Fetches keys and revocations now. It never rejects; status tells what became of it. */
+  refresh() {
+    return guards.get(this).refresh();
+  }
+
+  /** Ends what goes on in the background. A closed guard refuses everything. */
+  close() {
+    guards.get(this).close();
+  }
+}
+
+class Checked {}
+
+/** Checks the options and fills in the defaults. Nothing here is fetched or drawn at random: workers may do neither while they load. */
+function checked(options) {
+  const fail = (what) => {
+    throw new TypeError(`counterfoil-edge: ${what}`);
+  };
+  if (typeof options !== "object" || options === null) fail("createGuard takes an object");
+  const names = [
+    "module", "issuer", "audience", "origin", "credential", "frameKeys", "keys", "policy", "maxStale", "leeway", "maxLife", "entries", "list", "maxFrame",
+    "askTimeout", "follow", "paths", "fetch", "clock",
+  ];
+  for (const name of Object.keys(options)) if (!names.includes(name)) fail(`there is no option ${name}`);
+  const line = (name, value) => {
+    if (typeof value !== "string" || value === "" || /[\0-\x1f\x7f]/.test(value)) fail(`${name} must be text without control characters`);
+    return value;
+  };
+  const whole = (name, value, most) => {
+    if (!Number.isInteger(value) || value < 0 || value > most) fail(`${name} must be a whole number up to ${most}`);
+    return value;
+  };
+  const o = Object.assign(new Checked(), {
+    policy: "strict", maxStale: 10_000, leeway: 10_000, maxLife: 900_000, entries: 4096, list: 65536, maxFrame: 8 << 20, askTimeout: 500, follow: "poll",
+    fetch: globalThis.fetch?.bind(globalThis), clock: defaultClock, ...options,
+  });
+  let origin;
+  try {
+    origin = new URL(o.origin);
+  } catch {
+    fail("origin must be an absolute URL");
+  }
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(origin.hostname);
+  if (origin.protocol !== "https:" && !(origin.protocol === "http:" && local)) fail("origin must be https, or http on this machine");
+  if (origin.username || origin.password || origin.search || origin.hash) fail("origin must be an URL without user, query and fragment");
+  const paths = {
+    keys: "/.well-known/jwks.json", feed: "/session/revocations", introspect: "/session/introspect", active: "/session/active", ...o.paths,
+  };
+  for (const [name, path] of Object.entries(paths)) {
+    if (!["keys", "feed", "introspect", "active"].includes(name) || typeof path !== "string" || !path.startsWith("/") || path.startsWith("//")) fail(`paths.${name} must be a path of the origin`);
+    const url = new URL(path, origin);
+    if (url.origin !== origin.origin || url.search || url.hash) fail(`paths.${name} must be a path of the origin`);
+    paths[name] = url.href;
+  }
+  o.paths = paths;
+  if (!Object.hasOwn(POLICIES, o.policy)) fail("policy must be best-effort, strict or paranoid");
+  if (!["poll", "request", "never"].includes(o.follow)) fail("follow must be poll, request or never");
+  if (typeof o.fetch !== "function") fail("no fetch here");
+  whole("maxStale", o.maxStale, 17 * 60_000);
+  whole("askTimeout", o.askTimeout, 10_000);
+  const frameKeys = o.frameKeys === undefined ? [] : [o.frameKeys].flat();
+  if (o.credential !== undefined) {
+    const { name, secret } = o.credential ?? {};
+    if (typeof name !== "string" || !/^[\x21-\x39\x3b-\x7e]{1,128}$/.test(name) || typeof secret !== "string" || !/^[\w-]{43}$/.test(secret)) fail("credential must be {name, secret} as the origin gave it out");
+    o.authorization = "Basic " + btoa(`${name}:${secret}`);
+    delete o.credential;
+  }
+  // Without a credential there is no feed: under strict each check then asks, with the token itself.
+  o.reads = o.follow !== "never" && o.authorization !== undefined && frameKeys.length > 0;
+  if (o.follow !== "never" && (o.authorization !== undefined) !== frameKeys.length > 0) fail("the feed takes both a credential and frameKeys");
+  o.config = [
+    ["issuer", line("issuer", o.issuer)], ["audience", line("audience", o.audience)], ...frameKeys.map((k) => ["frame-key", line("frameKeys", k)]),
+    ["policy", o.policy], ["leeway", whole("leeway", o.leeway, 60_000)], ["max-life", whole("maxLife", o.maxLife, 900_000)], ["max-stale", o.maxStale],
+    ["entries", whole("entries", o.entries, 1 << 20) || -1], ["list", whole("list", o.list, 1 << 24)], ["max-frame", whole("maxFrame", o.maxFrame, 64 << 20)],
+  ].map(([name, value]) => `${name} ${value}\n`).join("");
+  if (o.keys !== undefined) {
+    o.keys = new TextEncoder().encode(typeof o.keys === "string" ? o.keys : JSON.stringify(o.keys));
+  }
+  return o;
+}
+
+function known(policy) {
+  if (!Object.hasOwn(POLICIES, policy)) throw new TypeError("counterfoil-edge: policy must be best-effort, strict or paranoid");
+  return POLICIES[policy];
+}
+
+const defaultClock = {
+  wall: () => Date.now(),
+  steady: () => (globalThis.performance ? performance.now() + 1 : 0),
+};
+
+const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+const random = (n) => crypto.getRandomValues(new Uint8Array(n));
+
+class Core {
+  #o;
+  #compiled;
+  #module; // undefined: dead
+  #seeded = false;
+  #closed = new AbortController();
+  #keysAt = -Infinity; // steady
+  #keysBytes;
+  #readAt = -Infinity;
+  #reading = false;
+  #readBegan = 0;
+  #verifies = 0;
+  #asks = 0;
+  #failures = 0;
+  #openUntil = -Infinity;
+  #pause = 0;
+  #cryptoKeys = new Map();
+  #last = { keys: "", feed: "", ask: "" };
+  #instance;
+
+  constructor(o, compiled, module) {
+    this.#o = o;
+    this.#compiled = compiled;
+    this.#module = module;
+  }
+
+  begin() {
+    if (this.#o.follow === "poll") this.#follow();
+  }
+
+  close() {
+    this.#closed.abort();
+    this.#module = undefined;
+  }
+
+  #wall() {
+    return this.#o.clock.wall();
+  }
+
+  #steady() {
+    return this.#o.clock.steady();
+  }
+
+  #now() {
+    return { wall: this.#wall(), steady: this.#steady() };
+  }
+
+  /** Gives the module a seed, as soon as there is randomness, and the keys that are known. */
+  #seed() {
+    this.#seeded = true;
+    this.#instance ??= base64url(random(9));
+    const seed = Array.from(random(32), (b) => b.toString(16).padStart(2, "0")).join("");
+    this.#module.configure(`${this.#o.config}seed ${seed}\n`);
+    this.#keysBytes ??= this.#o.keys;
+    if (this.#keysBytes !== undefined) this.#last.keys = this.#module.keys(this.#keysBytes);
+  }
+
+  /** Calls into the module. One that traps is dead: what was asked of it is refused, and another one takes its place. */
+  #call(f) {
+    if (this.#module === undefined) return trapped;
+    try {
+      if (!this.#seeded) this.#seed();
+      return f(this.#module);
+    } catch (cause) {
+      this.#last.feed = String(cause?.message ?? cause);
+      this.#module = undefined;
+      if (!this.#closed.signal.aborted) {
+        Module.start(this.#compiled).then((m) => {
+          if (this.#closed.signal.aborted) return;
+          this.#seeded = false;
+          this.#module = m;
+          this.#readAt = -Infinity;
+        }, () => {});
+      }
+      return trapped;
+    }
+  }
+
+  check(token, policy, waitUntil) {
+    if (typeof token !== "string") throw new TypeError("counterfoil-edge: a token is a string");
+    if (this.#o.follow === "request") {
+      const due = this.#due(waitUntil);
+      if (due !== undefined) return due.then(() => this.#check(token, policy));
+    }
+    return this.#check(token, policy);
+  }
+
+  #check(token, policy) {
+    const r = this.#call((m) => m.check(token, policy, this.#wall(), this.#steady()));
+    if (r.ok === true || r.ticket === undefined && r.reason !== "unknown key") return Promise.resolve(r);
+    return this.#rest(token, policy, r);
+  }
+
+  async #rest(token, policy, r) {
+    if (r.reason === "unknown key" && this.#steady() - this.#keysAt >= KEYS_AGAIN && await this.#fetchKeys()) {
+      r = this.#call((m) => m.check(token, policy, this.#wall(), this.#steady()));
+    }
+    if (r.verify !== undefined) r = await this.#verify(r);
+    if (r.otherwise !== undefined) r = await this.#judge(r, token);
+    return r;
+  }
+
+  async #verify({ ticket, verify }) {
+    if (this.#verifies >= MAX_VERIFIES) {
+      this.#call((m) => m.drop(ticket));
+      return busy;
+    }
+    this.#verifies++;
+    let ok = false;
+    try {
+      ok = await this.#signature(verify);
+    } catch {
+      // a key or a signature that WebCrypto does not take
+    } finally {
+      this.#verifies--;
+    }
+    return this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()));
+  }
+
+  /** Verifies what the module described. */
+  #signature(b) {
+    const v = new DataView(b.buffer, b.byteOffset, b.byteLength);
+    const [alg, number, material, signature, signed] = [0, 4, 8, 12, 16].map((at) => v.getUint32(at, true));
+    const parts = [material, signature, signed];
+    let at = 20;
+    const [key, sig, text] = parts.map((n) => b.subarray(at, (at += n)));
+    const a = ALGORITHMS[alg - 1];
+    const imported = this.#cryptoKeys.get(number);
+    if (imported !== undefined) return crypto.subtle.verify(a.verify, imported, sig, text);
+    return a.import(key).then((k) => {
+      if (this.#cryptoKeys.size >= 64) this.#cryptoKeys.clear();
+      this.#cryptoKeys.set(number, k);
+      return crypto.subtle.verify(a.verify, k, sig, text);
+    });
+  }
+
+  async #judge({ ticket, otherwise }, token) {
+    const active = await this.#ask(token);
+    if (active === undefined) {
+      this.#call((m) => m.drop(ticket));
+      return otherwise;
+    }
+    return this.#call((m) => m.judge(ticket, active, this.#wall(), this.#steady()));
+  }
+
+  async state(token) {
+    const r = await this.check(token, POLICIES["best-effort"]);
+    if (!r.ok) return r;
+    const active = await this.#ask(token);
+    if (active === undefined) return refusal("stale: nobody answered");
+    return active ? r : refusal("revoked: session not alive");
+  }
+
+  /** Asks the origin whether the session lives; undefined if it does not say. Questions are bounded in time and in number, and after several failures there is a pause. */
+  async #ask(token) {
+    if (this.#asks >= MAX_ASKS || this.#steady() < this.#openUntil || this.#closed.signal.aborted) return undefined;
+    const o = this.#o;
+    const request = o.authorization !== undefined
+      ? [o.paths.introspect, {
+        method: "POST",
+        headers: { authorization: o.authorization, accept: "application/json", "content-type": "application/x-www-form-urlencoded" },
+        body: "token=" + encodeURIComponent(token),
+      }]
+      : [o.paths.active, { headers: { authorization: "Bearer " + token, accept: "application/json" } }];
+    this.#asks++;
+    try {
+      const bytes = await bounded(o.fetch, ...request, { type: "application/json", most: 16384, timeout: o.askTimeout, signal: this.#closed.signal });
+      const { active } = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+      if (typeof active !== "boolean") throw new Error("the answer does not say whether the token is active");
+      this.#failures = this.#pause = 0;
+      this.#last.ask = "";
+      return active;
+    } catch (e) {
+      this.#last.ask = String(e?.message ?? e);
+      if (++this.#failures >= ASK_FAILURES) {
+        this.#pause = Math.min(this.#pause * 2 || ASK_PAUSE, ASK_PAUSE_MOST);
+        this.#openUntil = this.#steady() + this.#pause;
+        this.#failures = ASK_FAILURES - 1; // the next one is a trial
+      }
+      return undefined;
+    } finally {
+      this.#asks--;
+    }
+  }
+
+  /** Fetches the key set, and reports whether there is one that the module took. */
+  async #fetchKeys() {
+    if (this.#o.keys !== undefined) return false;
+    this.#keysAt = this.#steady();
+    try {
+      const bytes = await bounded(this.#o.fetch, this.#o.paths.keys, { headers: { accept: "application/jwk-set+json, application/json" } }, {
+        type: ["application/jwk-set+json", "application/json"], most: 1 << 20, timeout: 5_000, signal: this.#closed.signal,
+      });
+      const why = this.#call((m) => m.keys(bytes));
+      if (why !== "") throw new Error(typeof why === "string" ? why : why.reason);
+      this.#keysBytes = bytes;
+      this.#last.keys = "";
+      return true;
+    } catch (e) {
+      this.#last.keys = String(e?.message ?? e);
+      return false;
+    }
+  }
+
+  /** Reads the feed once. One question is under way at a time. Rejects when it did not work. */
+  async #read(wait) {
+    this.#reading = true;
+    this.#readBegan = this.#steady();
+    try {
+      const o = this.#o;
+      const nonce = random(16);
+      const q = this.#call((m) => m.question(nonce));
+      if (q === undefined || q.ok === false) throw new Error("the module takes no question");
+      const params = new URLSearchParams({ instance: this.#instance, nonce: base64url(nonce) });
+      if (q.after !== "") params.set("after", q.after);
+      if (q.full) params.set("full", "1");
+      else if (wait > 0) params.set("wait", (wait / 1000).toFixed(3));
+      const sent = this.#now();
+      const bytes = await bounded(o.fetch, `${o.paths.feed}?${params}`, { headers: { authorization: o.authorization, accept: FEED_TYPE } }, {
+        type: FEED_TYPE, most: o.maxFrame + 1024, timeout: (q.full ? 0 : wait) + 5_000, signal: this.#closed.signal,
+      });
+      let r = this.#call((m) => m.frame(bytes, sent, this.#now()));
+      if (r.verify !== undefined) {
+        const n = new DataView(r.verify.buffer, r.verify.byteOffset).getUint32(0, true);
+        const [ok, digest] = await Promise.all([
+          ALGORITHMS[0].import(r.verify.subarray(4)).then((k) => crypto.subtle.verify(ALGORITHMS[0].verify, k, bytes.subarray(n, n + 64), bytes.subarray(0, n))).catch(() => false),
+          crypto.subtle.digest("SHA-256", bytes.subarray(n + 64)),
+        ]);
+        r = this.#call((m) => m.finishFrame(ok, new Uint8Array(digest), this.#now()));
+      }
+      if (r.records === undefined) throw new Error(`frame refused: ${r.error === "stale" ? r.reason : r.error}`);
+      this.#last.feed = "";
+      this.#readAt = this.#steady();
+      return r.records;
+    } catch (e) {
+      this.#last.feed = String(e?.message ?? e);
+      throw e;
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  async #follow() {
+    let failures = 0, wholes = 0;
+    while (!this.#closed.signal.aborted) {
+      const began = this.#steady();
+      if (this.#o.keys === undefined && began - this.#keysAt >= (this.#last.keys === "" ? KEYS_EACH : 1_000)) await this.#fetchKeys();
+      if (!this.#o.reads) {
+        await this.#sleep(1_000);
+        continue;
+      }
+      const wait = Math.floor(this.#o.maxStale / 3);
+      let records = 0;
+      try {
+        records = await this.#read(wait);
+        failures = 0;
+      } catch {
+        failures++;
+      }
+      // A feed that does not wait must not keep this busy, and a chain that breaks each time not either.
+      wholes = this.#call((m) => m.state(this.#wall(), this.#steady())).fresh ? 0 : wholes + 1;
+      const spent = this.#steady() - began;
+      if (failures > 0) await this.#sleep(Math.random() * Math.min(100 * 2 ** Math.min(failures, 10), 5_000));
+      else if (records === 0 && spent < wait / 2) await this.#sleep(Math.min(wait / 2 - spent, 1_000));
+      else if (wholes > 2) await this.#sleep(Math.min(50 * 2 ** Math.min(wholes, 10), 2_000));
+    }
+  }
+
+  #sleep(ms) {
+    const { signal } = this.#closed;
+    return new Promise((done) => {
+      const end = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", end);
+        done();
+      };
+      const timer = setTimeout(end, ms);
+      timer.unref?.();
+      signal.addEventListener("abort", end, { once: true });
+    });
+  }
+
+  /** Where nothing runs between requests: reads what is due, and returns a promise if the decision has to wait for it. */
+  #due(waitUntil) {
+    const now = this.#steady();
+    const o = this.#o;
+    const needKeys = o.keys === undefined && now - this.#keysAt >= (this.#keysBytes === undefined ? 1_000 : KEYS_EACH);
+    // A request that has ended takes what it was fetching along; after some seconds another one may ask.
+    const needRead = o.reads && now - this.#readAt >= o.maxStale / 4 && !(this.#reading && now - this.#readBegan < 3_000);
+    if (!needKeys && !needRead) return undefined;
+    const work = Promise.all([needKeys ? this.#fetchKeys() : true, needRead ? this.#read(0).catch(() => {}) : 0]);
+    if ((!needKeys || this.#keysBytes !== undefined) && this.#call((m) => m.state(this.#wall(), now)).fresh) {
+      waitUntil?.(work);
+      return undefined;
+    }
+    let timer;
+    const limit = new Promise((done) => (timer = setTimeout(done, o.askTimeout * 2)));
+    return Promise.race([work, limit]).finally(() => clearTimeout(timer));
+  }
+
+  async refresh() {
+    await this.#fetchKeys();
+    if (this.#o.reads && !this.#reading) await this.#read(0).catch(() => {});
+  }
+
+  status() {
+    const s = this.#call((m) => m.state(this.#wall(), this.#steady()));
+    const list = s.ok === false ? { fresh: false, reason: s.reason, age: -1, asOf: -1, epoch: "", birth: 0, position: "", entries: 0, keys: 0, now: 0 } : s;
+    return { ...list, memory: this.#module?.memory ?? 0, failures: { ...this.#last } };
+  }
+}
+
+const ED25519 = { name: "Ed25519" };
+const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const HMAC = { name: "HMAC", hash: "SHA-256" };
+
+const ALGORITHMS = [
+  { verify: ED25519, import: (key) => crypto.subtle.importKey("raw", key, ED25519, false, ["verify"]) },
+  {
+    verify: P256,
+    import(xy) {
+      const point = new Uint8Array(65);
+      point[0] = 4;
+      point.set(xy, 1);
+      return crypto.subtle.importKey("raw", point, P256, false, ["verify"]);
+    },
+  },
+  { verify: HMAC, import: (secret) => crypto.subtle.importKey("raw", secret, HMAC, false, ["verify"]) },
+];
+
+// A token and its key, neither of which is anybody's: the first check of a module costs some milliseconds, and they are better spent while a worker loads.
+const SAMPLE_KEYS = '{"keys":[{"kid":"--6IM5l0OosLj9yWskISYhUA3n_3CURQkmrYMSha_ck","alg":"EdDSA","use":"sig","kty":"OKP","crv":"Ed25519","x":"6kpsY-KcUgq-9VB7Ey7F-ZVHdq6-vnuSQh7qaRRG0iw"}]}';
+const SAMPLE = "eyJhbGciOiJFZERTQSIsImtpZCI6Ii0tNklNNWwwT29zTGo5eVdza0lTWWhVQTNuXzNDVVJRa21yWU1TaGFfY2siLCJ0eXAiOiJzZXNzaW9uK2p3dCJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0IiwiYXVkIjoiaHR0cHM6Ly9zZXJ2aWNlLnRlc3QiLCJzdWIiOiJ1c2VyLTciLCJzaWQiOiJhYmNBQUVDQXdRRkJnY0lDUW9MREEwT0R3IiwiZ2VuIjoxLCJpYXQiOjE4OTM0OTkyMDAsImV4cCI6MTg5MzQ5OTUwMH0.DOGw09lf2SSHTm9QqfnjBEtkNpot90_l7lwdMloZE3O2-4aDRLz7lgElNMP_eM6vcbFua6TPIy504nE5Iw1_Cg";
+
+function warmUp(m) {
+  m.keys(new TextEncoder().encode(SAMPLE_KEYS));
+  for (let i = 0; i < 2; i++) {
+    const r = m.check(SAMPLE, 0, 1893499200000, 1);
+    if (r.ticket !== undefined) m.finish(r.ticket, false, 1893499200000, 1);
+  }
+}

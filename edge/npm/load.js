@@ -1,0 +1,24 @@
+import { bounded } from "./fetch.js";
+
+const MOST = 16 << 20, TIMEOUT = 30_000;
+
+/** Compiles the module, whatever it comes as. Workers forbid compiling bytes; they get a WebAssembly.Module from their bundle. */
+export async function compile(source, fetch) {
+  if (source instanceof WebAssembly.Module) return source;
+  let bytes = source;
+  if (source instanceof URL || typeof source === "string") {
+    const url = new URL(source, globalThis.location?.href);
+    if (url.protocol === "file:") {
+      const { readFile } = await import("node:fs/promises");
+      bytes = await readFile(url);
+    } else {
+      bytes = await bounded(fetch, url.href, {}, { type: "application/wasm", most: MOST, timeout: TIMEOUT });
+    }
+  }
+  if (!(bytes instanceof ArrayBuffer) && !ArrayBuffer.isView(bytes)) throw new TypeError("counterfoil-edge: module must be a WebAssembly.Module, bytes or a URL");
+  try {
+    return await WebAssembly.compile(bytes);
+  } catch (cause) {
+    throw new TypeError("counterfoil-edge: the module cannot be compiled", { cause });
+  }
+}

@@ -1,0 +1,230 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { createGuard } from "../index.js";
+import { createGuard as createWorkerGuard } from "../worker.js";
+import { proxy, startOrigin, until } from "./origin.js";
+
+const compiled = new Map();
+for (const name of ["host", "own"]) compiled.set(name, await WebAssembly.compile(readFileSync(new URL(`../${name}.wasm`, import.meta.url))));
+const module = compiled.get("host");
+
+/** @type {Awaited<ReturnType<typeof startOrigin>>} */
+let origin;
+before(async () => { origin = await startOrigin(); });
+after(() => origin.stop());
+
+const word = (r) => (r.ok ? "ok" : `${r.error}: ${r.reason}`);
+
+/** Makes a guard that is closed when the test ends. */
+async function guard(t, options) {
+  const g = await createGuard({ module, ...origin.options, ...options });
+  t.after(() => g.close());
+  return g;
+}
+const fresh = (g) => until("the list is fresh", () => g.status().fresh && g.status().keys > 0);
+
+for (const [name, m] of compiled) {
+  describe(name, () => {
+    test("accepts, and refuses after the logout", async (t) => {
+      const g = await guard(t, { module: m });
+      await fresh(g);
+      const [mine, other] = [await origin.login("alice"), await origin.login("bob")];
+      const first = await g.check(mine);
+      assert.equal(word(first), "ok");
+      assert.equal(first.claims.sub, "alice");
+      assert.equal(await g.check(mine), first, "a token that was seen before has the same claims");
+      assert.throws(() => { first.claims.sub = "root"; }, TypeError, "claims are shared, so nobody may write them");
+      assert.equal(word(await g.state(mine)), "ok");
+      const began = performance.now();
+      await origin.logout(mine);
+      await until("the token is refused", async () => !(await g.check(mine)).ok);
+      t.diagnostic(`refused ${(performance.now() - began).toFixed(0)} ms after the logout began`);
+      assert.equal(word(await g.check(mine)), "revoked: session revoked");
+      assert.equal(word(await g.state(mine)), "revoked: session revoked");
+      for (const policy of ["best-effort", "strict", "paranoid"]) assert.equal(word(await g.check(other, { policy })), "ok", policy);
+    });
+
+    test("overlapping checks do not mix", async (t) => {
+      const g = await guard(t, { module: m, entries: 0 });
+      await fresh(g);
+      const tokens = await Promise.all(Array.from({ length: 40 }, (_, i) => origin.login(`user-${i}`)));
+      const forged = tokens.map((token) => token.slice(0, -10) + (token.at(-10) === "A" ? "B" : "A") + token.slice(-9));
+      const answers = await Promise.all([...tokens, ...forged].map((token) => g.check(token)));
+      answers.forEach((r, i) => {
+        if (i < tokens.length) assert.equal(r.claims?.sub, `user-${i}`, word(r));
+        else assert.equal(word(r), "invalid: bad signature");
+      });
+    });
+
+    test("refuses what is no token of the issuer", async (t) => {
+      const g = await guard(t, { module: m });
+      await fresh(g);
+      const token = await origin.login();
+      for (const [bad, want] of [
+        ["", "invalid: not three segments"], ["a.bb.cc", "invalid: not canonical"], ["aa.aa.é", "invalid: not base64url"], ["x".repeat(9000), "invalid: too long"], ["é".repeat(8000), "invalid: too long"],
+        [token + "=", "invalid: not base64url"], [token.replace(".", ".."), "invalid: not three segments"],
+      ]) assert.equal(word(await g.check(bad)), want, bad.slice(0, 20));
+      for (const bad of [undefined, null, 1, {}]) assert.throws(() => g.check(bad), TypeError);
+      assert.throws(() => g.check(token, { policy: "lax" }), TypeError);
+    });
+  });
+}
+
+test("feed cut: the policy shows", async (t) => {
+  let cut = "";
+  const through = await proxy(origin.origin, (req, res) => cut !== "" && new RegExp(cut).test(req.url) && (res.destroy(), true));
+  t.after(through.stop);
+  const guards = {};
+  for (const policy of ["best-effort", "strict", "paranoid"]) guards[policy] = await guard(t, { origin: through.url, policy, maxStale: 1500 });
+  for (const g of Object.values(guards)) await fresh(g);
+  const token = await origin.login();
+  const words = async () => Object.fromEntries(await Promise.all(Object.entries(guards).map(async ([p, g]) => [p, word(await g.check(token))])));
+  assert.deepEqual(await words(), { "best-effort": "ok", strict: "ok", paranoid: "ok" });
+  cut = "/session/revocations";
+  await until("all are stale", () => Object.values(guards).every((g) => !g.status().fresh));
+  assert.deepEqual(await words(), { "best-effort": "ok", strict: "ok", paranoid: "stale: list too old" }, "strict asks");
+  cut = "/session/";
+  assert.deepEqual(await words(), { "best-effort": "ok", strict: "stale: list too old", paranoid: "stale: list too old" });
+  assert.equal(word(await guards["best-effort"].state(token)), "stale: nobody answered");
+  await origin.logout(token);
+  assert.equal((await words())["best-effort"], "ok", "it was chosen");
+  cut = "";
+  for (const g of Object.values(guards)) await fresh(g);
+  await until("all know", async () => Object.values(await words()).every((w) => w === "revoked: session revoked"));
+});
+
+test("without a credential the origin is asked with the token itself", async (t) => {
+  const asked = [];
+  const through = await proxy(origin.origin, (req) => (asked.push(req.url), false));
+  t.after(through.stop);
+  const g = await guard(t, { origin: through.url, credential: undefined, frameKeys: undefined });
+  const token = await origin.login();
+  await until("there are keys", () => g.status().keys === 1);
+  assert.equal(word(await g.check(token)), "ok");
+  assert.ok(asked.includes("/session/active"));
+  await origin.logout(token);
+  assert.equal(word(await g.check(token)), "revoked: session not alive");
+});
+
+test("where nothing runs between requests, a request reads what is due", async (t) => {
+  const g = await createWorkerGuard({ module, ...origin.options, maxStale: 2000 });
+  t.after(() => g.close());
+  const token = await origin.login();
+  assert.equal(word(await g.check(token)), "ok", "the first one asks");
+  await until("a request finds the list fresh", async () => word(await g.check(token)) === "ok" && g.status().fresh);
+  await origin.logout(token);
+  await until("it is refused by the list", async () => word(await g.check(token)) === "revoked: session revoked", 5000);
+});
+
+test("a feed that is not the issuer's, or not the answer, is refused", async (t) => {
+  const other = await startOrigin();
+  t.after(() => other.stop());
+  let replay, how = "keep";
+  const type = "application/vnd.counterfoil.revocations";
+  const through = await proxy(origin.origin, async (req, res) => {
+    if (!req.url.startsWith("/session/revocations")) return false;
+    const send = (bytes, media = type) => (res.writeHead(200, { "content-type": media }), res.end(bytes), true);
+    if (how === "html") return send("<html>", "text/html");
+    if (how === "replay") return send(replay);
+    if (how === "redirect") return res.writeHead(302, { location: origin.origin + req.url }), res.end(), true;
+    if (how === "endless") {
+      res.writeHead(200, { "content-type": type });
+      const flood = () => { while (!res.destroyed && res.write(Buffer.alloc(65536))); };
+      res.on("drain", flood);
+      flood();
+      return true;
+    }
+    const from = how === "other" ? other : origin;
+    const query = how === "other" ? req.url.replace(/after=[^&]*&?/, "") : req.url;
+    const r = await fetch(from.origin + query, { headers: { authorization: "Basic " + btoa(`${from.credential.name}:${from.credential.secret}`) } });
+    if (r.status !== 200) return res.writeHead(r.status), res.end(), true;
+    const bytes = Buffer.from(await r.arrayBuffer());
+    replay ??= Buffer.from(bytes);
+    if (how === "body") bytes[bytes.length - 1] ^= 1;
+    if (how === "head") bytes[90] ^= 1;
+    if (how === "cut") return send(bytes.subarray(0, bytes.length - 3));
+    return send(bytes);
+  });
+  t.after(through.stop);
+  const g = await guard(t, { origin: through.url, maxStale: 1000, maxFrame: 100_000 });
+  await fresh(g);
+  for (const [kind, want] of [
+    ["replay", /answer to another question/], ["other", /unknown key/], ["body", /body of another head|signature/], ["head", /signature/],
+    ["cut", /truncated/], ["html", /another type/], ["redirect", /elsewhere/], ["endless", /too long/],
+  ]) {
+    how = kind;
+    await until(`${kind} is refused: ${want}`, () => want.test(g.status().failures.feed));
+    await until(`${kind} leaves the list stale`, () => !g.status().fresh);
+    how = "keep";
+    await fresh(g);
+  }
+  const wrong = await guard(t, { issuer: "https://else.example" });
+  await until("a feed of another issuer is refused", () => /other issuer/.test(wrong.status().failures.feed));
+});
+
+test("keys that do not come are waited for, and bad ones leave the good ones in place", async (t) => {
+  let how = "fail";
+  const through = await proxy(origin.origin, (req, res) => {
+    if (!req.url.startsWith("/.well-known/") || how === "pass") return false;
+    if (how === "html") return res.writeHead(200, { "content-type": "text/html" }), res.end("<html>"), true;
+    if (how === "none") return res.writeHead(200, { "content-type": "application/json" }), res.end("{"), true;
+    return res.destroy(), true;
+  });
+  t.after(through.stop);
+  const g = await guard(t, { origin: through.url });
+  const token = await origin.login();
+  assert.equal(word(await g.check(token)), "stale: keys not read yet");
+  how = "pass";
+  await fresh(g);
+  assert.equal(word(await g.check(token)), "ok");
+  for (how of ["html", "none", "fail"]) {
+    await g.refresh();
+    assert.notEqual(g.status().failures.keys, "", how);
+    assert.equal(word(await g.check(token)), "ok", how);
+  }
+});
+
+test("a host whose clock is wrong", async (t) => {
+  const at = (hours) => ({ wall: () => Date.now() + hours * 3_600_000, steady: () => performance.now() + 1 });
+  const token = await origin.login();
+  const behind = await guard(t, { clock: at(-5) });
+  await fresh(behind);
+  assert.equal(word(await behind.check(token)), "ok", "what the feed signed is a floor");
+  assert.ok(Math.abs(behind.status().now - Date.now()) < 5000);
+  const ahead = await guard(t, { clock: at(5) });
+  await until("it has read keys and feed", () => ahead.status().epoch !== "" && ahead.status().keys > 0);
+  assert.equal(word(await ahead.check(token)), "expired: expired");
+  assert.equal(ahead.status().fresh, false);
+});
+
+test("questions are bounded", async (t) => {
+  let asked = 0;
+  const through = await proxy(origin.origin, (req) => /introspect/.test(req.url) && (asked++, true)); // and never answered
+  t.after(through.stop);
+  const g = await guard(t, { origin: through.url, follow: "never", askTimeout: 50 });
+  await g.refresh();
+  const token = await origin.login();
+  for (let i = 0; i < 20; i++) assert.equal(word(await g.check(token)), "stale: log not read yet");
+  assert.ok(asked >= 5 && asked < 15, `a breaker spares the origin: ${asked}`);
+});
+
+test("programming errors throw", async () => {
+  const good = { module, ...origin.options };
+  for (const [name, bad] of Object.entries({
+    nothing: undefined, empty: {}, "no module": { ...good, module: undefined }, "bytes that are no module": { ...good, module: new Uint8Array(8) },
+    "relative origin": { ...good, origin: "app.example" }, "origin without TLS": { ...good, origin: "http://app.example" }, "no issuer": { ...good, issuer: "" },
+    "a line in the issuer": { ...good, issuer: "a\nseed b" }, policy: { ...good, policy: "lax" }, maxStale: { ...good, maxStale: -1 }, leeway: { ...good, leeway: 90_000 },
+    frameKeys: { ...good, frameKeys: "frame-ed25519:AAAA" }, "unknown option": { ...good, colour: "red" }, secret: { ...good, credential: { name: "edge", secret: "short" } },
+    path: { ...good, paths: { feed: "//elsewhere.example/" } }, "credential without frame keys": { ...good, frameKeys: undefined },
+    "another module": { ...good, module: await WebAssembly.compile(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)) },
+  })) await assert.rejects(createGuard(bad), TypeError, name);
+});
+
+test("a closed guard refuses everything", async (t) => {
+  const g = await guard(t);
+  await fresh(g);
+  const token = await origin.login();
+  g.close();
+  assert.equal((await g.check(token)).error, "stale");
+});
