@@ -31,9 +31,9 @@ func newEd25519(pub []byte, id string) (Key, error) {
 	return newKey(&key{alg: algEdDSA, public: append([]byte(nil), pub...)}, id), nil
 }
 
-// newES256 takes X and Y, 32 bytes each. Whether they are a point of the curve is for the host to see: WebCrypto refuses to import others.
+// newES256 takes X and Y, 32 bytes each. What is no point of the curve is refused here as it is where there is a curve, and not when the host comes to import it.
 func newES256(xy []byte, id string) (Key, error) {
-	if len(xy) != 64 {
+	if len(xy) != 64 || !onP256(xy) {
 		return Key{}, errKeyMaterial
 	}
 	return newKey(&key{alg: algES256, public: append([]byte(nil), xy...)}, id), nil
