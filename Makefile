@@ -15,7 +15,7 @@ WASM = ./token ./revocation
 # The module itself. Without inlining in the runtime it is 17 KiB smaller (brotli), with the collector before the present one another 9; its heap is small.
 MODULE = GOEXPERIMENT=nogreenteagc GOOS=wasip1 GOARCH=wasm $(GO) build -buildvcs=false -trimpath -buildmode=c-shared '-ldflags=-s -w -buildid=' '-gcflags=runtime=-l'
 
-.PHONY: help demo serve test race lint vet staticcheck fmt wasm module nested parity races browser vectors differential bench fuzz ci
+.PHONY: help demo serve test race lint vet staticcheck fmt wasm module nested parity races faults browser vectors differential edge bench fuzz ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ parity: ## what koa-session 7 does and what the tutorial claims, each shown on F
 races: ## lost updates, undone logouts and needless writes, beside five peers (needs redis-server; Node for two of the peers)
 	cd internal/races && $(GO) run -buildvcs=false .
 
+faults: ## real Redis servers broken in every way we know, and a table of what was lost, late or mixed up (needs redis-server; minutes)
+	cd internal/faults && COUNTERFOIL_REQUIRE=redis $(GO) test -buildvcs=false -count=1 -timeout=20m -run='^TestFaults$$' -whole
+
 browser: ## what the adapters promise, seen in Chromium (needs Chromium; without it the tests are skipped)
 	cd internal/browser && $(GO) test -count=1 -timeout=4m ./...
 
@@ -79,6 +82,9 @@ vectors: ## the token against its own vectors, Wycheproof and the RFCs' examples
 
 differential: ## a million mutated tokens judged by us, golang-jwt, go-jose and jwx (minutes)
 	cd internal/e2e && $(GO) run -buildvcs=false ./differential
+
+edge: module ## the edge module in wazero, Node, Deno, Bun, workerd and Chromium: the same answers everywhere, and the logout (minutes; needs Node, npm, Chromium)
+	cd internal/e2e && $(GO) run -buildvcs=false ./edge
 
 bench: ## ratios beside the primitives and the peers, each marked met or short (ROWS=token, store or http)
 	cd bench && $(GO) run -buildvcs=false . -rows $(ROWS)
