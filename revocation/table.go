@@ -54,7 +54,7 @@ type slot struct{ a, b, word atomic.Uint64 }
 
 // is reports whether the slot holds the key. It compares without a branch for each word, because the processor goes on with what comes next before the words are there.
 func (s *slot) is(a, b, word, mask uint64) bool {
-	return s.a.Load()^a|s.b.Load()^b|(s.word.Load()^word)&mask == 0
+	return (s.a.Load()^a)|(s.b.Load()^b)|(s.word.Load()^word)&mask == 0
 }
 
 type hashKey [4]uint64

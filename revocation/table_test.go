@@ -52,6 +52,40 @@ func TestTableMemory(t *testing.T) {
 	}
 }
 
+// TestTableExact: keys that differ by few bits of one word, or by the bits of the mask alone, are not taken for one another.
+func TestTableExact(t *testing.T) {
+	const n = 1 << 13
+	for name, key := range map[string]func(i uint64) (a, b, word uint64){
+		"first word, second all ones":    func(i uint64) (a, b, word uint64) { return i, ^uint64(0), 1 << 40 },
+		"first word, second zero":        func(i uint64) (a, b, word uint64) { return i, 0, 1 << 40 },
+		"second word, first all ones":    func(i uint64) (a, b, word uint64) { return ^uint64(0), i, 1 << 40 },
+		"second word, first zero":        func(i uint64) (a, b, word uint64) { return 0, i, 1 << 40 },
+		"both words alike":               func(i uint64) (a, b, word uint64) { return i, i, 1 << 40 },
+		"the mask":                       func(i uint64) (a, b, word uint64) { return i >> 3, 7, (i&7 + 1) << 40 },
+		"the mask, all ones in the rest": func(i uint64) (a, b, word uint64) { return ^(i >> 3), ^uint64(0), (i&7 + 1) << 40 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tab := newTable(1)
+			for i := range uint64(n) {
+				a, b, word := key(2 * i)
+				if tab.find(a, b, word, tagMask) != nil {
+					t.Fatalf("key %d is there before it is put", 2*i)
+				}
+				tab.put(a, b, word|2*i, 0)
+			}
+			for i := range uint64(2 * n) {
+				a, b, word := key(i)
+				switch w := tab.find(a, b, word, tagMask); {
+				case i%2 == 1 && w != nil:
+					t.Fatalf("key %d is there and was never put", i)
+				case i%2 == 0 && (w == nil || w.Load() != word|i):
+					t.Fatalf("key %d is lost, or another one's", i)
+				}
+			}
+		})
+	}
+}
+
 // TestTableSegments: every segment has its share, so building one again is a sixty-fourth of the work.
 func TestTableSegments(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
