@@ -191,7 +191,6 @@ type Value struct {
 
 // Saved answers Save.
 type Saved struct {
-	At     int64   // Unix ms
 	Values []Value // one for each operation: OpIncr its new value in decimal, OpTake what was taken, others nothing
 }
 

@@ -36,7 +36,7 @@ func (l *LogReader) Report(ctx context.Context, follower string, at revocation.P
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
-	rep, err := runOn(ctx, l.client, reportScript, false, []string{l.keys.edges()},
+	rep, err := runOn(ctx, sender(l.client), reportScript, false, []string{l.keys.edges()},
 		follower, string(at), revocation.Live.Milliseconds(), maxFollowers)
 	if err != nil {
 		return err

@@ -16,6 +16,12 @@ func (k keys) log() string                          { return k.prefix + "{rev}lo
 func (k keys) meta() string                         { return k.prefix + "{rev}meta" }
 func (k keys) edges() string                        { return k.prefix + "{rev}edges" }
 
+// both are the keys of a step on one session: its record, and its subject's not-before.
+func (k keys) both(ref counterfoil.Ref) []string {
+	tag := ref.Session.Tag()
+	return []string{k.session(ref.Session), k.notBefore(tag, ref.Subject)}
+}
+
 // belongs reports whether a session of this ID can be the subject's: it carries the subject's slot tag, or the subject is anonymous.
 // Where it does not, the keys of one step would lie in two slots, and no such session was ever created.
 func belongs(id token.SessionID, subject string) bool {

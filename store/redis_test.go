@@ -91,13 +91,18 @@ func (b backdoor) silence(t testing.TB, d time.Duration) {
 // under makes a store with a prefix of its own on a client.
 func under(t *testing.T, client redis.UniversalClient) storetest.Under {
 	t.Helper()
-	prefix := "test" + rand.Text()[:8] + ":"
-	s, err := store.New(t.Context(), client, store.Config{Prefix: prefix, Logger: quiet, Timeout: 10 * time.Second})
+	return configured(t, client, store.Config{})
+}
+
+func configured(t *testing.T, client redis.UniversalClient, cfg store.Config) storetest.Under {
+	t.Helper()
+	cfg.Prefix, cfg.Logger, cfg.Timeout = "test"+rand.Text()[:8]+":", quiet, 10*time.Second
+	s, err := store.New(t.Context(), client, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	b := backdoor{client, prefix}
+	b := backdoor{client, cfg.Prefix}
 	return storetest.Under{Store: s, Pass: b.shift, Misfile: b.misfile, Log: s, Source: s, Census: s, Silence: b.silence}
 }
 
@@ -149,6 +154,9 @@ func TestEmbeddedClock(t *testing.T) {
 func TestRedis(t *testing.T) {
 	client := dialURL(t, redistest.Start(t, redistest.Options{Password: "pass word"}).URL())
 	storetest.Run(t, func(t *testing.T) storetest.Under { return under(t, client) })
+	t.Run("pipelined", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) storetest.Under { return configured(t, client, store.Config{AutoPipeline: true}) })
+	})
 }
 
 // TestValkey runs the suite on Valkey, alone and as a Cluster.
@@ -183,6 +191,15 @@ func TestCluster(t *testing.T) {
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: redistest.Addrs(nodes), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { client.Close() })
 	storetest.Run(t, func(t *testing.T) storetest.Under { return under(t, client) })
+	t.Run("pipelined", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) storetest.Under { return configured(t, client, store.Config{AutoPipeline: true}) })
+	})
+	t.Run("reading from replicas", func(t *testing.T) {
+		c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: redistest.Addrs(nodes), ContextTimeoutEnabled: true, RouteRandomly: true})
+		defer c.Close()
+		storetest.Run(t, func(t *testing.T) storetest.Under { return configured(t, c, store.Config{AutoPipeline: true}) })
+	})
+	t.Run("redirected", func(t *testing.T) { testRedirected(t, nodes, client) })
 
 	s, err := store.New(background(t), client, store.Config{Logger: quiet})
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/counterfoil/counterfoil"
 )
 
 // One script for each atomic step; what it takes, answers and promises stands at the head of its file.
@@ -20,10 +22,12 @@ var (
 	opsLua string
 	//go:embed lua/create.lua
 	createLua string
-	//go:embed lua/load.lua
-	loadLua string
+	//go:embed lua/confirm.lua
+	confirmLua string
 	//go:embed lua/save.lua
 	saveLua string
+	//go:embed lua/save_all.lua
+	saveAllLua string
 	//go:embed lua/refresh.lua
 	refreshLua string
 	//go:embed lua/freeze.lua
@@ -52,10 +56,13 @@ var (
 	followersLua string
 )
 
+// budgetLua is what every Redis knows of the budget, so that no save has to say it.
+var budgetLua = "local budget = " + strconv.Itoa(counterfoil.MaxDataLen) + "\n"
+
 var (
-	createScript    = newScript("create", headLua, opsLua, createLua)
-	loadScript      = newScript("load", headLua, loadLua)
-	saveScript      = newScript("save", headLua, opsLua, saveLua)
+	createScript    = newScript("create", budgetLua, headLua, opsLua, createLua)
+	confirmScript   = newScript("load", headLua, confirmLua)
+	saveScript      = newScript("save", budgetLua, saveLua, opsLua, saveAllLua)
 	refreshScript   = newScript("refresh", headLua, refreshLua)
 	freezeScript    = newScript("freeze", headLua, freezeLua)
 	subjectScript   = newScript("subject", headLua, subjectLua)
@@ -92,16 +99,15 @@ func (onceCmd) NoRetry() bool { return true }
 
 // run runs a step by its SHA, and by its text where the server has not seen it. once: see onceCmd.
 func (s *Redis) run(ctx context.Context, sc script, once bool, keys []string, args ...any) (reply, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	return runOn(ctx, s.client, sc, once, keys, args...)
+	ctx = s.until(ctx)
+	return runOn(ctx, s.send, sc, once, keys, args...)
 }
 
-// runOn is run with any client.
-func runOn(ctx context.Context, client redis.UniversalClient, sc script, once bool, keys []string, args ...any) (reply, error) {
-	v, err := eval(ctx, client, "evalsha", sc.sha, once, keys, args)
+// runOn is run with any way of sending a command.
+func runOn(ctx context.Context, send func(context.Context, redis.Cmder) error, sc script, once bool, keys []string, args ...any) (reply, error) {
+	v, err := eval(ctx, send, "evalsha", sc.sha, once, keys, args)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") { // nothing was executed
-		v, err = eval(ctx, client, "eval", sc.text, once, keys, args)
+		v, err = eval(ctx, send, "eval", sc.text, once, keys, args)
 	}
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("store: %s: %w", sc.step, err)
@@ -109,14 +115,13 @@ func runOn(ctx context.Context, client redis.UniversalClient, sc script, once bo
 	return toReply(v), nil
 }
 
-func eval(ctx context.Context, client redis.UniversalClient, command, script string, once bool, keys []string, args []any) (any, error) {
+func eval(ctx context.Context, send func(context.Context, redis.Cmder) error, command, script string, once bool, keys []string, args []any) (any, error) {
 	cmd := redis.NewCmd(ctx, words(command, script, keys, args)...)
 	var c redis.Cmder = cmd
 	if once {
 		c = onceCmd{cmd}
 	}
-	if err := client.Process(ctx, c); err != nil {
-		suspect(ctx, client, err)
+	if err := send(ctx, c); err != nil {
 		return nil, err
 	}
 	return cmd.Result()

@@ -55,7 +55,7 @@ func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoi
 	}
 	tag := r.Session.Tag()
 	args := []any{r.Session.String(), r.Subject, s.keys.sessions(tag), r.Idle.Milliseconds(), r.Absolute.Milliseconds(), r.NotAfter,
-		authenticated, r.Device, r.Cap, counterfoil.MaxDataLen}
+		authenticated, r.Device, r.Cap}
 	args, err := appendOps(args, r.Ops)
 	if err != nil {
 		return none, err
@@ -106,11 +106,6 @@ func (s *Redis) ended(ctx context.Context, subject string, ids ...token.SessionI
 	return nil
 }
 
-// Load implements counterfoil.Store.
-func (s *Redis) Load(ctx context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
-	return s.whole(ctx, loadScript, ref, ref.Generation)
-}
-
 // Find implements counterfoil.Finder.
 func (s *Redis) Find(ctx context.Context, id token.SessionID) (counterfoil.Record, error) {
 	if id.IsZero() {
@@ -128,55 +123,21 @@ func (s *Redis) Find(ctx context.Context, id token.SessionID) (counterfoil.Recor
 
 // Freeze implements counterfoil.Store.
 func (s *Redis) Freeze(ctx context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
-	return s.whole(ctx, freezeScript, ref)
-}
-
-func (s *Redis) whole(ctx context.Context, sc script, ref counterfoil.Ref, more ...any) (counterfoil.Record, error) {
 	if !belongs(ref.Session, ref.Subject) {
 		return counterfoil.Record{}, counterfoil.ErrNotFound
 	}
-	tag := ref.Session.Tag()
-	rep, err := s.run(ctx, sc, false, []string{s.keys.session(ref.Session), s.keys.notBefore(tag, ref.Subject)},
-		append([]any{ref.Session.String(), ref.Subject}, more...)...)
+	rep, err := s.run(ctx, freezeScript, false, s.keys.both(ref), ref.Session.String(), ref.Subject)
 	if err != nil {
 		return counterfoil.Record{}, err
 	}
 	if err := codeError(rep); err != nil {
 		return counterfoil.Record{}, err
 	}
-	return record(ref.Session, rep.list(2)), nil
-}
-
-// record reads a hash as field, value, field, value, ….
-func record(id token.SessionID, flat reply) counterfoil.Record {
-	r := counterfoil.Record{Session: id, Fields: make(map[string][]byte, len(flat)/2)}
-	for i := 0; i+1 < len(flat); i += 2 {
-		switch name := flat.string(i); name {
-		case "u":
-			r.Subject = flat.string(i + 1)
-		case "c":
-			r.Created = flat.int(i + 1)
-		case "t":
-			r.Renewed = flat.int(i + 1)
-		case "a":
-			r.Expires = flat.int(i + 1)
-		case "i":
-			r.Idle = time.Duration(flat.int(i+1)) * time.Millisecond
-		case "at":
-			r.AuthTime = flat.int(i + 1)
-		case "d":
-			r.Device = flat.string(i + 1)
-		case "g":
-			r.Generation = uint64(flat.int(i + 1))
-		case "z":
-			r.Frozen = true
-		default:
-			if f, ok := strings.CutPrefix(name, "f:"); ok {
-				r.Fields[f] = []byte(flat.string(i + 1))
-			}
-		}
+	r := counterfoil.Record{Session: ref.Session, Fields: map[string][]byte{}}
+	for flat := rep.list(2); len(flat) > 1; flat = flat[2:] {
+		note(&r, flat.string(0), []byte(flat.string(1)))
 	}
-	return r
+	return r, nil
 }
 
 // Save implements counterfoil.Store. At most 4096 operations are taken at a time.
@@ -185,20 +146,18 @@ func (s *Redis) Save(ctx context.Context, ref counterfoil.Ref, ops []counterfoil
 	if !belongs(ref.Session, ref.Subject) {
 		return none, counterfoil.ErrNotFound
 	}
-	args, err := appendOps([]any{ref.Session.String(), ref.Subject, ref.Generation, counterfoil.MaxDataLen}, ops)
+	args, err := appendOps(append(make([]any, 0, 4+3*len(ops)), ref.Session.String(), ref.Subject, ref.Generation), ops)
 	if err != nil {
 		return none, err
 	}
-	tag := ref.Session.Tag()
-	rep, err := s.run(ctx, saveScript, !repeatable(ops),
-		[]string{s.keys.session(ref.Session), s.keys.notBefore(tag, ref.Subject)}, args...)
+	rep, err := s.run(ctx, saveScript, !repeatable(ops), s.keys.both(ref), args...)
 	if err != nil {
 		return none, err
 	}
 	if err := codeError(rep); err != nil {
 		return none, err
 	}
-	return counterfoil.Saved{At: rep.int(1), Values: values(rep.list(2), len(ops))}, nil
+	return counterfoil.Saved{Values: values(rep[1:], len(ops))}, nil
 }
 
 // repeatable reports whether a save may be sent again after its answer was lost. An increment would count twice, a take would find nothing,
@@ -214,40 +173,48 @@ func appendOps(args []any, ops []counterfoil.Op) ([]any, error) {
 	if len(ops) > maxOps {
 		return nil, fmt.Errorf("store: more than %d operations in one save", maxOps)
 	}
+	letters, at := make([]byte, 0, 2*len(ops)), len(args)
+	args = append(args, nil)
 	for _, o := range ops {
 		if o.Name == "" || len(o.Name) > counterfoil.MaxNameLen {
 			return nil, fmt.Errorf("store: name of a field is empty or longer than %d bytes", counterfoil.MaxNameLen)
 		}
-		var kind string
-		var value any = ""
+		args = append(args, fieldPrefix+o.Name)
+		switch {
+		case o.If && o.Was.Present:
+			letters = append(letters, 'p')
+			args = append(args, orEmpty(o.Was.Bytes))
+		case o.If:
+			letters = append(letters, 'a')
+		}
 		switch o.Kind {
 		case counterfoil.OpSet:
 			if len(o.Value) > counterfoil.MaxDataLen {
 				return nil, counterfoil.ErrTooLarge // no need to send it
 			}
-			kind, value = "s", o.Value
+			letters = append(letters, 's')
+			args = append(args, orEmpty(o.Value))
 		case counterfoil.OpDelete:
-			kind = "d"
+			letters = append(letters, 'd')
 		case counterfoil.OpTake:
-			kind = "t"
+			letters = append(letters, 't')
 		case counterfoil.OpIncr:
-			kind, value = "i", o.By
+			letters = append(letters, 'i')
+			args = append(args, o.By)
 		default:
 			return nil, fmt.Errorf("store: unknown operation %d", o.Kind)
 		}
-		condition, was := "", []byte(nil)
-		if o.If {
-			condition = "a"
-			if o.Was.Present {
-				condition, was = "p", o.Was.Bytes
-			}
-		}
-		if value == nil {
-			value = ""
-		}
-		args = append(args, kind, o.Name, value, condition, was)
 	}
+	args[at] = letters
 	return args, nil
+}
+
+// orEmpty makes a value of a nil slice that go-redis sends as a string.
+func orEmpty(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
 
 func values(list reply, n int) []counterfoil.Value {

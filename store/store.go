@@ -18,7 +18,8 @@
 //	cf:{rev}meta        hash    epoch, birth and newest ID of the log; what is revoked for good; what the replicas have
 //	cf:{rev}edges       hash    who follows the log and how far: position and time of the last report
 //
-// T also is a hash of the subject, so a session, its subject's not-before and index share a Cluster slot and every step is one atomic script.
+// T also is a hash of the subject, so a session, its subject's not-before and index share a Cluster slot and every step is one atomic script;
+// a load, which writes nothing, is two reads in one round trip.
 // A record that is absent is a session that is dead; there are no tombstones.
 //
 // # Durability
@@ -103,6 +104,10 @@ type Config struct {
 	// ReplicaTimeout is how long a step waits for the replicas, which is part of its Timeout. 0 means 500 ms, or half of Timeout if that is less.
 	ReplicaTimeout time.Duration
 
+	// AutoPipeline puts the loads and saves of concurrent callers together into pipelines. With dozens of goroutines at once about twice as many get
+	// done; with few there is nothing to gain, and a load or save takes a little longer.
+	AutoPipeline bool
+
 	// Strict refuses to start on a server whose eviction policy may delete the log or a not-before (allkeys-*, volatile-*).
 	// Otherwise that is a warning.
 	Strict bool
@@ -183,6 +188,8 @@ type Redis struct {
 	replicaTimeout time.Duration
 	known          sync.Map     // which servers know which scripts; see settleOn
 	acked          atomic.Int64 // and the time of the newest record of the log that they are known to have, Unix ms
+	lanes          *lanes       // nil = every step is sent by itself
+	scattered      bool         // the client sends to a replica what only reads
 }
 
 var (
@@ -247,6 +254,10 @@ func open(ctx context.Context, client redis.UniversalClient, cfg Config, named f
 		keys:           keys{cfg.prefix()},
 		timeout:        cfg.timeout(),
 		replicaTimeout: cfg.replicaTimeout(),
+	}
+	s.scattered = readsReplicas(client)
+	if cfg.AutoPipeline {
+		s.lanes = &lanes{lane{client: client, timeout: s.timeout}, lane{client: client, timeout: s.timeout}}
 	}
 	if _, several := client.(*redis.ClusterClient); several {
 		s.margin = clusterMargin

@@ -4,7 +4,7 @@
 --       and, undeclared but of the same slot, the session keys that the index names
 -- ARGV  1 session ID  2 subject ('' = anonymous)  3 prefix of session keys  4 idle ms  5 absolute ms
 --       6 latest absolute expiry (0 = none)  7 authentication time (0 = never, -1 = now)
---       8 device  9 cap (0 = none)  10 budget in bytes  11… operations (ops.lua)
+--       8 device  9 cap (0 = none)  10… operations (ops.lua)
 -- reply {1, created, absolute expiry, {value, …}, {evicted ID, …}}, or {code}: 0 nothing of its life is left, -1 … -3 as in ops.lua,
 --       -4 the ID was used before
 --
@@ -47,7 +47,7 @@ if subject ~= '' then
 	end
 end
 
-local code, out = apply(KEYS[1], 11, 0, tonumber(ARGV[10]), true)
+local code, out = apply(KEYS[1], 10, 0, budget, true)
 if code ~= 1 then
 	return {code}
 end

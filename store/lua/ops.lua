@@ -1,6 +1,6 @@
--- Operations on application fields, for create and save. ARGV holds five strings for each operation:
--- kind (s set, d delete, t take, i increment), name, value (of set) or addend (of increment),
--- condition ('' none, a absent, p present and equal to the next), value the condition compares with.
+-- Operations on application fields, for create and save. ARGV holds first a string with a letter for each operation: s set, d delete, t take,
+-- i increment; before it, if the operation is conditional, a (absent) or p (present, with a certain value). Then follow for each operation
+-- its field (f:<name>), with p that value, and the value of a set or the addend of an increment.
 
 -- limbs splits a decimal int64 into hi * 10^9 + lo, both with its sign, because a Lua number holds 53 bits only.
 -- nil: not an integer as Redis spells it, or out of range.
@@ -47,29 +47,46 @@ local function sum(x, y)
 	return limbs(z) and z
 end
 
--- apply carries the operations from ARGV[first] on out in memory, and writes only once nothing can fail any more.
+-- apply carries the operations that begin at ARGV[at] out in memory, and writes only once nothing can fail any more.
 -- used = bytes of application data before, max = the budget, fresh = the record does not exist yet.
--- It returns a code (1 applied, -1 conflict, -2 too large, -3 not an integer) and one value for each operation.
-local function apply(key, first, used, max, fresh)
-	local before, after, names, out = {}, {}, {}, {}
-	for i = first, #ARGV, 5 do
-		local name, condition = ARGV[i + 1], ARGV[i + 3]
-		if before[name] == nil then
-			before[name] = not fresh and redis.call('HGET', key, 'f:' .. name)
-			after[name] = before[name]
-			names[#names + 1] = name
-		end
-		if condition == 'a' and before[name] or condition == 'p' and before[name] ~= ARGV[i + 4] then
-			return -1
+-- It returns a code (1 applied, -1 conflict, -2 too large, -3 not an integer), one value for each operation, and whether any of them is one.
+local function apply(key, at, used, max, fresh)
+	local before, after, names, out, answers = {}, {}, {}, {}, false
+	local kinds, fields, values, condition = {}, {}, {}, nil
+	for letter in string.gmatch(ARGV[at], '.') do
+		if letter == 'a' or letter == 'p' then
+			condition = letter
+		else
+			at = at + 1
+			local name, was = ARGV[at], nil
+			if condition == 'p' then
+				at = at + 1
+				was = ARGV[at]
+			end
+			if before[name] == nil then
+				before[name] = not fresh and redis.call('HGET', key, name)
+				after[name] = before[name]
+				names[#names + 1] = name
+			end
+			if condition == 'a' and before[name] or condition == 'p' and before[name] ~= was then
+				return -1
+			end
+			condition = nil
+			local i = #kinds + 1
+			kinds[i], fields[i] = letter, name
+			if letter == 's' or letter == 'i' then
+				at = at + 1
+				values[i] = ARGV[at]
+			end
 		end
 	end
-	for i = first, #ARGV, 5 do
-		local kind, name = ARGV[i], ARGV[i + 1]
+	for i = 1, #kinds do
+		local kind, name = kinds[i], fields[i]
 		local answer = false
 		if kind == 's' then
-			after[name] = ARGV[i + 2]
+			after[name] = values[i]
 		elseif kind == 'i' then
-			after[name] = sum(after[name] or '0', ARGV[i + 2])
+			after[name] = sum(after[name] or '0', values[i])
 			if not after[name] then
 				return -3
 			end
@@ -80,15 +97,16 @@ local function apply(key, first, used, max, fresh)
 			end
 			after[name] = false
 		end
-		out[#out + 1] = answer
+		out[i] = answer
+		answers = answers or answer
 	end
 	local total = used
 	for _, name in ipairs(names) do
 		if before[name] then
-			total = total - #name - #before[name]
+			total = total - #name + 2 - #before[name]
 		end
 		if after[name] then
-			total = total + #name + #after[name]
+			total = total + #name - 2 + #after[name]
 		end
 	end
 	if total > max and total > used then -- what is over a budget that was lowered may still shrink
@@ -100,18 +118,18 @@ local function apply(key, first, used, max, fresh)
 	end
 	for _, name in ipairs(names) do
 		if after[name] and after[name] ~= before[name] then
-			set[#set + 1] = 'f:' .. name
+			set[#set + 1] = name
 			set[#set + 1] = after[name]
 			if #set >= 1000 then -- unpack has a limit
 				redis.call('HSET', key, unpack(set))
 				set = {}
 			end
 		elseif before[name] and not after[name] then
-			redis.call('HDEL', key, 'f:' .. name)
+			redis.call('HDEL', key, name)
 		end
 	end
 	if #set > 0 then
 		redis.call('HSET', key, unpack(set))
 	end
-	return 1, out
+	return 1, out, answers
 end

@@ -233,7 +233,7 @@ func (m *model) Save(_ context.Context, ref counterfoil.Ref, ops []counterfoil.O
 		return counterfoil.Saved{}, err
 	}
 	m.arrived(r, ref.Generation)
-	return counterfoil.Saved{At: m.now, Values: values}, nil
+	return counterfoil.Saved{Values: values}, nil
 }
 
 func (m *model) apply(r *record, ops []counterfoil.Op) ([]counterfoil.Value, error) {
