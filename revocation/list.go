@@ -44,6 +44,7 @@ type List struct {
 	subjects table
 	all      atomic.Int64 // the everything-not-before, Unix ms
 	keys     atomic.Pointer[map[string]struct{}]
+	newest   atomic.Int64 // no subject's not-before is later than this, Unix ms
 
 	lacks   atomic.Int64 // until then (Unix ms) an entry is missing
 	unknown atomic.Int64 // until then an entry is in force that this version does not understand
@@ -133,6 +134,7 @@ func (l *List) add(e Entry) (news bool, err error) {
 		return l.put(&l.sessions, a, b, sessionWord(tag, e.At), laterSession)
 	case KindSubject:
 		a, b := subjectKey(e.Subject)
+		raise(&l.newest, e.NotBefore)
 		return l.put(&l.subjects, a, b, subjectWord(e.NotBefore, e.At), laterSubject)
 	case KindAll:
 		return raise(&l.all, e.NotBefore), nil
@@ -224,7 +226,10 @@ func (l *List) Has(id token.SessionID) bool {
 
 // SubjectNotBefore returns the subject's not-before (Unix ms), 0 if there is none: its tokens with iat <= that are dead.
 func (l *List) SubjectNotBefore(subject [16]byte) int64 {
-	a, b := subjectKey(subject)
+	return l.subjectNotBefore(subjectKey(subject))
+}
+
+func (l *List) subjectNotBefore(a, b uint64) int64 {
 	w := l.subjects.find(a, b, 0, 0)
 	if w == nil {
 		return 0
@@ -251,17 +256,20 @@ func (l *List) Contains(v token.Verified) bool { return l.find(v) != nil }
 
 // find returns why the token is revoked, nil if it is not.
 func (l *List) find(v token.Verified) *refusal {
-	session, iat := v.Session(), v.IssuedAtMilli()
+	iat := v.IssuedAtMilli()
 	switch {
 	case iat <= l.all.Load():
 		return &revokedAll
 	case l.keys.Load() != nil && l.HasKey(v.KeyID()):
 		return &revokedKey
-	case l.Has(session):
+	case l.Has(v.Session()):
 		return &revokedSession
 	}
-	if subject := v.SubjectHash(); subject != [16]byte{} && iat <= l.SubjectNotBefore(subject) {
-		return &revokedSubject
+	// Few tokens are older than the last time that anybody logged out everywhere.
+	if iat <= l.newest.Load() {
+		if a, b := v.SubjectWords(); a|b != 0 && iat <= l.subjectNotBefore(a, b) {
+			return &revokedSubject
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"github.com/counterfoil/counterfoil/internal/lean/time"
@@ -171,6 +172,15 @@ func (v Verified) SubjectHash() [16]byte {
 		return [16]byte{}
 	}
 	return v.entry().hash
+}
+
+// SubjectWords returns SubjectHash as two numbers, little endian, for tables that are looked up often; 0, 0 for an anonymous visitor.
+func (v Verified) SubjectWords() (a, b uint64) {
+	if v.c == nil {
+		return 0, 0
+	}
+	hash := &v.entry().hash
+	return binary.LittleEndian.Uint64(hash[:8]), binary.LittleEndian.Uint64(hash[8:])
 }
 
 // SubjectHash returns the name under which revocations know a subject: the first 16 bytes of SHA-256 over issuer, a zero byte and subject. It is
