@@ -3,6 +3,7 @@
 import { bounded } from "./fetch.js";
 import { Module, refusal } from "./module.js";
 import { compile } from "./load.js";
+import { verifyFrame, verifySignature } from "./verify.js";
 
 export { ABI } from "./module.js";
 
@@ -256,30 +257,13 @@ class Core {
     this.#verifies++;
     let ok = false;
     try {
-      ok = await this.#signature(verify);
+      ok = await verifySignature(verify, this.#cryptoKeys);
     } catch {
       // a key or a signature that WebCrypto does not take
     } finally {
       this.#verifies--;
     }
     return this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()));
-  }
-
-  /** Verifies what the module described. */
-  #signature(b) {
-    const v = new DataView(b.buffer, b.byteOffset, b.byteLength);
-    const [alg, number, material, signature, signed] = [0, 4, 8, 12, 16].map((at) => v.getUint32(at, true));
-    const parts = [material, signature, signed];
-    let at = 20;
-    const [key, sig, text] = parts.map((n) => b.subarray(at, (at += n)));
-    const a = ALGORITHMS[alg - 1];
-    const imported = this.#cryptoKeys.get(number);
-    if (imported !== undefined) return crypto.subtle.verify(a.verify, imported, sig, text);
-    return a.import(key).then((k) => {
-      if (this.#cryptoKeys.size >= 64) this.#cryptoKeys.clear();
-      this.#cryptoKeys.set(number, k);
-      return crypto.subtle.verify(a.verify, k, sig, text);
-    });
   }
 
   async #judge({ ticket, otherwise }, token) {
@@ -369,12 +353,8 @@ class Core {
       });
       let r = this.#call((m) => m.frame(bytes, sent, this.#now()));
       if (r.verify !== undefined) {
-        const n = new DataView(r.verify.buffer, r.verify.byteOffset).getUint32(0, true);
-        const [ok, digest] = await Promise.all([
-          ALGORITHMS[0].import(r.verify.subarray(4)).then((k) => crypto.subtle.verify(ALGORITHMS[0].verify, k, bytes.subarray(n, n + 64), bytes.subarray(0, n))).catch(() => false),
-          crypto.subtle.digest("SHA-256", bytes.subarray(n + 64)),
-        ]);
-        r = this.#call((m) => m.finishFrame(ok, new Uint8Array(digest), this.#now()));
+        const [ok, digest] = await verifyFrame(r.verify, bytes);
+        r = this.#call((m) => m.finishFrame(ok, digest, this.#now()));
       }
       if (r.records === undefined) throw new Error(`frame refused: ${r.error === "stale" ? r.reason : r.error}`);
       this.#last.feed = "";
@@ -457,24 +437,6 @@ class Core {
     return { ...list, memory: this.#module?.memory ?? 0, failures: { ...this.#last } };
   }
 }
-
-const ED25519 = { name: "Ed25519" };
-const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
-const HMAC = { name: "HMAC", hash: "SHA-256" };
-
-const ALGORITHMS = [
-  { verify: ED25519, import: (key) => crypto.subtle.importKey("raw", key, ED25519, false, ["verify"]) },
-  {
-    verify: P256,
-    import(xy) {
-      const point = new Uint8Array(65);
-      point[0] = 4;
-      point.set(xy, 1);
-      return crypto.subtle.importKey("raw", point, P256, false, ["verify"]);
-    },
-  },
-  { verify: HMAC, import: (secret) => crypto.subtle.importKey("raw", secret, HMAC, false, ["verify"]) },
-];
 
 // A token and its key, neither of which is anybody's: the first check of a module costs some milliseconds, and they are better spent while a worker loads.
 const SAMPLE_KEYS = '{"keys":[{"kid":"--6IM5l0OosLj9yWskISYhUA3n_3CURQkmrYMSha_ck","alg":"EdDSA","use":"sig","kty":"OKP","crv":"Ed25519","x":"6kpsY-KcUgq-9VB7Ey7F-ZVHdq6-vnuSQh7qaRRG0iw"}]}';

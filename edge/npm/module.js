@@ -104,11 +104,16 @@ export class Module {
     return r.status === DONE ? "" : r.text || "refused";
   }
 
-  /** Decides about a token. An answer is {ok: true, claims}, or {ok: false, error, reason}, or a {ticket} with what is to be done first. */
+  /** Decides about a token, text or bytes. An answer is {ok: true, claims}, or {ok: false, error, reason}, or a {ticket} with what is to be done first. */
   check(token, policy, wall, steady) {
     const view = this.#view();
     let n = MAX_TOKEN + 1;
-    if (token.length <= MAX_TOKEN) {
+    if (token.length > MAX_TOKEN) {
+      // nobody looks at one that is too long
+    } else if (typeof token === "object") {
+      view.set(token, this.#token);
+      n = token.length;
+    } else {
       const { read, written } = encoder.encodeInto(token, view.subarray(this.#token, this.#token + MAX_TOKEN));
       if (read === token.length) n = written;
     }
