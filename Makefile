@@ -86,7 +86,7 @@ differential: ## a million mutated tokens judged by us, golang-jwt, go-jose and 
 edge: module ## the edge module in wazero, Node, Deno, Bun, workerd and Chromium: the same answers everywhere, and the logout (minutes; needs Node, npm, Chromium)
 	cd internal/e2e && $(GO) run -buildvcs=false ./edge
 
-bench: ## ratios beside the primitives and the peers, each marked met or short (ROWS=token, store or http)
+bench: ## ratios beside the primitives and the peers, each marked met or short (ROWS=token, store, http or revocation)
 	cd bench && $(GO) run -buildvcs=false . -rows $(ROWS)
 
 fuzz: ## every fuzz target in turn, each for FUZZTIME (30s)

@@ -4,8 +4,9 @@
 //	go run . -rows token
 //	go run . -rows store
 //	go run . -rows http
+//	go run . -rows revocation
 //
-// The rows of store and http need a redis-server on PATH, which the command starts on loopback and ends. The peers on Node take part in http where node and
+// The rows of store, http and revocation need a redis-server on PATH, which the command starts on loopback and ends. The peers on Node take part in http where node and
 // npm are on PATH.
 package main
 
