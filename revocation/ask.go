@@ -3,9 +3,9 @@ package revocation
 import (
 	"errors"
 	"slices"
-	"sync"
 
 	"github.com/counterfoil/counterfoil/internal/lean/context"
+	"github.com/counterfoil/counterfoil/internal/lean/sync"
 	"github.com/counterfoil/counterfoil/internal/lean/time"
 	"github.com/counterfoil/counterfoil/token"
 )

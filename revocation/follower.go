@@ -4,9 +4,9 @@ import (
 	"errors"
 	"hash/maphash"
 	"math"
-	"sync"
 
 	"github.com/counterfoil/counterfoil/internal/lean/context"
+	"github.com/counterfoil/counterfoil/internal/lean/sync"
 	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"iter"
 	"math"
-	"sync"
 	"sync/atomic"
 
+	"github.com/counterfoil/counterfoil/internal/lean/sync"
 	"github.com/counterfoil/counterfoil/internal/lean/time"
 	"github.com/counterfoil/counterfoil/token"
 )

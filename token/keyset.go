@@ -1,9 +1,10 @@
 package token
 
 import (
-	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/counterfoil/counterfoil/internal/lean/sync"
 )
 
 // A KeySet holds the keys by which verifiers look tokens up, at most 16, all symmetric or all asymmetric. Verifiers see a [KeySet.Replace] at once.

@@ -25,6 +25,7 @@ const (
 	fasthttp  = "github.com/valyala/fasthttp"
 	goleak    = "go.uber.org/goleak"
 	rapid     = "pgregory.net/rapid"
+	porcupine = "github.com/anishathalye/porcupine"
 	useragent = "github.com/mileusna/useragent"
 )
 
@@ -46,7 +47,7 @@ var heavy = []string{"fmt", "encoding/json", "log/slog", "net", "net/http"}
 
 // Time and context come to these packages from internal/lean, which is the standard library's but in the edge module, where they cost 45 KiB. What is not
 // built for WebAssembly may import them itself, but then its neighbours have types of the same name.
-var lean = []string{"internal/lean/time", "internal/lean/context"}
+var lean = []string{"internal/lean/time", "internal/lean/context", "internal/lean/sync"}
 
 // Rooms is the table. Tests are not bound by it: they may import what they need to.
 var Rooms = []Room{
@@ -54,6 +55,8 @@ var Rooms = []Room{
 		"the standard package time, but in the edge module, where it would cost 45 KiB of 480"},
 	{"internal/lean/context", []string{"internal/lean/time"}, heavy,
 		"the standard package context, which brings time along"},
+	{"internal/lean/sync", nil, heavy,
+		"the standard package sync, but in the edge module, which has one thread"},
 	{"token", lean, heavy,
 		"whoever verifies trusts the standard library alone; with revocation it decides the size of the edge module, where fmt costs 134 KiB and encoding/json 252"},
 	{"token/issuer", []string{"token", jwt}, nil,
@@ -125,6 +128,7 @@ var Libraries = []Library{
 		"it makes the label of a device from a header, once at each login; a table of names that is not ours to keep"},
 	{goleak, nil, nil, "for tests: no goroutine is left behind"},
 	{rapid, nil, nil, "for tests: properties over random operations"},
+	{porcupine, nil, nil, "for tests: histories of concurrent calls are checked for linearizability; it has no dependencies"},
 }
 
 // Package is one package in a graph of imports.
