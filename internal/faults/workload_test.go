@@ -1,0 +1,235 @@
+package faults_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/faults"
+	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+const (
+	subjects = 10
+	perUser  = 2 // goroutines of each subject
+	checkers = 3
+)
+
+// work starts the workload: each subject logs in, loads, saves, renews and logs out, here and everywhere, in two goroutines; others check
+// tokens, of ended sessions too.
+func (r *run) work() {
+	users, enough := context.WithCancel(r.ctx)
+	r.enough = enough
+	for i := range subjects {
+		subject := fmt.Sprintf("subject %d", i)
+		for range perUser {
+			r.users.Go(func() { r.each(users, 50*time.Millisecond, func() { r.act(subject) }) })
+		}
+	}
+	for range checkers {
+		r.looking.Go(func() { r.each(r.ctx, 3*time.Millisecond, r.check) })
+	}
+	r.looking.Go(func() { r.each(r.ctx, 25*time.Millisecond, r.haunt) })
+}
+
+// each calls f until ctx ends, at intervals around the given one.
+func (r *run) each(ctx context.Context, every time.Duration, f func()) {
+	for ctx.Err() == nil {
+		f()
+		select {
+		case <-time.After(every/2 + rand.N(every)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// act does one thing that a subject may do. Its calls are not cut short when the workload ends: what became of them would not be known.
+func (r *run) act(subject string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*timeout)
+	defer cancel()
+	o := r.origins[rand.IntN(len(r.origins))]
+	var live, doubtful []*client
+	r.mu.Lock()
+	for _, c := range r.clients[subject] {
+		switch acked, tried := c.Ended(); {
+		case acked:
+		case tried:
+			doubtful = append(doubtful, c)
+		default:
+			live = append(live, c)
+		}
+	}
+	r.mu.Unlock()
+	switch n := rand.IntN(100); {
+	case len(doubtful) > 0 && n < 60: // whoever was told that it failed tries again
+		r.end(ctx, o, pick(doubtful))
+	case len(live) == 0 || len(live) < 3 && n < 30:
+		r.login(ctx, o, subject)
+	case n < 50:
+		r.load(ctx, o, pick(live))
+	case n < 75:
+		r.refresh(ctx, o, pick(live))
+	case n < 97:
+		r.end(ctx, o, pick(live))
+	default:
+		called := time.Now()
+		err := o.EndAll(ctx, subject)
+		r.oracle.EndedAll(subject, called, outcome(err))
+		if err != nil {
+			r.note("end all", err)
+		}
+	}
+}
+
+func pick(cs []*client) *client { return cs[rand.IntN(len(cs))] }
+
+func (r *run) login(ctx context.Context, o *origin, subject string) {
+	called := time.Now()
+	s, err := o.Login(ctx, nil, subject, counterfoil.LoginOptions{})
+	if err != nil {
+		r.note("login", err)
+		return
+	}
+	tokens, _ := s.Issued()
+	c := &client{Session: r.oracle.Begun(subject, called), id: s.ID(), access: tokens.Access.Reveal(), refresh: tokens.Refresh.Reveal()}
+	if v, err := r.plain.Verify(c.access); err == nil {
+		c.verified = v
+		if v.Session() != c.id || v.Subject() != subject {
+			r.oracle.MixedUp(c.Session, "a login was given another's token")
+		}
+	}
+	if err := mark.Set(s, c.id.String()); err == nil {
+		if err := s.Save(ctx); err != nil {
+			r.note("save", err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.clients[subject] = append(r.clients[subject], c)
+	r.all = append(r.all, c)
+}
+
+// record is where the record of a session is used.
+func (r *run) record(o *origin) faults.Where { return faults.Where{Name: o.name, Bound: r.recordBound} }
+
+func (r *run) load(ctx context.Context, o *origin, c *client) {
+	_, _, v := c.tokens()
+	if !v.Valid() {
+		return
+	}
+	called := time.Now()
+	value, present, err := mark.Get(ctx, o.Open(v))
+	switch {
+	case err == nil:
+		if present && value != c.id.String() {
+			r.oracle.MixedUp(c.Session, "a load answered another's data")
+		}
+		r.oracle.Used(c.Session, r.record(o), called, faults.Accepted)
+	case errors.Is(err, counterfoil.ErrNotFound):
+		r.oracle.Used(c.Session, r.record(o), called, faults.Refused)
+	default:
+		r.note("load", err)
+	}
+}
+
+func (r *run) refresh(ctx context.Context, o *origin, c *client) {
+	_, refresh, _ := c.tokens()
+	called := time.Now()
+	s, tokens, err := o.Refresh(ctx, refresh, token.Verified{})
+	switch {
+	case err == nil, errors.Is(err, counterfoil.ErrSuperseded):
+		if s.ID() != c.id {
+			r.oracle.MixedUp(c.Session, "a renewal answered another session")
+		}
+		r.oracle.Used(c.Session, r.record(o), called, faults.Accepted)
+	case errors.Is(err, counterfoil.ErrNotFound):
+		r.oracle.Used(c.Session, r.record(o), called, faults.Refused)
+		return
+	default:
+		r.note("refresh", err)
+		return
+	}
+	if tokens.Access.IsZero() {
+		return
+	}
+	v, verr := r.plain.Verify(tokens.Access.Reveal())
+	if verr == nil && (v.Session() != c.id || v.Subject() != c.Subject) {
+		r.oracle.MixedUp(c.Session, "a renewal was given another's token")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if verr == nil && c.verified.Valid() && v.IssuedAtMilli() < c.verified.IssuedAtMilli() {
+		return // another renewal was quicker
+	}
+	c.access, c.verified = tokens.Access.Reveal(), v
+	if !tokens.Refresh.IsZero() {
+		c.refresh = tokens.Refresh.Reveal()
+	}
+}
+
+func (r *run) end(ctx context.Context, o *origin, c *client) {
+	called := time.Now()
+	err := o.End(ctx, c.id)
+	r.oracle.Ended(c.Session, called, outcome(err))
+	if err != nil {
+		r.note("end", err)
+	}
+}
+
+// check has a verifier decide on a token, of one of the newest sessions as a rule.
+func (r *run) check() {
+	r.mu.Lock()
+	var c *client
+	if n := len(r.all); n > 0 {
+		c = r.all[max(0, n-1-rand.IntN(min(n, 60)))]
+	}
+	r.mu.Unlock()
+	if c == nil {
+		return
+	}
+	access, _, _ := c.tokens()
+	r.ask(r.verifiers[rand.IntN(len(r.verifiers))], c, access)
+}
+
+func (r *run) ask(w *verifier, c *client, access string) {
+	called := time.Now()
+	v, err := w.guard.Check(r.ctx, access)
+	where := faults.Where{Name: w.name, Bound: bound}
+	switch {
+	case err == nil:
+		if v.Session() != c.id || v.Subject() != c.Subject {
+			r.oracle.MixedUp(c.Session, "a check answered another session")
+		}
+		r.oracle.Used(c.Session, where, called, faults.Accepted)
+	case errors.Is(err, revocation.ErrRevoked):
+		r.oracle.Used(c.Session, where, called, faults.Refused)
+	}
+}
+
+// haunt tries to load or to renew a session that has ended.
+func (r *run) haunt() {
+	r.mu.Lock()
+	var c *client
+	if n := len(r.all); n > 0 {
+		c = r.all[rand.IntN(n)]
+	}
+	r.mu.Unlock()
+	if c == nil {
+		return
+	}
+	if acked, _ := c.Ended(); !acked {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, timeout)
+	defer cancel()
+	o := r.origins[rand.IntN(len(r.origins))]
+	if rand.IntN(2) == 0 {
+		r.load(ctx, o, c)
+	} else {
+		r.refresh(ctx, o, c)
+	}
+}
