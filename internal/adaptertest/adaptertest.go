@@ -65,7 +65,7 @@ var (
 // An App answers one request through an adapter.
 type App func(t testing.TB, r *http.Request) Answer
 
-// HTTP serves the application on net/http. The handler of /slow does what is given while it has the request.
+// HTTP serves the application on net/http. The handlers of /slow and /page do what is given while they have the request.
 func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	t.Helper()
 	sessions, err := httpadapter.New(httpadapter.Config{Manager: m})
@@ -101,6 +101,21 @@ func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 			do()
 		}
 		return nil
+	})
+	handle("/page", func(w http.ResponseWriter, r *http.Request) error {
+		before, err := visits.Incr(r.Context(), httpadapter.Session(r), 1)
+		if err != nil {
+			return err
+		}
+		for _, do := range slow {
+			do()
+		}
+		after, err := visits.Incr(r.Context(), httpadapter.Session(r), 1)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(w, before, after)
+		return err
 	})
 	handle("/set", func(w http.ResponseWriter, r *http.Request) error { return note.Set(httpadapter.Session(r), "x") })
 	handle("/end", func(w http.ResponseWriter, r *http.Request) error {
@@ -154,6 +169,20 @@ func Fiber(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 			do()
 		}
 		return nil
+	})
+	app.All("/page", func(c *fiber.Ctx) error {
+		before, err := visits.Incr(c.UserContext(), fiberadapter.Session(c), 1)
+		if err != nil {
+			return err
+		}
+		for _, do := range slow {
+			do()
+		}
+		after, err := visits.Incr(c.UserContext(), fiberadapter.Session(c), 1)
+		if err != nil {
+			return err
+		}
+		return c.SendString(fmt.Sprint(before, after))
 	})
 	app.All("/set", func(c *fiber.Ctx) error { return note.Set(fiberadapter.Session(c), "x") })
 	app.All("/end", func(c *fiber.Ctx) error {

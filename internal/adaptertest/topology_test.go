@@ -103,7 +103,9 @@ func vouches(t *testing.T, r *rig.Rig) {
 
 // onTopology does everything that a session goes through, by each adapter, and then kills the server that holds the sessions.
 func onTopology(t *testing.T, url string, holder func() (*redis.Client, *redistest.Server)) {
-	r := rig.At(t, url, nil, func(c *counterfoil.Config) { c.AccessLife, c.Leeway, c.Timeout = 2*time.Second, time.Millisecond, 2*time.Second })
+	r := rig.At(t, url, nil, func(c *counterfoil.Config) {
+		c.AccessLife, c.Leeway, c.Timeout = 2*time.Second, time.Millisecond, 2*time.Second
+	})
 	r.Fresh(t)
 	elsewhere := r.Second(t)
 	vouches(t, r)

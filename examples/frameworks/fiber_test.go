@@ -1,0 +1,84 @@
+package frameworks_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/cache"
+	"github.com/gofiber/fiber/v2/middleware/csrf"
+	"github.com/gofiber/fiber/v2/middleware/idempotency"
+	"github.com/gofiber/fiber/v2/middleware/limiter"
+
+	"github.com/counterfoil/counterfoil/fiberadapter/storage"
+	"github.com/counterfoil/counterfoil/store/embedded"
+)
+
+// TestFibersOwnMiddleware has two instances of an application share what csrf, limiter, idempotency and cache remember.
+func TestFibersOwnMiddleware(t *testing.T) {
+	redis, err := embedded.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer redis.Close()
+	client := redis.Client()
+	defer client.Close()
+	in := func(prefix string) fiber.Storage {
+		s, err := storage.New(client, storage.Config{Prefix: prefix})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	runs := 0
+	instance := func() *fiber.App {
+		a := fiber.New()
+		count := func(c *fiber.Ctx) error { runs++; return c.SendString(fmt.Sprint(runs)) }
+		a.All("/csrf", csrf.New(csrf.Config{Storage: in("csrf:"), KeyLookup: "header:X-Csrf-Token"}), count)
+		a.All("/limiter", limiter.New(limiter.Config{Storage: in("limiter:"), Max: 2}), count)
+		a.All("/idempotency", idempotency.New(idempotency.Config{Storage: in("idempotency:"), Lock: idempotency.NewMemoryLock()}), count)
+		a.All("/cache", cache.New(cache.Config{Storage: in("cache:")}), count)
+		return a
+	}
+	apps := []*fiber.App{instance(), instance()}
+	ask := func(instance int, method, path string, header ...string) (*http.Response, string) {
+		t.Helper()
+		req := httptest.NewRequest(method, path, nil)
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		res, err := apps[instance].Test(req, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, _ := io.ReadAll(res.Body)
+		return res, string(body)
+	}
+	res, _ := ask(0, "GET", "/csrf")
+	token := res.Cookies()[0]
+	if res, _ := ask(1, "POST", "/csrf", "X-Csrf-Token", token.Value, "Cookie", token.Name+"="+token.Value); res.StatusCode != 200 {
+		t.Errorf("csrf: the other instance refuses the token: %d", res.StatusCode)
+	}
+	if res, _ := ask(1, "POST", "/csrf", "X-Csrf-Token", "made-up", "Cookie", token.Name+"=made-up"); res.StatusCode != 403 {
+		t.Errorf("csrf: a token that nobody was given: %d", res.StatusCode)
+	}
+	for i, want := range []int{200, 200, 429} {
+		if res, _ := ask(i%2, "GET", "/limiter"); res.StatusCode != want {
+			t.Errorf("limiter: request %d of two: %d, want %d", i+1, res.StatusCode, want)
+		}
+	}
+	key := "b0a6a1f3-5a3a-4a53-8f2e-8d5c3f0f5b11"
+	_, first := ask(0, "POST", "/idempotency", "X-Idempotency-Key", key)
+	if _, again := ask(1, "POST", "/idempotency", "X-Idempotency-Key", key); again != first {
+		t.Errorf("idempotency: run %s, then %s", first, again)
+	}
+	_, first = ask(0, "GET", "/cache")
+	if _, again := ask(1, "GET", "/cache"); again != first {
+		t.Errorf("cache: run %s, then %s", first, again)
+	}
+
+}

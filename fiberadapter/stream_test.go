@@ -1,0 +1,139 @@
+package fiberadapter_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/internal/rig"
+)
+
+// TestStreamsAndUpgradesStayIntact has a body that is written after the handler has returned, and a connection that is handed over, behind the
+// middleware. Both begin a session, and carry its cookies.
+func TestStreamsAndUpgradesStayIntact(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	a := fiber.New(fiber.Config{DisableStartupMessage: true})
+	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	next := make(chan string, 1)
+	a.Get("/stream", func(c *fiber.Ctx) error {
+		s := fiberadapter.Session(c)
+		if _, err := visits.Incr(c.UserContext(), s, 1); err != nil {
+			return err
+		}
+		c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+			for line := range next {
+				fmt.Fprintf(w, "%s of %v\n", line, s.ID() != counterfoil.Ref{}.Session) // what was kept is still the session
+				_ = w.Flush()
+			}
+		})
+		return nil
+	})
+	a.Get("/upgrade", func(c *fiber.Ctx) error {
+		s := fiberadapter.Session(c)
+		if err := note.Set(s, "upgraded"); err != nil {
+			return err
+		}
+		c.Status(fiber.StatusSwitchingProtocols)
+		c.Set("Upgrade", "echo")
+		c.Set("Connection", "Upgrade")
+		c.Context().Hijack(func(conn net.Conn) {
+			got, _, err := note.Get(context.Background(), s)
+			line, _ := bufio.NewReader(conn).ReadString('\n')
+			fmt.Fprintf(conn, "%s, %v: %s", got, err, line)
+		})
+		return nil
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- a.Listener(ln) }()
+	t.Cleanup(func() {
+		_ = a.Shutdown()
+		<-served
+	})
+
+	next <- "one" // the header goes out with the first piece of the body
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + ln.Addr().String() + "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 200 || len(res.Cookies()) != 2 || res.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	lines := bufio.NewReader(res.Body)
+	for _, want := range []string{"one", "two"} { // each arrives before the next is written
+		if got, err := lines.ReadString('\n'); got != want+" of true\n" || err != nil {
+			t.Errorf("the stream says %q, %v", got, err)
+		}
+		if want == "one" {
+			next <- "two"
+		}
+	}
+	close(next)
+	if rest, err := io.ReadAll(lines); len(rest) > 0 || err != nil {
+		t.Errorf("and then %q, %v", rest, err)
+	}
+
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "GET /upgrade HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	in := bufio.NewReader(conn)
+	res, err = http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != 101 || len(res.Cookies()) != 2 || res.Header.Get("Upgrade") != "echo" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	fmt.Fprint(conn, "hello\n")
+	if got, err := io.ReadAll(in); string(got) != "upgraded, <nil>: hello\n" || err != nil {
+		t.Errorf("over the connection comes %q, %v", got, err)
+	}
+}
+
+// TestSilentStore: a Redis that takes connections and says nothing costs a request no more than Config.Timeout, though in Fiber no context ends
+// with the client.
+func TestSilentStore(t *testing.T) {
+	r := rig.New(t, rig.Server, func(c *counterfoil.Config) { c.Timeout = 300 * time.Millisecond })
+	r.Fresh(t)
+	b := &browser{t, app(r.Manager), map[string]string{}}
+	b.do("POST", "/login?as=alice")
+	opt, err := redis.ParseURL(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(opt)
+	defer client.Close()
+	if err := client.Do(t.Context(), "CLIENT", "PAUSE", 60_000, "ALL").Err(); err != nil {
+		t.Fatal(err)
+	}
+	defer r.StopServer()
+	begin := time.Now()
+	res, body := b.do("GET", "/")
+	if took := time.Since(begin); res.StatusCode != 503 || body != "Service Unavailable" || took > 5*time.Second {
+		t.Errorf("%d %q after %v, want 503 within Config.Timeout", res.StatusCode, body, took)
+	}
+	if res, body := b.do("GET", "/me"); res.StatusCode != 200 || body != "alice alice" {
+		t.Errorf("who it is needs no store: %d %q", res.StatusCode, body)
+	}
+}

@@ -1,0 +1,128 @@
+package adaptertest_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/internal/rig"
+)
+
+// TestStoreGoneInTheMiddleOfAPage: a page that has read and written already finds the store gone. Nothing of it is answered, no cookie is set or cleared,
+// and nobody gets a fresh session.
+func TestStoreGoneInTheMiddleOfAPage(t *testing.T) {
+	for name, adapter := range adapters {
+		for who, header := range map[string]func(client) []string{"alice": both, "nobody": nothing} {
+			t.Run(name+"/"+who, func(t *testing.T) {
+				r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Timeout = 500 * time.Millisecond })
+				r.Fresh(t)
+				c := login(t, r)
+				whole := adapter(t, r.Manager)
+				if got, want := whole(t, request("GET", "/page", both(c)...)).String(), is(200, "1 2", ""); got != want {
+					t.Errorf("\n got %s\nwant %s", got, want)
+				}
+				broken := adapter(t, r.Manager, r.StopServer)
+				a := broken(t, request("GET", "/page", header(c)...))
+				if a.Status != 503 || a.Body != "Service Unavailable" || !strings.HasPrefix(a.Header, unavailable) {
+					t.Errorf("%s", a)
+				}
+				// Whoever came without a session has begun one before the store went; its cookies are worth something.
+				if who == "alice" && len(a.SetCookie) > 0 {
+					t.Errorf("cookies %q", a.SetCookie)
+				}
+				if a := whole(t, request("GET", "/me", both(c)...)); a.Status != 200 || a.Body != "alice" {
+					t.Errorf("who it is was known before: %s", a)
+				}
+			})
+		}
+	}
+}
+
+// TestUserAgentIsText logs in with names of browsers that try to be something else, and looks at what is shown and told of them.
+func TestUserAgentIsText(t *testing.T) {
+	const marks = "\x00\x07\x1b\x7f\u2028\u202e"
+	for name, adapter := range adapters {
+		r := rig.New(t, rig.Embedded)
+		app := adapter(t, r.Manager)
+		v := &visitor{t, app, map[string]string{}}
+		v.want("POST", "/login", 200, "")
+		for _, agent := range []string{
+			`<script>alert(1)</script>`, `Mozilla/5.0 (<img src=x onerror=alert(1)>) "><svg/onload=alert(1)>/9`, `Chrome/1 {{.Subject}} ${7*7}`,
+			"Firefox/1 \u202egnirts \u2028", strings.Repeat("A", 60<<10), "'; DROP TABLE sessions; --", "*3\r\n$3\r\nSET"[:2],
+		} {
+			req := request("POST", "/login")
+			req.Header.Set("User-Agent", agent)
+			if a := app(t, req); a.Status != 200 {
+				t.Errorf("%s: a login by %.30q: %s", name, agent, a)
+			}
+		}
+		for _, path := range []string{httpadapter.PagePath, httpadapter.ListPath} {
+			a := v.ask("GET", path)
+			if a.Status != 200 {
+				t.Fatalf("%s: %s: %s", name, path, a)
+			}
+			for _, bad := range []string{"<script>alert", "<img src=x", "<svg/onload", `"><`} {
+				if strings.Contains(a.Body, bad) && !(bad == `"><` && path == httpadapter.PagePath) {
+					t.Errorf("%s: %s has %q in it", name, path, bad)
+				}
+			}
+			if strings.ContainsAny(a.Body, marks) || len(a.Body) > 16<<10 {
+				t.Errorf("%s: %s: control characters, or %d bytes", name, path, len(a.Body))
+			}
+		}
+	}
+}
+
+// TestNoTokenInAnyBody asks every endpoint with the cookies of a session, in each way. No body holds a token or the session's ID, and no
+// header but Set-Cookie does.
+func TestNoTokenInAnyBody(t *testing.T) {
+	stop := make(chan struct{})
+	close(stop) // an event stream ends at once
+	r := rig.New(t, rig.Embedded)
+	h, err := httpadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop, Login: "/login"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, path := range []string{
+		httpadapter.JWKSPath, httpadapter.RefreshPath, httpadapter.RenewPath, httpadapter.RenewPath + "?return=/", httpadapter.ActivePath, httpadapter.ListPath,
+		httpadapter.EventsPath, httpadapter.PagePath, httpadapter.IntrospectPath, httpadapter.RevokePath, httpadapter.FeedPath, httpadapter.AlivePath,
+		httpadapter.ReadyPath, httpadapter.EndPath, httpadapter.EndOthersPath, httpadapter.LogoutPath, httpadapter.LogoutEverywherePath,
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			c := login(t, r)
+			r.Advance(6 * time.Minute) // the access token has expired, so that whoever renews tokens does
+			req := request(method, path, both(c)...)
+			if method == "POST" {
+				req = httptest.NewRequest(method, "https://app.test"+path, strings.NewReader(url.Values{"token": {c.access}, "handle": {"x"}}.Encode()))
+				req.Header = http.Header{"Cookie": {c.cookies()}, "Content-Type": {"application/x-www-form-urlencoded"}}
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, req)
+			asked++
+			secrets := []string{c.access, c.refresh, c.s.ID().String()}
+			for _, set := range w.Result().Cookies() {
+				if set.Value != "" {
+					secrets = append(secrets, set.Value)
+				}
+			}
+			w.Header().Del("Set-Cookie")
+			for _, s := range secrets {
+				if strings.Contains(w.Body.String(), s) {
+					t.Errorf("%s %s: %d, a token or an ID is in the body", method, path, w.Code)
+				}
+				for name, values := range w.Header() {
+					if strings.Contains(strings.Join(values, " "), s) {
+						t.Errorf("%s %s: %d, a token or an ID is in %s", method, path, w.Code, name)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d answers", asked)
+}
