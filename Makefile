@@ -1,7 +1,7 @@
 # Everything here needs Go alone, unless its line says more. Each recipe is the command to type where there is no make.
 
 GO       = go
-ARGS     =#                     for test and race: packages and flags of go test
+ARGS     =#                     for test and race: packages and flags of go test; for races: its own flags
 FUZZTIME = 30s
 ROWS     = token#                which rows bench measures: a suite of bench/, or several with commas
 TOOLS    = bin#                 where wasm puts the tools it installs
@@ -68,8 +68,8 @@ nested: ## vet and test the nested modules, which have dependencies that the mod
 parity: ## what koa-session 7 does and what the tutorial claims, each shown on Fiber
 	cd internal/parity && $(GO) test -count=1 -timeout=3m
 
-races: ## lost updates, undone logouts and needless writes, beside five peers (needs redis-server; Node for two of the peers)
-	cd internal/races && $(GO) run -buildvcs=false .
+races: ## lost updates, undone logouts and needless writes, beside five peers (needs redis-server; Node for two of the peers, which ARGS=-require=node insists on)
+	cd internal/races && $(GO) run -buildvcs=false . $(ARGS)
 
 faults: ## real Redis servers broken in every way we know, and a table of what was lost, late or mixed up (needs redis-server; minutes)
 	cd internal/faults && COUNTERFOIL_REQUIRE=redis $(GO) test -buildvcs=false -count=1 -timeout=20m -run='^TestFaults$$' -whole
