@@ -29,8 +29,11 @@ type reports struct {
 
 	sent, failed atomic.Uint64
 
+	pause time.Duration // after the last failure; of the goroutine
+
 	mu      sync.Mutex
 	edges   map[string]map[string]*reach // by the edge's name and the instance's
+	retry   time.Time                    // not before
 	running bool
 	done    sync.WaitGroup
 	closed  bool
@@ -82,7 +85,11 @@ func (r *reports) note(edge, instance string, at revocation.Position) {
 		return
 	}
 	e.at, e.news = at, true
-	if !r.running {
+	switch {
+	case r.running:
+	case now.Before(r.retry):
+		return
+	default:
 		r.running = true
 		r.done.Go(r.run)
 		return
@@ -111,9 +118,8 @@ type due struct {
 	at             revocation.Position
 }
 
-// run reports as long as there is something to report.
+// run reports as long as there is something to report, and the log takes it. After a failure the next request of an edge tries again, not at once.
 func (r *reports) run() {
-	pause := time.Duration(0) // after failures
 	for {
 		list, wait := r.take()
 		if list == nil && wait < 0 {
@@ -123,33 +129,20 @@ func (r *reports) run() {
 			ctx, cancel := context.WithTimeout(r.ctx, reportLimit)
 			err := r.to.Report(ctx, reportName(d.edge, d.instance), d.at)
 			cancel()
-			if r.ctx.Err() != nil {
+			if err != nil {
+				r.giveUp(list[i:]) // the others would have to wait as long
 				return
 			}
-			if err != nil { // the others would have to wait as long
-				r.failed.Add(1)
-				r.giveBack(list[i:])
-				pause = min(max(reportEach, 2*pause), reportAgain)
-				wait = pause
-				break
-			}
 			r.sent.Add(1)
-			pause = 0
+			r.pause = 0
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-r.wake:
-			if pause > 0 { // not sooner because there is more to tell
-				select {
-				case <-timer.C:
-				case <-r.ctx.Done():
-				}
-			}
+			timer.Stop()
 		case <-r.ctx.Done():
-		}
-		timer.Stop()
-		if r.ctx.Err() != nil {
+			timer.Stop()
 			return
 		}
 	}
@@ -191,8 +184,9 @@ func (r *reports) take() (list []due, wait time.Duration) {
 	return list, wait
 }
 
-// giveBack has reports sent again that failed, or what is newer by then.
-func (r *reports) giveBack(list []due) {
+// giveUp ends the goroutine. What it could not tell is told later, or what is newer by then.
+func (r *reports) giveUp(list []due) {
+	r.failed.Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, d := range list {
@@ -200,6 +194,9 @@ func (r *reports) giveBack(list []due) {
 			e.news, e.said = true, ""
 		}
 	}
+	r.pause = min(max(reportEach, 2*r.pause), reportAgain)
+	r.retry = time.Now().Add(r.pause)
+	r.running = false
 }
 
 func (r *reports) close() {

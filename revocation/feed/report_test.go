@@ -184,6 +184,9 @@ func TestReportsThatFail(t *testing.T) {
 			}
 			log.fail(nil, false)
 			pass(10 * time.Second)
+			synctest.Wait()
+			o.poll(o.log.Cursor(0), 0, query("instance="+name+"&after="+o.log.Cursor(0).String()))
+			pass(time.Second)
 			if log.reached()["edge-1/"+name] == "" {
 				t.Errorf("%s: not told afterwards", name)
 			}

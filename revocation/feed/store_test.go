@@ -69,6 +69,7 @@ func TestOverStore(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { o.handler.Close() })
 	https := httptest.NewServer(o.handler)
 	t.Cleanup(https.Close)
 	client := o.client(nil, func(c *feed.ClientConfig) { c.URL, c.HTTP = https.URL, nil })
