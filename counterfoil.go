@@ -18,6 +18,12 @@
 // if another request changed it in between. Tabs that share a cookie jar never log each other out. A verifier whose
 // list is too old says so and follows its policy. Nothing is accepted silently.
 //
+// # Endings
+//
+// [Manager.Revoke] ends a session, those of a subject, or everything, and takes signing keys out of service. It can wait until everybody who follows the log has
+// confirmed, and says who has not. An ending that too few replicas of the store have acknowledged has happened, and its error is [ErrNotDurable]; without an
+// error it survives the loss of a master, if a replica that acknowledged it is promoted.
+//
 // # Lives
 //
 // A session ends when it is idle for too long, and at its absolute expiry at the latest; a login may choose both, and whether the cookies outlive the

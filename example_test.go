@@ -7,6 +7,8 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"strings"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/store"
@@ -34,7 +36,7 @@ func manager() (m *counterfoil.Manager, end func()) {
 		log.Fatal(err)
 	}
 	m, err = counterfoil.New(ctx, counterfoil.Config{
-		Issuer: "https://login.example", Audience: "shop", Keys: ring, Store: st,
+		Issuer: "https://login.example", Audience: "shop", Keys: ring, Store: st, Name: "shop-1",
 		Secrets: [][]byte{[]byte("32 random bytes, the same in all of your processes")},
 	})
 	if err != nil {
@@ -87,4 +89,27 @@ func ExampleField_Update() {
 	// Output:
 	// [tea] <nil>
 	// [tea milk] <nil>
+}
+
+func ExampleManager_Revoke() {
+	m, end := manager()
+	defer end()
+	ctx := context.Background()
+	phone, err := m.Login(ctx, nil, "alice", counterfoil.LoginOptions{Device: "Phone"})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	done, err := m.Revoke(ctx, counterfoil.Revocation{Session: phone.ID(), Wait: 5 * time.Second})
+	if err != nil {
+		log.Fatal(err) // ErrNotDurable: it has ended, but a failover could bring it back
+	}
+	for _, c := range done.Confirmed {
+		name, _, _ := strings.Cut(c.Follower, "/")
+		fmt.Println(name, "refuses its tokens")
+	}
+	fmt.Println(len(done.Missing), "missing")
+	// Output:
+	// shop-1 refuses its tokens
+	// 0 missing
 }

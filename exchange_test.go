@@ -377,20 +377,20 @@ func TestReuseIsNotJudgedInTheDark(t *testing.T) {
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]int{
-		nil:                                      0,
-		errors.New("other"):                      0,
-		counterfoil.ErrSubject:                   400,
-		counterfoil.ErrCrossSite:                 403,
-		counterfoil.ErrConflict:                  409,
-		counterfoil.ErrSuperseded:                409,
-		counterfoil.ErrNotFound:                  401,
-		counterfoil.ErrReuse:                     401,
-		counterfoil.ErrTooLarge:                  500,
-		counterfoil.ErrUnavailable:               503,
-		revocation.ErrRevoked:                    401,
-		revocation.ErrStale:                      503,
-		token.ErrInvalid:                         401,
-		&token.ExpiredError{}: 401,
+		nil:                        0,
+		errors.New("other"):        0,
+		counterfoil.ErrSubject:     400,
+		counterfoil.ErrCrossSite:   403,
+		counterfoil.ErrConflict:    409,
+		counterfoil.ErrSuperseded:  409,
+		counterfoil.ErrNotFound:    401,
+		counterfoil.ErrReuse:       401,
+		counterfoil.ErrTooLarge:    500,
+		counterfoil.ErrUnavailable: 503,
+		revocation.ErrRevoked:      401,
+		revocation.ErrStale:        503,
+		token.ErrInvalid:           401,
+		&token.ExpiredError{}:      401,
 	} {
 		if got, _ := counterfoil.Status(err); got != want {
 			t.Errorf("%v: status %d, want %d", err, got, want)
