@@ -44,6 +44,7 @@ type Exchange struct {
 	cookie   bool // the credential came as a cookie, or there was none
 	foreign  bool // the cookies are another application's: neither used nor cleared
 	barred   error
+	posted   bool // barred, but possibly a form that another site had the user's browser show and send as a page of its own
 	refusal  error
 	tokens   Tokens // made on arrival
 	clear    bool
@@ -63,6 +64,8 @@ func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 	x := &Exchange{m: m, arrived: m.now(), cookie: true}
 	if foreign(r) && !(safe(r) && r.Method == "GET" && r.FetchMode == "navigate" && r.FetchDest == "document") {
 		x.barred = ErrCrossSite
+		x.posted = r.Method == "POST" && r.Upgrade == "" &&
+			(r.FetchMode == "navigate" && r.FetchDest == "document" || r.FetchSite+r.FetchMode+r.FetchDest == "") // a browser that does not tell
 	}
 	access, refresh := m.cookies.find(r.Cookie)
 	if bearer, ok := bearerToken(r.Authorization); ok {
@@ -184,6 +187,10 @@ func (x *Exchange) Refusal() error { return x.refusal }
 
 // Login begins a session of subject in place of the request's own; see [Manager.Login].
 func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) error {
+	if opt.UnsafeFromOtherSite && x.posted && x.cookie {
+		// Begin has refused the request if a cookie came with it, so the session is nobody's and there is nothing that it could be made to do.
+		x.barred, x.session.barred = nil, nil
+	}
 	s, err := x.m.Login(ctx, x.session, subject, opt)
 	if err != nil {
 		return err

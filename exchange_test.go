@@ -272,6 +272,71 @@ func TestNoSessionFromElsewhere(t *testing.T) {
 	}
 }
 
+// TestFormPostLogin logs in by the answer of an identity provider, which another site's page posts. Only the login itself is let through, only if it says so,
+// and nothing that is no page's form.
+func TestFormPostLogin(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	_, tokens := login(t, r, "alice")
+	form := counterfoil.Request{Method: "POST", FetchSite: "cross-site", FetchMode: "navigate", FetchDest: "document"}
+	unsafe := counterfoil.LoginOptions{UnsafeFromOtherSite: true}
+
+	for name, in := range map[string]counterfoil.Request{
+		"a form":           form,
+		"an old browser's": {Method: "POST", Host: "app.test", Origin: "https://idp.test"},
+	} {
+		x, err := r.Begin(ctx, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := visits.Incr(ctx, x.Session(), 1); !errors.Is(err, counterfoil.ErrCrossSite) {
+			t.Errorf("%s: a write before the login: %v", name, err)
+		}
+		if err := x.Login(ctx, "bob", unsafe); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		set, err := x.Commit(ctx)
+		if err != nil || len(set) != 2 || x.Session().Subject() != "bob" {
+			t.Errorf("%s: %d cookies for %q, %v", name, len(set), x.Session().Subject(), err)
+		}
+	}
+
+	change := func(f func(*counterfoil.Request)) counterfoil.Request { r := form; f(&r); return r }
+	for name, in := range map[string]counterfoil.Request{
+		"a script's request":  change(func(r *counterfoil.Request) { r.FetchMode, r.FetchDest = "cors", "empty" }),
+		"a form in a frame":   change(func(r *counterfoil.Request) { r.FetchDest = "iframe" }),
+		"an image":            {Method: "GET", FetchSite: "cross-site", FetchMode: "no-cors", FetchDest: "image"},
+		"another method":      change(func(r *counterfoil.Request) { r.Method = "PUT" }),
+		"an upgrade":          change(func(r *counterfoil.Request) { r.Upgrade = "websocket" }),
+		"half of the headers": {Method: "POST", FetchSite: "cross-site"},
+	} {
+		x, err := r.Begin(ctx, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Login(ctx, "mallory", unsafe); !errors.Is(err, counterfoil.ErrCrossSite) {
+			t.Errorf("%s: login answers %v, want ErrCrossSite", name, err)
+		}
+		if set, err := x.Commit(ctx); len(set) != 0 || err != nil {
+			t.Errorf("%s: sets %v, %v", name, set, err)
+		}
+	}
+	if _, err := r.Begin(ctx, change(func(r *counterfoil.Request) { r.Cookie = []string{cookies(tokens)} })); !errors.Is(err, counterfoil.ErrCrossSite) {
+		t.Errorf("a form with cookies: %v, want ErrCrossSite", err)
+	}
+	x, err := r.Begin(ctx, change(func(r *counterfoil.Request) { r.Authorization = "Bearer " + tokens.Access.Reveal() }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Login(ctx, "bob", unsafe); err != nil {
+		t.Errorf("a form with a bearer token, which no page can send: %v", err)
+	}
+	if set, err := x.Commit(ctx); len(set) != 0 || err != nil {
+		t.Errorf("a form with a bearer token sets %v, %v", set, err)
+	}
+}
+
 func TestCommitAfterTheSessionEnded(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded)

@@ -33,6 +33,13 @@ type LoginOptions struct {
 	Device string
 	// UserAgent and Address are those of the client that logs in. The adapters fill them in. The address is kept cut to its network.
 	UserAgent, Address string
+
+	// UnsafeFromOtherSite lets the answer to a form that another site had the browser post set the session's cookies, as the answer of an identity
+	// provider does with SAML or with OpenID Connect's form_post. Without it such a login is [ErrCrossSite], because any site could log its visitors in
+	// as somebody of its choice and see what they then enter. It is sound only where the handler has found that this very browser asked for this
+	// login: that state, RelayState or InResponseTo is what it set a cookie for, of its own, short-lived and with SameSite=None. It covers a POST that
+	// shows a page, by a request without the session's cookies, and nothing else.
+	UnsafeFromOtherSite bool
 }
 
 const (
