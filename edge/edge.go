@@ -164,7 +164,9 @@ func New(config []byte) (*Edge, error) {
 		case "list":
 			lc.Max, err = number(value)
 		case "max-frame":
-			fc.MaxLen, err = number(value)
+			if fc.MaxLen, err = number(value); fc.MaxLen < 0 {
+				err = errNumber
+			}
 		case "skip-nonce":
 			fc.SkipNonce = value == "yes"
 		case "seed":
@@ -254,13 +256,16 @@ func hexadecimal(dst []byte, s string) error {
 	return nil
 }
 
-// at notes the time of a call. The signed time of the newest frame is a floor: by it and the clock that only runs forward a host is corrected whose
+// at notes the time of a call.
+func (e *Edge) at(m Moment) { e.now = e.corrected(m) }
+
+// corrected returns the moment as a time. The signed time of the newest frame is a floor: by it and the clock that only runs forward a host is corrected whose
 // wall clock is behind, and which would take tokens that have long expired.
-func (e *Edge) at(m Moment) {
-	if e.floor.Wall > 0 && m.Steady >= e.floor.Steady {
+func (e *Edge) corrected(m Moment) time.Time {
+	if e.floor.Wall > 0 {
 		m.Wall = max(m.Wall, e.floor.Wall+m.Steady-e.floor.Steady)
 	}
-	e.now = time.At(m.Wall, m.Steady)
+	return time.At(m.Wall, m.Steady)
 }
 
 // Keys takes a JWK set document. Its answer is Done, or Failed and then nothing changes.

@@ -4,14 +4,13 @@ import (
 	"errors"
 	"strconv"
 
-	"github.com/counterfoil/counterfoil/internal/lean/time"
 	"github.com/counterfoil/counterfoil/revocation"
 )
 
 // frame is one that the host has yet to verify.
 type frame struct {
 	pending pendingFrame
-	sent    time.Time
+	sent    Moment
 }
 
 // Question begins a question to the feed, with a nonce that must be random and new, or zero with skip-nonce. The answer is Done: the text is the
@@ -30,13 +29,13 @@ func (e *Edge) Question(nonce [revocation.FrameNonceLen]byte) Result {
 }
 
 // apply takes in a frame that is authentic, the answer to what was asked, and in line with what came before.
-func (e *Edge) apply(f revocation.Frame, sent time.Time, m Moment) Result {
+func (e *Edge) apply(f revocation.Frame, sent, m Moment) Result {
 	// A time that the feed's key has signed has passed, wherever the host's clock is.
 	if said := max(f.AsOf, f.ToTime); said > e.floor.Wall+m.Steady-e.floor.Steady || e.floor.Wall == 0 {
 		e.floor = Moment{said, m.Steady}
 	}
 	e.at(m)
-	e.follower.Apply(f.Batch(), sent)
+	e.follower.Apply(f.Batch(), e.corrected(sent))
 	return Result{Done, uint32(len(f.Records))}
 }
 

@@ -5,7 +5,6 @@ package edge
 import (
 	"encoding/binary"
 
-	"github.com/counterfoil/counterfoil/internal/lean/time"
 	"github.com/counterfoil/counterfoil/revocation"
 )
 
@@ -23,7 +22,7 @@ func (e *Edge) Frame(b []byte, sent, m Moment) Result {
 	if err != nil {
 		return e.refusedFrame(err)
 	}
-	e.frame = frame{p, time.At(sent.Wall, sent.Steady)}
+	e.frame = frame{p, sent}
 	public := p.Key().Public()
 	e.out = append(binary.LittleEndian.AppendUint32(e.out[:0], uint32(len(p.Signed()))), public[:]...)
 	return Result{Status: Verify}

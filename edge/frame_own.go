@@ -2,8 +2,6 @@
 
 package edge
 
-import "github.com/counterfoil/counterfoil/internal/lean/time"
-
 type pendingFrame struct{}
 
 // Frame takes a frame that came in answer to the last question, which was sent at the given moment. The answer is Done, and Value the number of records, or Failed with the
@@ -16,7 +14,7 @@ func (e *Edge) Frame(b []byte, sent, m Moment) Result {
 	if err != nil {
 		return e.refusedFrame(err)
 	}
-	return e.apply(f, time.At(sent.Wall, sent.Steady), m)
+	return e.apply(f, sent, m)
 }
 
 // FinishFrame has nothing to finish in this flavour.

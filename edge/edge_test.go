@@ -1,0 +1,288 @@
+package edge_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/counterfoil/counterfoil/edge"
+	"github.com/counterfoil/counterfoil/revocation"
+)
+
+func claims(session int, at int64) string {
+	return fmt.Sprintf(`{"iss":%q,"aud":%q,"sub":"user-%d","sid":%q,"gen":1,"iat":%d,"exp":%d}`, issuer, audience, session, sid(session), at/1000, at/1000+300)
+}
+
+func TestCheck(t *testing.T) {
+	r := newRig(t, "")
+	r.fresh()
+	good := mint("k", 1, start)
+	forged := good[:len(good)-10] + "AAAA" + good[len(good)-6:]
+	for _, c := range []struct{ name, raw, want string }{
+		{"first", good, "learned " + claims(1, start)},
+		{"again", good, "accepted"},
+		{"another", mint("k", 2, start), "learned " + claims(2, start)},
+		{"forged", forged, "invalid: bad signature"},
+		{"unknown key", mint("other", 1, start), "invalid: unknown key"},
+		{"expired", mint("k", 1, start-400_000), "expired: expired"},
+		{"of the future", mint("k", 1, start+60_000), "invalid: issued in the future"},
+		{"empty", "", "invalid: not three segments"},
+		{"long", strings.Repeat("a", 8193), "invalid: too long"},
+	} {
+		if got := r.show(r.check(c.raw, revocation.Strict)); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+
+	r.append(1)
+	if got := r.take(r.frame(2, nil)); got.Status != edge.Done {
+		t.Fatalf("%s", r.Text())
+	}
+	if got := r.show(r.check(good, revocation.BestEffort)); got != "revoked: session revoked" {
+		t.Errorf("after the logout: %s", got)
+	}
+	if got := r.show(r.check(mint("k", 2, start), revocation.Strict)); got != "accepted" {
+		t.Errorf("somebody else: %s", got)
+	}
+	r.later(400_000)
+	if got := r.show(r.check(mint("k", 2, start), revocation.Strict)); got != "expired: expired" {
+		t.Errorf("a token that is remembered: %s", got)
+	}
+}
+
+func TestClaims(t *testing.T) {
+	r := newRig(t, "policy best-effort\nentries -1\n")
+	seen := map[uint32]string{} // what a host keeps
+	for i := range 2000 {
+		n := i%200 + 1
+		got := r.check(mint("k", n, start), revocation.BestEffort)
+		switch got.Status {
+		case edge.Learned:
+			seen[got.Value] = string(r.Text())
+		case edge.Accepted:
+		default:
+			t.Fatal(r.show(got))
+		}
+		if seen[got.Value] != claims(n, start) {
+			t.Fatalf("%d: the claims of another token", i)
+		}
+		if again := r.Claims(got.Value); again.Status != edge.Learned || string(r.Text()) != claims(n, start) {
+			t.Fatalf("%d: %s", i, r.Text())
+		}
+	}
+	for _, slot := range []uint32{1 << 20, 1<<29 - 1} {
+		if got := r.Claims(slot); got.Status != edge.Failed {
+			t.Errorf("%v", got)
+		}
+	}
+}
+
+func TestAsk(t *testing.T) {
+	r := newRig(t, "")
+	good := mint("k", 1, start)
+	const why = "stale: log not read yet"
+	ask := func() edge.Result {
+		t.Helper()
+		got := r.check(good, revocation.BestEffort)
+		if got.Status != edge.Ask || string(r.Text()) != why {
+			t.Fatalf("%s", r.show(got))
+		}
+		return got
+	}
+	first := ask()
+	if got := r.show(r.Judge(first.Value, true, r.moment())); got != "learned "+claims(1, start) {
+		t.Errorf("alive: %s", got)
+	}
+	if got := r.show(r.Judge(first.Value, true, r.moment())); got != "stale: ticket unknown or expired" {
+		t.Errorf("used: %s", got)
+	}
+	if got := r.show(r.Judge(ask().Value, false, r.moment())); got != "revoked: session not alive" {
+		t.Errorf("ended: %s", got)
+	}
+	dropped := ask()
+	r.Drop(dropped.Value)
+	if got := r.show(r.Judge(dropped.Value, true, r.moment())); got != "stale: ticket unknown or expired" {
+		t.Errorf("dropped: %s", got)
+	}
+	late := ask()
+	r.later(10_000)
+	if got := r.show(r.Judge(late.Value, true, r.moment())); got != "stale: ticket unknown or expired" {
+		t.Errorf("late: %s", got)
+	}
+
+	// What the list has learned while the question was under way counts.
+	asked := ask()
+	r.append(0)
+	r.append(1)
+	if got := r.take(r.frame(0, nil)); got.Status != edge.Done {
+		t.Fatalf("%s", r.Text())
+	}
+	if got := r.show(r.Judge(asked.Value, true, r.moment())); got != "revoked: session revoked" {
+		t.Errorf("meanwhile: %s", got)
+	}
+
+	if got := r.check(good, 99); got.Status == edge.Accepted || got.Status == edge.Learned {
+		t.Error("a policy stricter than all")
+	}
+}
+
+func TestPolicies(t *testing.T) {
+	for _, policy := range []string{"best-effort", "strict", "paranoid"} {
+		r := newRig(t, "policy "+policy+"\nmax-stale 2000\n")
+		r.fresh()
+		good := mint("k", 1, start)
+		want := map[string][2]string{
+			"best-effort": {"learned " + claims(1, start), "accepted"},
+			"strict":      {"learned " + claims(1, start), "ask, or stale: list too old"},
+			"paranoid":    {"ask, or stale: policy asks always", "stale: list too old"},
+		}[policy]
+		if got := r.show(r.check(good, revocation.BestEffort)); got != want[0] {
+			t.Errorf("%s, fresh: %s, want %s", policy, got, want[0])
+		}
+		r.later(2001)
+		if got := r.show(r.check(good, revocation.BestEffort)); got != want[1] {
+			t.Errorf("%s, stale: %s, want %s", policy, got, want[1])
+		}
+		r.State(r.moment())
+		if state := string(r.Text()); !strings.Contains(state, `"reason":"list too old"`) || !strings.HasSuffix(state, `"fresh":false}`) {
+			t.Errorf("%s: %s", policy, state)
+		}
+	}
+}
+
+// The signed time of the feed corrects a host whose clock is behind; one that is ahead refuses.
+func TestClockOff(t *testing.T) {
+	const hours = 3_600_000
+	r := newRig(t, "")
+	r.wall = -5 * hours
+	expired := mint("k", 1, start-400_000)
+	r.fresh()
+	if got := r.show(r.check(expired, revocation.Strict)); got != "expired: expired" {
+		t.Errorf("behind: %s", got)
+	}
+	if got := r.show(r.check(mint("k", 2, start), revocation.Strict)); got != "learned "+claims(2, start) {
+		t.Errorf("behind: %s", got)
+	}
+	r.later(301_000 + 10_000)
+	if got := r.show(r.check(mint("k", 2, start), revocation.Strict)); got != "expired: expired" {
+		t.Errorf("what ran since counts too: %s", got)
+	}
+
+	r = newRig(t, "")
+	r.wall = 5 * hours
+	r.fresh()
+	if got := r.show(r.check(mint("k", 1, start), revocation.Strict)); got != "expired: expired" {
+		t.Errorf("ahead: %s", got)
+	}
+	if got := r.show(r.check(mint("k", 1, start+5*hours), revocation.Strict)); got != "ask, or stale: list too old" {
+		t.Errorf("ahead: %s", got)
+	}
+}
+
+func TestFrames(t *testing.T) {
+	r := newRig(t, "max-frame 300\n")
+	r.append(0)
+	frame := r.frame(0, nil)
+	if got := r.take(frame); got.Status != edge.Done || got.Value != 1 {
+		t.Fatalf("%s", r.Text())
+	}
+	r.later(100)
+	for i := range 40 {
+		r.append(i + 1)
+		r.later(1)
+	}
+	for _, c := range []struct {
+		name  string
+		frame func() []byte
+		want  string
+	}{
+		{"replayed", func() []byte { r.frame(1, nil); return frame }, "answer to another question"},
+		{"oversize", func() []byte { return r.frame(1, nil) }, "oversize"},
+		{"none", func() []byte { return nil }, "truncated"},
+		{"hostile", func() []byte { return bytes.Repeat([]byte{0xff}, 1000) }, "not a frame"},
+		{"of another issuer", func() []byte {
+			r.log = r.log[:2]
+			return r.frame(1, func(h *revocation.FrameHead) { h.Issuer = "https://else.test" })
+		}, "other issuer"},
+	} {
+		if got := r.take(c.frame()); got.Status != edge.Failed || string(r.Text()) != c.want {
+			t.Errorf("%s: %s, want %s", c.name, r.Text(), c.want)
+		}
+	}
+	if got := r.take(r.frame(1, nil)); got.Status != edge.Done {
+		t.Errorf("a good one still: %s", r.Text())
+	}
+
+	none, err := edge.New([]byte("issuer i\naudience a\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := none.Question([16]byte{1}); got.Status != edge.Failed {
+		t.Error("a question without a key for the answer")
+	}
+	if got := none.Frame(frame, r.moment(), r.moment()); got.Status != edge.Failed {
+		t.Error("a frame without a key")
+	}
+}
+
+func TestKeys(t *testing.T) {
+	r := newRig(t, "policy best-effort\n")
+	good := mint("k", 1, start)
+	r.check(good, revocation.BestEffort)
+	for _, bad := range []string{"", "{", `{"keys":[{}]}`, "<html>"} {
+		if got := r.Keys([]byte(bad)); got.Status != edge.Failed || len(r.Text()) == 0 {
+			t.Errorf("%q: %v %s", bad, got, r.Text())
+		}
+	}
+	if got := r.show(r.check(good, revocation.BestEffort)); got != "accepted" {
+		t.Errorf("after bad key sets: %s", got)
+	}
+	r.Keys(jwks("k", "next"))
+	if got := r.show(r.check(good, revocation.BestEffort)); got != "accepted" {
+		t.Errorf("after one more key: %s", got)
+	}
+	r.Keys(jwks("next"))
+	if got := r.show(r.check(good, revocation.BestEffort)); got != "invalid: unknown key" {
+		t.Errorf("after its key is gone: %s", got)
+	}
+	none, err := edge.New([]byte("issuer " + issuer + "\naudience " + audience + "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if none.Check(good, revocation.BestEffort, r.moment()); string(none.Text()) != "stale: keys not read yet" {
+		t.Errorf("without keys: %s", none.Text())
+	}
+}
+
+func TestConfiguration(t *testing.T) {
+	const good = "issuer i\naudience a\n"
+	for _, bad := range []string{
+		"", "issuer i\n", "audience a\n", good + "colour red\n", good + "policy lax\n", good + "leeway 60001\n", good + "leeway -1\n", good + "leeway 1e3\n",
+		good + "max-life 900001\n", good + "max-stale 99999999\n", good + "max-stale 99999999999999999999\n", good + "entries 9999999\n", good + "entries\n", good + "list 999999999\n", good + "max-frame -1\n",
+		good + "max-frame 9999999999\n", good + "frame-key x\n", good + "seed 00\n", good + "seed " + strings.Repeat("G", 64) + "\n", "issuer \x00\naudience a\n", good + "\n",
+		good + strings.Repeat("frame-key frame-ed25519:"+b64.EncodeToString(public(key("feed")))+"\n", 17),
+	} {
+		if e, err := edge.New([]byte(bad)); err == nil || e != nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	for _, ok := range []string{good, good + "entries -1\nlist 0\nmax-stale 0\nskip-nonce yes\nseed " + strings.Repeat("0f", 32) + "\n"} {
+		if _, err := edge.New([]byte(ok)); err != nil {
+			t.Errorf("%q: %v", ok, err)
+		}
+	}
+}
+
+// Whatever a token is, the answer is one of those that a host knows, and nothing is accepted that was not signed.
+func FuzzCheck(f *testing.F) {
+	f.Add(mint("k", 1, start), int64(0), start)
+	f.Add("a.b.c", int64(-1), int64(0))
+	f.Fuzz(func(t *testing.T, raw string, policy, wall int64) {
+		r := newRig(t, "entries 4\nlist 4\n")
+		got := r.finish(r.Check(raw, revocation.Policy(policy), edge.Moment{Wall: wall, Steady: 1}))
+		if accepted := got.Status == edge.Accepted || got.Status == edge.Learned; accepted || got.Status > edge.Failed {
+			t.Fatalf("%q: %v", raw, got)
+		}
+	})
+}
