@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -36,6 +37,10 @@ const (
 	tailCount       = 4096        // records of one read
 	appendCount     = 1000        // entries of one script, which nothing else in Redis runs beside
 	fullTimeout     = 30 * time.Second
+
+	partCount  = 10_000  // records of one command of a full read, which nothing else in Redis runs beside
+	maxRecords = 1 << 23 // of a full read, which is then about a gigabyte here; a list holds fewer unless it is told otherwise
+	fullTries  = 3       // of a full read, if the log changes under it
 )
 
 // ErrPast means that an entry was older than the horizon of the log when it was appended. It could not revoke anything that is still valid,
@@ -261,29 +266,108 @@ func (l *LogReader) tail(ctx context.Context, after revocation.Position, block, 
 	}
 }
 
-// readAll reads meta and stream in one transaction, so that they belong together. A transaction and not a script, because the rights of an edge
-// then are those of four reading commands.
+// readAll reads meta and stream. It reads the stream in parts, so that a long one neither keeps Redis from everybody else nor is here several times over.
+//
+// The parts are one log: each begins with the record that the one before ended with, so nothing came in between and both are of the same history; and
+// meta says the same epoch afterwards as it did before. What was trimmed meanwhile was read before, or is past the horizon. Where that does not
+// hold it begins again. Plain commands and not a script, because the rights of an edge then are those of a few reading commands.
 func (l *LogReader) readAll(ctx context.Context) (revocation.Batch, error) {
 	ctx, cancel := context.WithTimeout(ctx, fullTimeout)
 	defer cancel()
-	var meta *redis.MapStringStringCmd
-	var log *redis.XMessageSliceCmd
-	_, err := l.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		meta = p.HGetAll(ctx, l.keys.meta())
-		log = p.XRange(ctx, l.keys.log(), "-", "+")
-		return nil
-	})
+	var b revocation.Batch
+	var err error
+	for range fullTries {
+		if b, err = l.readWhole(ctx); !errors.Is(err, errTorn) {
+			break
+		}
+	}
 	if err != nil {
 		suspect(ctx, l.client, err)
+		if redis.HasErrorPrefix(err, "MOVED ") { // go-redis does not see it in a raw answer
+			masterAt(ctx, l.client, "")
+		}
+	}
+	return b, err
+}
+
+// errTorn means that the parts of a log do not belong together.
+var errTorn = errors.New("store: read: the log changes while it is read")
+
+func (l *LogReader) readWhole(ctx context.Context) (revocation.Batch, error) {
+	var meta *redis.MapStringStringCmd
+	part := redis.NewRawCmd(ctx, "xrange", l.keys.log(), "-", "+", "count", partCount)
+	_, err := l.client.TxPipelined(ctx, func(p redis.Pipeliner) error { // one round trip, which is all that most logs need
+		meta = p.HGetAll(ctx, l.keys.meta())
+		return p.Process(ctx, part)
+	})
+	if err != nil {
 		return revocation.Batch{}, fmt.Errorf("store: read: %w", err)
 	}
-	b := revocation.Batch{Full: true, Epoch: meta.Val()["e"]}
+	b, err := batchOf(meta.Val())
+	if err != nil {
+		return revocation.Batch{}, err
+	}
+	var parts [][]revocation.Record // put together when it is known how many there are
+	for total := 0; ; {
+		raw, err := part.Result()
+		if err != nil {
+			return revocation.Batch{}, fmt.Errorf("store: read: %w", err)
+		}
+		records, err := parseRecords(raw)
+		if err != nil {
+			return revocation.Batch{}, err
+		}
+		whole := len(records) == partCount // there may be more
+		if total > 0 {
+			before := parts[len(parts)-1]
+			if len(records) == 0 || !same(records[0], before[len(before)-1]) {
+				return revocation.Batch{}, errTorn
+			}
+			records = records[1:]
+		}
+		parts = append(parts, records)
+		if total += len(records); total > maxRecords {
+			return revocation.Batch{}, fmt.Errorf("store: read: the log has more than %d records", maxRecords)
+		}
+		if !whole {
+			break
+		}
+		part = redis.NewRawCmd(ctx, "xrange", l.keys.log(), string(records[len(records)-1].Position), "+", "count", partCount)
+		if err := l.client.Process(ctx, part); err != nil {
+			return revocation.Batch{}, fmt.Errorf("store: read: %w", err)
+		}
+	}
+	if len(parts) == 1 {
+		b.Records = parts[0]
+		return b, nil
+	}
+	now, err := l.client.HGetAll(ctx, l.keys.meta()).Result()
+	if err != nil {
+		return revocation.Batch{}, fmt.Errorf("store: read: %w", err)
+	}
+	after, err := batchOf(now)
+	if err == nil && (after.Epoch != b.Epoch || after.Birth != b.Birth) {
+		err = errTorn
+	}
+	after.Records = slices.Concat(parts...)
+	return after, err
+}
+
+// same reports whether two reads of one position found the same record.
+func same(a, b revocation.Record) bool {
+	return a.Position == b.Position && a.Prev == b.Prev && a.Epoch == b.Epoch && bytes.Equal(a.Entry, b.Entry)
+}
+
+// batchOf reads meta.
+func batchOf(meta map[string]string) (revocation.Batch, error) {
+	b := revocation.Batch{Full: true, Epoch: meta["e"]}
 	if b.Epoch != "" {
-		if b.Birth, err = strconv.ParseInt(meta.Val()["b"], 10, 64); err != nil {
+		var err error
+		if b.Birth, err = strconv.ParseInt(meta["b"], 10, 64); err != nil {
 			return revocation.Batch{}, errors.New("store: read: the log's birth is not a number")
 		}
 	}
-	for name, value := range meta.Val() {
+	for name, value := range meta {
 		if name == "na" || strings.HasPrefix(name, "k:") {
 			e, err := revocation.ParseEntry([]byte(value))
 			if err != nil {
@@ -292,29 +376,27 @@ func (l *LogReader) readAll(ctx context.Context) (revocation.Batch, error) {
 			b.Permanent = append(b.Permanent, e)
 		}
 	}
-	b.Records, err = appendRecords(make([]revocation.Record, 0, len(log.Val())), log.Val())
-	return b, err
+	return b, nil
 }
 
 func appendRecords(rs []revocation.Record, messages []redis.XMessage) ([]revocation.Record, error) {
 	for _, m := range messages {
-		t := timeOf(m.ID)
-		if t == 0 {
-			return nil, errors.New("store: read: an ID of the log is not a time")
-		}
-		r := revocation.Record{Position: revocation.Position(m.ID), Time: t}
-		if v, ok := m.Values["a"].(string); ok {
-			n, err := strconv.ParseInt(v, 10, 64)
-			if err != nil || n < 1 {
-				return nil, errors.New("store: read: what the replicas have is not a time")
-			}
-			r.Replicated = n
+		r := revocation.Record{Position: revocation.Position(m.ID), Time: timeOf(m.ID)}
+		if r.Time == 0 {
+			return nil, errID
 		}
 		if v, _ := m.Values["r"].(string); v != "" {
 			r.Entry = []byte(v)
 		}
 		if v, _ := m.Values["p"].(string); v != "0-0" {
 			r.Prev = revocation.Position(v)
+		}
+		if v, ok := m.Values["a"].(string); ok {
+			n, err := strconv.ParseInt(v, 10, 64)
+			if err != nil || n < 1 {
+				return nil, errAcked
+			}
+			r.Replicated = n
 		}
 		r.Epoch, _ = m.Values["e"].(string)
 		rs = append(rs, r)

@@ -248,8 +248,12 @@ func askedFor(err error) (addr string, ok bool) {
 	return f[len(f)-1], len(f) == 3
 }
 
-// masterAt returns the client of the master at an address, nil if there is none. go-redis asks anew who serves what before it names all masters.
-func masterAt(ctx context.Context, c *redis.ClusterClient, addr string) *redis.Client {
+// masterAt returns the client of a Cluster's master at an address, nil if there is none. go-redis asks anew who serves what before it names all masters.
+func masterAt(ctx context.Context, client redis.UniversalClient, addr string) *redis.Client {
+	c, ok := client.(*redis.ClusterClient)
+	if !ok {
+		return nil
+	}
 	found := make(chan *redis.Client, 1)
 	c.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {
 		if node.Options().Addr == addr {
