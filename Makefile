@@ -10,7 +10,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 WAZERO      = github.com/tetratelabs/wazero/cmd/wazero@v1.12.0
 
 # What the WebAssembly module is made of.
-WASM = ./token ./revocation
+WASM = ./token ./revocation ./edge
 
 # The module itself. Without inlining in the runtime it is 17 KiB smaller (brotli), with the collector before the present one another 9; its heap is small.
 MODULE = GOEXPERIMENT=nogreenteagc GOOS=wasip1 GOARCH=wasm $(GO) build -buildvcs=false -trimpath -buildmode=c-shared '-ldflags=-s -w -buildid=' '-gcflags=runtime=-l'
@@ -50,7 +50,11 @@ module: ## the edge module in both flavours, and how large they are (needs Node)
 
 # Node gets no more of the environment than PATH: the one that js/wasm can hold is small. The installed wazero runs here, so
 # it is built before GOOS says otherwise.
-wasm: module ## the edge module, and token and revocation tested as WebAssembly (needs Node)
+wasm: module ## the edge module and its npm package, and what it is made of, tested in WebAssembly (needs Node)
+	$(GO) test -tags=hostcrypto ./token ./edge
+	$(GO) test -tags=edge ./edge ./internal/lean/...
+	$(GO) test -tags=edge,hostcrypto ./edge
+	node --test edge/npm/test/*.test.js
 	GOOS=js GOARCH=wasm $(GO) build $(WASM)
 	GOOS=wasip1 GOARCH=wasm $(GO) build $(WASM)
 	GOOS=js GOARCH=wasm $(GO) test -tags=es256 -timeout=3m \

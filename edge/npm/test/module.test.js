@@ -1,0 +1,149 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { createGuard } from "../index.js";
+import { Module } from "../module.js";
+import { wasi } from "../wasi.js";
+
+const vectors = readFileSync(new URL("../../../token/testdata/vectors/tokens.txt", import.meta.url), "utf8").split("\n").map((line) => line.split("\t"));
+const jwks = new TextEncoder().encode(vectors.find((f) => f[0] === "@keys" && f[1] === "ed")[2]);
+const good = vectors.find((f) => f[0] === "token" && f[1] === "ed" && f[4] === "accepted")[2];
+const now = 1893499200000;
+const config = "issuer https://issuer.test\naudience https://service.test\npolicy best-effort\nlist 1024\nentries 256\n";
+
+const STATUS = { accepted: 0, learned: 1, refused: 2, verify: 3, ask: 4, done: 5, failed: 6 };
+
+/** The module as it is, without the wrapper's care. */
+async function raw(bytes) {
+  const host = wasi();
+  const { instance } = await WebAssembly.instantiate(bytes, host.imports);
+  const x = instance.exports;
+  host.bind(x.memory);
+  x._initialize();
+  const put = (b) => {
+    const at = x.reserve(b.length) >>> 0;
+    new Uint8Array(x.memory.buffer).set(b, at);
+    return b.length;
+  };
+  const text = () => new TextDecoder().decode(new Uint8Array(x.memory.buffer).slice(x.text() >>> 0, (x.text() >>> 0) + x.text_len()));
+  return { x, put, text };
+}
+
+for (const name of ["host", "own"]) {
+  const bytes = readFileSync(new URL(`../${name}.wasm`, import.meta.url));
+  describe(name, () => {
+    test("hostile lengths, pointers and numbers are refused", async () => {
+      const { x, put, text } = await raw(bytes);
+      const refused = (r) => assert.ok((r & 7) === STATUS.refused || (r & 7) === STATUS.failed, `${r & 7} ${text()}`);
+      const numbers = [0, 1, 7, 8191, 8192, 8193, 65536, 0x7fffffff, -1, -0x80000000];
+      const times = [0, -1, 1, NaN, Infinity, -Infinity, 1e308, 2 ** 53, now];
+      const everything = () => {
+        for (const n of numbers) {
+          for (const t of times) {
+            refused(x.check(n, n, t, t));
+            refused(x.finish(n, n, t, t));
+            refused(x.judge(n, n, t, t));
+            refused(x.frame(n, t, t, t, t));
+            refused(x.finish_frame(n, t, t));
+          }
+          refused(x.keys(n));
+          refused(x.claims(n));
+          refused(x.configure(n));
+          x.drop(n);
+        }
+      };
+      everything(); // before there is a configuration
+      for (const n of [0, -1, (128 << 20) + 1, 0x7fffffff]) assert.equal(x.reserve(n), 0, `reserve(${n})`);
+      assert.equal(x.configure(put(new TextEncoder().encode(config))) & 7, STATUS.done);
+      refused(x.keys(10_000)); // more than was reserved
+      assert.equal(x.keys(put(jwks)) & 7, STATUS.done);
+      for (const n of numbers) {
+        for (const t of times) {
+          refused(x.check(n, n, t, t));
+          refused(x.finish(n, n, t, t));
+          refused(x.judge(n, n, t, t));
+          refused(x.frame(n, t, t, t, t));
+          refused(x.finish_frame(n, t, t));
+        }
+        refused(x.claims(n));
+        x.drop(n);
+      }
+      refused(x.question()); // without a key for the answer
+
+      // After all that it still decides.
+      const { written } = new TextEncoder().encodeInto(good, new Uint8Array(x.memory.buffer, x.token_buffer(), 8192));
+      let r = x.check(written, -1, now, 1);
+      if ((r & 7) === STATUS.verify) r = x.finish(r >>> 3, 1, now, 1);
+      assert.equal(r & 7, STATUS.learned, text());
+    });
+
+    test("memory stays flat over a million hostile checks", async (t) => {
+      const m = await Module.start(await WebAssembly.compile(bytes));
+      m.configure(config);
+      assert.equal(m.keys(jwks), "");
+      const [head, claims, signature] = good.split(".");
+      const long = "A".repeat(8192);
+      const hostile = [
+        "", ".", "..", good.slice(0, -1), good + "A", good + ".", `${head}.${claims}.`, `${head}..${signature}`, `.${claims}.${signature}`, long, long + long, `${head}.${long.slice(0, 7000)}.${signature}`,
+        "\0".repeat(100), "é".repeat(3000), `${head}.${claims}.${signature.replace(/^./, "A")}`, `${claims}.${head}.${signature}`,
+      ];
+      const round = (n) => {
+        for (let i = 0; i < n; i++) {
+          const raw = hostile[i % hostile.length];
+          let r = m.check(i % 97 === 0 ? `${head}.${claims.slice(0, -4)}${i.toString(36).padStart(4, "A").slice(-4)}.${signature}` : raw, -1, now + i / 1000, i / 1000);
+          if (r.ticket !== undefined) r = i % 3 === 0 ? m.finish(r.ticket, false, now, i / 1000) : (m.drop(r.ticket), { ok: false });
+          if (r.ok) assert.fail(`accepted ${raw}`);
+        }
+      };
+      // Checking a signature inside takes half a millisecond, so the flavour that does has fewer of those that come so far.
+      if (name === "own") hostile.splice(0, hostile.length, ...hostile.filter((h) => h.split(".").length !== 3 || !h.startsWith(head)));
+      round(500_000); // Go's collector first comes when 4 MiB have been used
+      const before = m.memory;
+      round(500_000);
+      t.diagnostic(`${(before / 1048576).toFixed(1)} MiB after 500,000 checks, ${(m.memory / 1048576).toFixed(1)} MiB after 1,000,000`);
+      assert.ok(m.memory <= before + 1048576, `${before}, then ${m.memory} bytes`);
+    });
+
+    test("claims are those of the token, whatever shares its slot", async () => {
+      const m = await Module.start(await WebAssembly.compile(bytes));
+      m.configure(config);
+      m.keys(jwks);
+      let r = m.check(good, -1, now, 1);
+      if (r.ticket !== undefined) r = m.finish(r.ticket, true, now, 1);
+      assert.equal(r.claims.sub, "user-7");
+      assert.equal(m.check(good, -1, now, 1), r);
+      assert.equal(m.check(new TextEncoder().encode(good), -1, now, 1), r, "as bytes");
+    });
+  });
+}
+
+test("a module that traps is replaced, and what was asked of it is refused", async () => {
+  // A worse module: the good one, whose check traps when the clock shows 13.
+  const real = await WebAssembly.compile(readFileSync(new URL("../host.wasm", import.meta.url)));
+  const g = await createGuard({
+    module: real, issuer: "https://issuer.test", audience: "https://service.test", origin: "https://origin.test", follow: "never", policy: "best-effort", keys: new TextDecoder().decode(jwks),
+    clock: { wall: () => { if (broken) throw new WebAssembly.RuntimeError("unreachable"); return now; }, steady: () => 1 },
+  });
+  let broken = false;
+  assert.equal((await g.check(good)).ok, true);
+  broken = true;
+  assert.deepEqual(await g.check(good), { ok: false, error: "stale", reason: "the module failed" });
+  broken = false;
+  let r;
+  for (let i = 0; i < 200 && !(r = await g.check(good)).ok; i++) await new Promise((done) => setTimeout(done, 5));
+  assert.equal(r.ok, true, "the next one has the keys too");
+  g.close();
+});
+
+test("a module of another version is refused", async () => {
+  // (module (memory (export "memory") 1) (func (export "_initialize")) (func (export "abi") (result i32) i32.const 2))
+  const strange = Uint8Array.of(
+    0, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
+    1, 8, 2, 0x60, 0, 0, 0x60, 0, 1, 0x7f,
+    3, 3, 2, 0, 1,
+    5, 3, 1, 0, 1,
+    7, 30, 3, 6, ...new TextEncoder().encode("memory"), 2, 0, 11, ...new TextEncoder().encode("_initialize"), 0, 0, 3, ...new TextEncoder().encode("abi"), 0, 1,
+    10, 9, 2, 2, 0, 0x0b, 4, 0, 0x41, 2, 0x0b,
+  );
+  await assert.rejects(createGuard({ module: strange, issuer: "i", audience: "a", origin: "https://origin.test" }), /version 2 of its interface, this package 1/);
+});
