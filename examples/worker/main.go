@@ -19,6 +19,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -29,10 +30,14 @@ import (
 	"github.com/counterfoil/counterfoil/revocation/feed"
 	"github.com/counterfoil/counterfoil/store"
 	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/token"
 	"github.com/counterfoil/counterfoil/token/issuer"
 )
 
-const name = "https://app.example" // issuer and audience
+const (
+	name   = "https://app.example" // issuer and audience
+	leeway = time.Second
+)
 
 var visits = counterfoil.NewCounter("visits")
 
@@ -67,14 +72,15 @@ func newApp(m *counterfoil.Manager, edges *feed.Edges, log *feed.Handler) *fiber
 // edge is what a worker has to be told, and nothing that makes a token or a session.
 type edge struct {
 	Origin, Issuer, Audience, FrameKey, Name, Secret string
+	Leeway                                           int64 // ms
 }
 
 func (e edge) env() string {
-	return fmt.Sprintf("ORIGIN=%s\nISSUER=%s\nAUDIENCE=%s\nFRAME_KEY=%s\nEDGE_NAME=%s\nEDGE_SECRET=%s\n",
-		e.Origin, e.Issuer, e.Audience, e.FrameKey, e.Name, e.Secret)
+	return fmt.Sprintf("ORIGIN=%s\nISSUER=%s\nAUDIENCE=%s\nFRAME_KEY=%s\nEDGE_NAME=%s\nEDGE_SECRET=%s\nLEEWAY=%d\n",
+		e.Origin, e.Issuer, e.Audience, e.FrameKey, e.Name, e.Secret, e.Leeway)
 }
 
-func run(ctx context.Context, addr string, life time.Duration, started func(edge) error) error {
+func run(ctx context.Context, addr, keyFile string, life time.Duration, started func(edge) error) error {
 	redis, err := embedded.Start("")
 	if err != nil {
 		return err
@@ -94,7 +100,7 @@ func run(ctx context.Context, addr string, life time.Duration, started func(edge
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	m, err := counterfoil.New(ctx, counterfoil.Config{
-		Issuer: name, Audience: name, Keys: ring, Secrets: [][]byte{secret}, Store: sessions, Source: tail, AccessLife: life, Leeway: time.Second,
+		Issuer: name, Audience: name, Keys: ring, Secrets: [][]byte{secret}, Store: sessions, Source: tail, AccessLife: life, Leeway: leeway,
 	})
 	if err != nil {
 		return err
@@ -102,7 +108,7 @@ func run(ctx context.Context, addr string, life time.Duration, started func(edge
 	defer m.Close()
 
 	// A key that signs the feed, and a credential for the worker. A service that is restarted keeps both.
-	key, err := feed.GenerateKey()
+	key, err := feedKey(keyFile)
 	if err != nil {
 		return err
 	}
@@ -132,10 +138,22 @@ func run(ctx context.Context, addr string, life time.Duration, started func(edge
 		<-ctx.Done()
 		_ = app.ShutdownWithTimeout(2 * time.Second)
 	}()
-	if err := started(edge{"http://" + ln.Addr().String(), name, name, key.Public().String(), credential.Name, credential.Secret.Reveal()}); err != nil {
+	if err := started(edge{"http://" + ln.Addr().String(), name, name, key.Public().String(), credential.Name, credential.Secret.Reveal(), leeway.Milliseconds()}); err != nil {
 		return err
 	}
 	return app.Listener(ln)
+}
+
+// feedKey reads the key, or makes one that lasts as long as this program.
+func feedKey(file string) (*feed.Key, error) {
+	if file == "" {
+		return feed.GenerateKey()
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return feed.ParseKey(token.NewSecret(strings.TrimSpace(string(text))))
 }
 
 func main() {
@@ -143,6 +161,7 @@ func main() {
 	defer stop()
 	addr := flag.String("addr", "127.0.0.1:3001", "where to listen")
 	life := flag.Duration("access-life", 0, "of a token; 0 = 5 min")
+	key := flag.String("feed-key", "", "file with the key that signs the feed")
 	env := flag.Bool("env", false, "print what the worker is told as lines for a shell, not as JSON")
 	held := flag.Bool("while-stdin", false, "end with the standard input")
 	flag.Parse()
@@ -152,7 +171,7 @@ func main() {
 			stop()
 		}()
 	}
-	err := run(ctx, *addr, *life, func(e edge) error {
+	err := run(ctx, *addr, *key, *life, func(e edge) error {
 		if *env {
 			_, err := fmt.Print(e.env())
 			return err
