@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -53,7 +54,7 @@ func run(n, es int, seed uint64, only string) (ok bool, err error) {
 		}
 	}
 	require := slices.Contains(strings.Split(os.Getenv("COUNTERFOIL_REQUIRE"), ","), "edge")
-	if err := install(filepath.Join(dir, "runtimes")); err != nil {
+	if err := errors.Join(install(filepath.Join(dir, "runtimes")), install(filepath.Join(root, "examples", "koa"))); err != nil {
 		if require {
 			return false, err
 		}
