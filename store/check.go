@@ -118,6 +118,10 @@ func (s *Redis) reportDurability(cfg Config, readTimeout time.Duration, connecte
 		log.Info("counterfoil: no replica: durability is local to this server")
 	default:
 		log.Info("counterfoil: endings and revocations wait for replicas", "replicas", most, "timeout", s.replicaTimeout)
+		if cfg.Replicas > 0 && connected.n > cfg.Replicas {
+			log.Warn("counterfoil: not all replicas must acknowledge an ending (Config.Replicas): if one is promoted that has not, sessions whose end was acknowledged can come back",
+				"connected", connected.n, "replicas", cfg.Replicas)
+		}
 		if least == 0 {
 			log.Warn("counterfoil: a master of the Cluster has no replica: endings of its sessions are lost with it", "want", "a replica of each master")
 		}

@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -58,5 +60,22 @@ func TestAskMaster(t *testing.T) {
 				t.Errorf("asked afterwards: %+v, %v", a, err)
 			}
 		})
+	}
+}
+
+// TestNotAllReplicas says at the start that one replica of two is not enough if the other one is promoted.
+func TestNotAllReplicas(t *testing.T) {
+	srv := redistest.Start(t, redistest.Options{})
+	redistest.StartReplicas(t, srv, 2)
+	for replicas, want := range map[int]bool{0: false, 1: true, 2: false} {
+		var said bytes.Buffer
+		s, err := store.Open(background(t), srv.URL(), store.Config{Replicas: replicas, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if strings.Contains(said.String(), "not all replicas must acknowledge") != want {
+			t.Errorf("%d replicas must acknowledge:\n%s", replicas, &said)
+		}
 	}
 }
