@@ -166,12 +166,34 @@ var needsReplica = []string{"min-replicas-to-write 1", "min-replicas-max-lag 2"}
 
 const cutOff = "min-replicas-to-write is 0: a master that is cut off"
 
+const notAll = "not all replicas must acknowledge an ending"
+
+// wrongOne has one replica of two acknowledge, loses the primary, and promotes the other replica.
+func wrongOne(r *run) {
+	old, replicas, b := r.trio()
+	r.replicas = 1
+	r.begin(b, false)
+	r.told(notAll, "start: not all replicas must acknowledge", true)
+	replicas[0].Pause(r)
+	r.flood(old)
+	r.hold(2 * time.Second)
+	old.Kill()
+	replicas[0].Resume(r)
+	r.replicaOf(replicas[0], nil)
+	r.replicaOf(replicas[1], replicas[0])
+	for _, p := range r.proxies {
+		p.Move(replicas[0].Addr())
+	}
+	r.heal()
+}
+
 var splits = []fault{
 	{"split of 3 s, the old primary keeps half of the clients", false, func(r *run) { r.split(3*time.Second, firsts, needsReplica...) }},
 	{"split of 10 s, the old primary keeps half of the clients", true, func(r *run) { r.split(10*time.Second, firsts, needsReplica...) }},
 	{"split of 10 s, the old primary keeps all but one origin", false, func(r *run) {
 		r.split(10*time.Second, func(name string) bool { return name != "origin 2" }, needsReplica...)
 	}},
+	{"primary killed, the replica is promoted that did not acknowledge", false, wrongOne},
 	{"isolated old primary takes writes of half of the clients, 10 s", false, func(r *run) {
 		r.split(10*time.Second, firsts)
 		r.told(cutOff, "start: min-replicas-to-write is 0", true)

@@ -140,6 +140,7 @@ func (s *Session) end(r *revocation, sure bool) {
 			return
 		}
 		s.doubtful = true
+		s.uses[Refused] = nil // they may have met what was done of it, and others not yet
 		op.Return = 1<<62 - 1
 	}
 	s.history = append(s.history, op)
@@ -231,8 +232,8 @@ func (o *Oracle) Used(s *Session, at Where, called time.Time, v Verdict) {
 			o.say("late", "%s accepted a session %v after its revocation was acknowledged", at.Name, since.Round(time.Millisecond))
 		}
 	}
-	// A revocation that was not acknowledged may be undone by a failover, and a fault that loses data may lose logins.
-	if v == Refused && (!o.lossless || unacknowledged(s)) {
+	// A revocation that was not acknowledged may be known here and not there, or be undone by a failover, and a fault that loses data may lose logins.
+	if v == Refused && (!o.lossless || s.doubtful) {
 		return
 	}
 	s.keep(v, o.operation(actUse, v, called.Add(-at.Bound), now))
@@ -260,15 +261,6 @@ func (s *Session) keep(v Verdict, op porcupine.Operation) {
 	if tells(op, (*kept)[least]) {
 		(*kept)[least] = op
 	}
-}
-
-func unacknowledged(s *Session) bool {
-	for _, r := range s.ends {
-		if !r.acked {
-			return true
-		}
-	}
-	return false
 }
 
 // MixedUp notes that a session answered as another.

@@ -140,7 +140,7 @@ func TestOracle(t *testing.T) {
 		}, 0, true},
 		{"accepted beyond the bound", func(o *faults.Oracle, s *faults.Session) {
 			o.Ended(s, time.Now(), faults.Acknowledged)
-			o.Used(s, edge, time.Now().Add(61*time.Second), faults.Accepted)
+			o.Used(s, faults.Where{Name: "edge", Bound: time.Nanosecond}, time.Now(), faults.Accepted)
 		}, 1, false},
 		{"loaded after the end", func(o *faults.Oracle, s *faults.Session) {
 			o.Ended(s, time.Now(), faults.Acknowledged)
@@ -156,6 +156,11 @@ func TestOracle(t *testing.T) {
 		}, 1, false},
 		{"loaded after all of another subject's ended", func(o *faults.Oracle, s *faults.Session) {
 			o.EndedAll("bob", time.Now(), faults.Acknowledged)
+			o.Used(s, record, time.Now(), faults.Accepted)
+		}, 0, true},
+		{"refused here and then accepted there, while an end is half done", func(o *faults.Oracle, s *faults.Session) {
+			o.Used(s, record, time.Now(), faults.Refused)
+			o.Ended(s, now, faults.Failed)
 			o.Used(s, record, time.Now(), faults.Accepted)
 		}, 0, true},
 		{"refused before the end", func(o *faults.Oracle, s *faults.Session) {
