@@ -21,7 +21,7 @@ type row struct {
 	per  int    // things that a run does, of which the time of one counts; 0 = 1
 
 	minus  string  // another row of the group whose time is subtracted
-	cores  int     // goroutines that run it at once; 0 = 1
+	cores  int     // goroutines that run it at once; 0 = one, in slices of full length; with 1 and more slices are a tenth of that, ten in a row
 	ratio  float64 // goal: at most this many times the base; 0 = none
 	nanos  float64 // goal: at most this many nanoseconds; 0 = none
 	allocs int     // goal: at most this many allocations more than the base's; negative = none
@@ -111,11 +111,11 @@ func (g *group) pass(rounds int) {
 	for range rounds {
 		runtime.GC() // not in somebody's slice
 		for _, r := range g.rows {
-			if r.cores < 2 {
+			if r.cores == 0 {
 				r.ns = min(r.ns, r.slice(r.n))
 				continue
 			}
-			for range 10 { // shorter ones, because all cores must be free at once
+			for range 10 { // because all cores must be free at once
 				r.ns = min(r.ns, r.slice(r.n/10+1))
 			}
 		}

@@ -35,7 +35,7 @@ const (
 	spreadTrials = 3
 	spreadLimit  = 20 * time.Second // for the last of them to arrive
 	pollEach     = 100 * time.Millisecond
-	paceEach     = 20 * time.Millisecond
+	paceEach     = 50 * time.Millisecond
 )
 
 // A spread is how long news takes to reach many, in several ways.
@@ -105,7 +105,7 @@ func (t *trial) heard(follower int, e revocation.Entry) {
 
 func newSpread(client *redis.Client, addr string) *spread {
 	stream := &way{"counterfoil, Redis", func(t *trial) (func(revocation.Entry), func(), error) { return listenStream(t, 0) }}
-	paced := &way{"the same, a read each 20 ms", func(t *trial) (func(revocation.Entry), func(), error) { return listenStream(t, paceEach) }}
+	paced := &way{"the same, a read each 50 ms", func(t *trial) (func(revocation.Entry), func(), error) { return listenStream(t, paceEach) }}
 	channel := &way{"plain pub/sub", listenChannel}
 	polling := &way{"polling each 100 ms", listenPolling}
 	fed := &way{"counterfoil, feed", listenFeed}
