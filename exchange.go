@@ -39,15 +39,15 @@ type Exchange struct {
 	arrived  time.Time // with its monotonic part
 	verified token.Verified
 	session  *Session
-	refresh  string // the refresh token of the cookie, if there is one that may be needed
-	client   Client
-	cookie   bool // the credential came as a cookie, or there was none
-	foreign  bool // the cookies are another application's: neither used nor cleared
+	refresh  string  // the refresh token of the cookie, if there is one that may be needed
+	client   *Client // nil without Config.Bind
+	cookie   bool    // the credential came as a cookie, or there was none
+	clear    bool    // the cookies are to be removed
+	foreign  bool    // the cookies are another application's: neither used nor cleared
+	posted   bool    // barred, but possibly a form that another site had the user's browser show and send as a page of its own
 	barred   error
-	posted   bool // barred, but possibly a form that another site had the user's browser show and send as a page of its own
 	refusal  error
-	tokens   Tokens // made on arrival
-	clear    bool
+	tokens   *Tokens // made on arrival, nil if none were
 	own      Session // where session points to, unless the request has got another one
 }
 
@@ -81,7 +81,7 @@ func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 		x.refresh = refresh
 	}
 	if m.bind != nil {
-		x.client = Client{UserAgent: strings.Clone(r.Client.UserAgent), Address: strings.Clone(r.Client.Address)}
+		x.client = &Client{UserAgent: strings.Clone(r.Client.UserAgent), Address: strings.Clone(r.Client.Address)}
 	}
 	if err := x.judge(ctx, access); err != nil {
 		return nil, err
@@ -161,10 +161,10 @@ func (x *Exchange) revive(ctx context.Context, refusal error) error {
 		x.refusal = err
 		return nil
 	}
-	s, tokens, err := x.m.renew(ctx, t, Presented{}, x.client)
+	s, tokens, err := x.m.renew(ctx, t, Presented{}, x.from())
 	switch {
 	case err == nil, errors.Is(err, ErrSuperseded):
-		x.session, x.tokens, x.refusal = s, tokens, nil
+		x.session, x.tokens, x.refusal = s, &tokens, nil
 		if !tokens.Access.IsZero() {
 			x.verified, _ = x.m.guard.Check(ctx, tokens.Access.Reveal())
 		}
@@ -195,7 +195,7 @@ func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) 
 	if err != nil {
 		return err
 	}
-	x.session, x.verified, x.tokens, x.clear = s, token.Verified{}, Tokens{}, false
+	x.session, x.verified, x.tokens, x.clear = s, token.Verified{}, nil, false
 	return nil
 }
 
@@ -205,7 +205,7 @@ func (x *Exchange) Rotate(ctx context.Context, opt RotateOptions) error {
 	if err != nil {
 		return err
 	}
-	x.session, x.verified, x.tokens, x.clear = s, token.Verified{}, Tokens{}, false
+	x.session, x.verified, x.tokens, x.clear = s, token.Verified{}, nil, false
 	return nil
 }
 
@@ -255,7 +255,7 @@ func (x *Exchange) leave(ctx context.Context, end func(*Session) error) error {
 	x.session.note(ErrNotFound)
 	x.session.issued = nil
 	x.session.mu.Unlock()
-	x.clear, x.tokens = x.cookie && x.barred == nil && !x.foreign, Tokens{}
+	x.clear, x.tokens = x.cookie && x.barred == nil && !x.foreign, nil
 	return weak
 }
 
@@ -274,7 +274,10 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	if !x.cookie || x.barred != nil {
 		return nil, nil
 	}
-	tokens := x.tokens
+	var tokens Tokens
+	if x.tokens != nil {
+		tokens = *x.tokens
+	}
 	if issued, ok := x.session.Issued(); ok {
 		tokens = issued
 	} else if x.refresh != "" && x.due(x.m.now()) {
@@ -308,6 +311,14 @@ func (m *Manager) RefreshCookies(ctx context.Context, r Request) ([]Cookie, erro
 	return m.cookies.set(tokens), nil
 }
 
+// from returns who asks, as far as Config.Bind wants to know.
+func (x *Exchange) from() Client {
+	if x.client == nil {
+		return Client{}
+	}
+	return *x.client
+}
+
 // due says whether half of the life of the access token that came is over at that time.
 func (x *Exchange) due(at time.Time) bool {
 	if !x.verified.Valid() || x.refresh == "" || x.session.ID() != x.verified.Session() {
@@ -324,7 +335,7 @@ func (x *Exchange) renew(ctx context.Context) Tokens {
 	if err != nil || t.session != x.verified.Session() {
 		return Tokens{}
 	}
-	_, tokens, err := x.m.renew(ctx, t, Presented{Quiet: true, OnlyCurrent: x.m.now().Sub(x.arrived) > x.m.window}, x.client)
+	_, tokens, err := x.m.renew(ctx, t, Presented{Quiet: true, OnlyCurrent: x.m.now().Sub(x.arrived) > x.m.window}, x.from())
 	switch {
 	case err == nil:
 		return tokens
