@@ -53,6 +53,11 @@ export class Guard {
     return guards.get(this).status();
   }
 
+  /** Waits until the list is fresh, for a time in ms, and says whether it is. Before that a guard under "strict" asks about each token. */
+  ready(timeout = 10_000) {
+    return guards.get(this).ready(timeout);
+  }
+
   /** Fetches keys and revocations now. It never rejects; status tells what became of it. */
   refresh() {
     return guards.get(this).refresh();
@@ -241,12 +246,16 @@ class Core {
   }
 
   async #rest(token, policy, r) {
+    r = await this.#verified(token, policy, r);
+    return r.otherwise === undefined ? r : this.#judge(r, token);
+  }
+
+  /** Goes on as far as the origin need not be asked. */
+  async #verified(token, policy, r) {
     if (r.reason === "unknown key" && this.#steady() - this.#keysAt >= KEYS_AGAIN && await this.#fetchKeys()) {
       r = this.#call((m) => m.check(token, policy, this.#wall(), this.#steady()));
     }
-    if (r.verify !== undefined) r = await this.#verify(r);
-    if (r.otherwise !== undefined) r = await this.#judge(r, token);
-    return r;
+    return r.verify === undefined ? r : this.#verify(r);
   }
 
   async #verify({ ticket, verify }) {
@@ -276,7 +285,11 @@ class Core {
   }
 
   async state(token) {
-    const r = await this.check(token, POLICIES["best-effort"]);
+    if (typeof token !== "string") throw new TypeError("counterfoil-edge: a token is a string");
+    if (this.#o.follow === "request") await this.#due();
+    const policy = POLICIES["best-effort"];
+    const r = await this.#verified(token, policy, this.#call((m) => m.check(token, policy, this.#wall(), this.#steady())));
+    if (r.otherwise !== undefined) return this.#judge(r, token);
     if (!r.ok) return r;
     const active = await this.#ask(token);
     if (active === undefined) return refusal("stale: nobody answered");
@@ -429,6 +442,17 @@ class Core {
   async refresh() {
     await this.#fetchKeys();
     if (this.#o.reads && !this.#reading) await this.#read(0).catch(() => {});
+  }
+
+  async ready(timeout) {
+    const end = this.#steady() + timeout;
+    for (;;) {
+      const s = this.status();
+      if (s.fresh && s.keys > 0) return true;
+      if (this.#steady() >= end || this.#closed.signal.aborted) return false;
+      if (this.#o.follow === "poll") await this.#sleep(20);
+      else await this.refresh().then(() => this.#sleep(250));
+    }
   }
 
   status() {

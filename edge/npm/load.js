@@ -9,7 +9,8 @@ export async function compile(source, fetch) {
   if (source instanceof URL || typeof source === "string") {
     const url = new URL(source, globalThis.location?.href);
     if (url.protocol === "file:") {
-      const { readFile } = await import("node:fs/promises");
+      const files = "node:fs/promises"; // not written out below, lest bundlers for browsers look for it
+      const { readFile } = await import(/* @vite-ignore */ files);
       bytes = await readFile(url);
     } else {
       bytes = await bounded(fetch, url.href, {}, { type: "application/wasm", most: MOST, timeout: TIMEOUT });

@@ -22,7 +22,7 @@ async function guard(t, options) {
   t.after(() => g.close());
   return g;
 }
-const fresh = (g) => until("the list is fresh", () => g.status().fresh && g.status().keys > 0);
+const fresh = async (g) => assert.ok(await g.ready(), `the list is fresh: ${JSON.stringify(g.status())}`);
 
 for (const [name, m] of compiled) {
   describe(name, () => {

@@ -29,6 +29,8 @@ if (answer.ok) {
 const live: Answer = await guard.state("token");
 const fresh: boolean = guard.status().fresh;
 await guard.refresh();
+const ready: boolean = await guard.ready();
+void ready;
 guard.close();
 void [live, fresh, ABI];
 
