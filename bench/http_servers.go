@@ -46,6 +46,7 @@ var servers = map[string]func(redisAddr string) (http.Handler, *fiber.App, error
 	"bare-long":          bareLong,
 	"incr-auto":          incrAuto,
 	"counterfoil":        counterfoilSessions,
+	"counterfoil-auto":   counterfoilAuto,
 	"counterfoil-verify": counterfoilVerify,
 	coldServer:           counterfoilCold,
 	"jwt-hs256":          jwtHS256,
@@ -149,9 +150,9 @@ const (
 )
 
 // ours is a Manager, ready to answer without asking.
-func ours(redisAddr string) (*counterfoil.Manager, *issuer.Ring, error) {
+func ours(redisAddr string, auto bool) (*counterfoil.Manager, *issuer.Ring, error) {
 	ctx := context.Background()
-	s, err := store.Open(ctx, "redis://"+redisAddr, store.Config{Logger: slog.New(slog.DiscardHandler)})
+	s, err := store.Open(ctx, "redis://"+redisAddr, store.Config{Logger: slog.New(slog.DiscardHandler), AutoPipeline: auto})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -183,7 +184,16 @@ func ours(redisAddr string) (*counterfoil.Manager, *issuer.Ring, error) {
 }
 
 func counterfoilSessions(redisAddr string) (http.Handler, *fiber.App, error) {
-	m, _, err := ours(redisAddr)
+	m, _, err := ours(redisAddr, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	return nil, sessionsApp(m), nil
+}
+
+// counterfoilAuto shares Redis connections among requests.
+func counterfoilAuto(redisAddr string) (http.Handler, *fiber.App, error) {
+	m, _, err := ours(redisAddr, true)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -215,7 +225,7 @@ func sessionsApp(m *counterfoil.Manager) *fiber.App {
 
 // counterfoilVerify only verifies, as an edge does.
 func counterfoilVerify(redisAddr string) (http.Handler, *fiber.App, error) {
-	m, _, err := ours(redisAddr)
+	m, _, err := ours(redisAddr, false)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -227,7 +237,7 @@ func counterfoilVerify(redisAddr string) (http.Handler, *fiber.App, error) {
 
 // counterfoilCold also hands out the tokens that it is to meet.
 func counterfoilCold(redisAddr string) (http.Handler, *fiber.App, error) {
-	m, ring, err := ours(redisAddr)
+	m, ring, err := ours(redisAddr, false)
 	if err != nil {
 		return nil, nil, err
 	}
