@@ -543,14 +543,16 @@ func intakeTable(client *redis.Client) (*group, error) {
 		if err != nil {
 			return nil, err
 		}
-		var took, mallocs []float64
+		var took, mallocs, worked, redisWorked []float64
 		var before, after runtime.MemStats
+		here, load := &site{pid: os.Getpid()}, &load{redis: client}
 		for range c.times {
 			list := newList()
 			f, err := revocation.NewFollower(revocation.FollowerConfig{List: list})
 			must(err == nil)
 			runtime.GC()
 			runtime.ReadMemStats(&before)
+			w, r := here.worked(), load.redisWorked()
 			began := time.Now()
 			b, err := reader.Read(ctx, "", 0)
 			if err != nil {
@@ -558,6 +560,8 @@ func intakeTable(client *redis.Client) (*group, error) {
 			}
 			f.Apply(b, began)
 			took = append(took, time.Since(began).Seconds())
+			worked = append(worked, (here.worked() - w).Seconds())
+			redisWorked = append(redisWorked, (load.redisWorked() - r).Seconds())
 			runtime.ReadMemStats(&after)
 			mallocs = append(mallocs, float64(after.Mallocs-before.Mallocs)/float64(c.n))
 			must(list.Len() == c.n)
@@ -569,6 +573,7 @@ func intakeTable(client *redis.Client) (*group, error) {
 		g.facts = append(g.facts,
 			fact{name: entries + " entries, bytes an entry in Redis", value: fmt.Sprintf("%.1f", each), goal: "<= 70", missed: each > 70},
 			fact{name: entries + " entries, seconds", value: fmt.Sprintf("%.3f", s), goal: fmt.Sprintf("<= %g", c.goal.Seconds()), missed: s > c.goal.Seconds()},
+			fact{name: entries + " entries, processors' seconds, and Redis'", value: fmt.Sprintf("%.2f, %.2f", median(worked), median(redisWorked))},
 			fact{name: entries + " entries, allocations an entry", value: fmt.Sprintf("%.1f", median(mallocs))})
 		client.Unlink(ctx, cfg.Prefix+"{rev}log", cfg.Prefix+"{rev}meta")
 	}
