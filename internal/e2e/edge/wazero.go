@@ -22,8 +22,9 @@ import (
 
 // wasm is the module in wazero, by its interface: edge/README.md.
 type wasm struct {
-	module api.Module
-	token  uint32
+	module    api.Module
+	token     uint32
+	functions map[string]api.Function
 }
 
 // startWasm makes an instance. closing ends it.
@@ -37,7 +38,7 @@ func startWasm(ctx context.Context, binary []byte) (w *wasm, closing func(), err
 		closing()
 		return nil, nil, err
 	}
-	w = &wasm{module: m}
+	w = &wasm{module: m, functions: map[string]api.Function{}}
 	if v := w.call("abi"); v&0xffff != edge.ABI {
 		closing()
 		return nil, nil, fmt.Errorf("the module speaks version %d of its interface", v&0xffff)
@@ -48,7 +49,12 @@ func startWasm(ctx context.Context, binary []byte) (w *wasm, closing func(), err
 
 // call panics on a trap: the module is dead then, and so is this run.
 func (w *wasm) call(name string, args ...uint64) uint32 {
-	r, err := w.module.ExportedFunction(name).Call(context.Background(), args...)
+	f := w.functions[name]
+	if f == nil {
+		f = w.module.ExportedFunction(name)
+		w.functions[name] = f
+	}
+	r, err := f.Call(context.Background(), args...)
 	if err != nil {
 		panic(fmt.Errorf("%s: %w", name, err))
 	}
