@@ -141,9 +141,10 @@ func TestRevokeSaysWhoIsMissing(t *testing.T) {
 	t.Parallel()
 	g, r, _ := counted(t)
 	ctx := t.Context()
-	// One that hangs, and one whose report is from before the revocation: from a log that was ahead of this one.
+	// One that hangs, one that goes on reporting but is behind, and one whose report is from before the revocation: from a log that was ahead of this one.
 	g.set(func() {
 		g.followers["hangs/1"] = report{"1-0", time.Now()}
+		g.followers["behind/1"] = report{"1-0", time.Now().Add(time.Hour)}
 		g.followers["ahead/1"] = report{"9999999999999-0", time.Now().Add(-10 * time.Second)}
 	})
 	v, _ := login(t, r, "alice")
@@ -152,14 +153,17 @@ func TestRevokeSaysWhoIsMissing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(done.Confirmed) != 2 || !slices.Equal(done.Missing, []string{"ahead/1", "hangs/1"}) {
+	if len(done.Confirmed) != 2 || !slices.Equal(done.Missing, []string{"ahead/1", "behind/1", "hangs/1"}) {
 		t.Errorf("%+v", done)
 	}
 	if took := time.Since(began); took < 300*time.Millisecond {
 		t.Errorf("it waited %v", took)
 	}
 	// Who comes while it waits is not waited for; who is behind and catches up is.
-	g.set(func() { delete(g.followers, "ahead/1") })
+	g.set(func() {
+		delete(g.followers, "ahead/1")
+		delete(g.followers, "behind/1")
+	})
 	v, _ = login(t, r, "alice")
 	result := make(chan counterfoil.Revoked)
 	go func() {
