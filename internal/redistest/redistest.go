@@ -198,7 +198,8 @@ func (s *Server) Restart(t testing.TB) {
 
 // run starts the process and waits until it says that it accepts connections.
 func (s *Server) run() error {
-	lines := []string{"bind " + s.opt.host(), "dir " + s.dir, "save \"\"", "appendonly no", "daemonize no", "protected-mode yes", "repl-diskless-sync-delay 0"}
+	lines := []string{"bind " + s.opt.host(), "dir " + s.dir, "save \"\"", "appendonly no", "daemonize no", "protected-mode yes",
+		"repl-diskless-sync no"} // a replica that was sent no file counts only from its next sign of life, up to a second later
 	if s.opt.TLS {
 		cert := filepath.Join(s.dir, "cert.pem")
 		lines = append(lines, "port 0", "tls-port "+s.port, "tls-cert-file "+cert, "tls-key-file "+filepath.Join(s.dir, "key.pem"),
