@@ -287,12 +287,18 @@ func TestRevokeEverything(t *testing.T) {
 				t.Errorf("%s: sessions %v, %v", name, list, err)
 			}
 			var paused *counterfoil.PausedError
+			steps := &replicas{}
+			r.Faults.On(steps.hook)
 			if _, err := r.Login(ctx, nil, "bob", counterfoil.LoginOptions{}); !errors.As(err, &paused) || !paused.Until.Equal(done.NotBefore) {
 				t.Errorf("%s: a login: %v, want to be told until %v", name, err, done.NotBefore)
 			}
 			if _, err := visits.Incr(ctx, r.Anonymous(), 1); !errors.As(err, &paused) {
 				t.Errorf("%s: a visitor's first write: %v", name, err)
 			}
+			if n := steps.count("Create"); n != 0 {
+				t.Errorf("%s: %d sessions were made and thrown away", name, n)
+			}
+			r.Faults.On(nil)
 		}
 		rig.Poll(t, "somebody can log in again", func() bool {
 			s, err := there.Login(ctx, nil, "bob", counterfoil.LoginOptions{})
