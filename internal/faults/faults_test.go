@@ -22,6 +22,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if cfg := os.Getenv(edgeSetting); cfg != "" {
+		if err := edgeProcess(cfg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	// go-redis looks for a dead server once a second, until a second after Close.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))

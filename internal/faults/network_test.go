@@ -14,6 +14,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/redistest"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/revocation/feed"
+	"github.com/counterfoil/counterfoil/store"
 )
 
 // unused returns a loopback port where nobody listens.
@@ -57,6 +58,7 @@ var connections = []fault{
 		r.proxies["edge 1"].Set(faults.Trouble{Mute: true})
 		r.hold(10 * time.Second)
 		r.proxies["edge 1"].Set(faults.Trouble{})
+		r.doubted("edge 1")
 		r.heal()
 	}},
 }
@@ -78,6 +80,7 @@ func moved(by, d time.Duration) func(*run) {
 		offset.Store(int64(by))
 		r.hold(d)
 		offset.Store(0)
+		r.doubted("edge 1", "edge 2", "feed 1", "feed 2")
 		r.heal()
 	}
 }
@@ -91,6 +94,7 @@ func paused(d time.Duration) func(*run) {
 		r.hold(d)
 		open1()
 		open2()
+		r.doubted("edge 1", "feed 1")
 		r.heal()
 	}
 }
@@ -122,6 +126,7 @@ func suspended(d time.Duration) func(*run) {
 		}
 		open1()
 		open2()
+		r.doubted("edge 1", "feed 1")
 		r.heal()
 	}
 }
@@ -150,6 +155,7 @@ func meddled(make func(r *run, v *verifier) func(*http.Request, *http.Response) 
 		for _, name := range []string{"feed 1", "feed 2"} {
 			r.named(name).way.Do(nil)
 		}
+		r.doubted("feed 1", "feed 2")
 		r.heal()
 	}
 }
@@ -210,21 +216,15 @@ var feeds = []fault{
 	})},
 }
 
-// rolledBack has the edges meet another server of the feed, which has the key and the credentials, but follows a copy of the log as it was.
+// rolledBack has the edges meet another server of the feed, which has the key and the credentials, but follows a copy of the log that stands still, and says
+// of itself that it is fresh.
 func rolledBack(r *run) {
 	s, b := r.solo(redistest.Options{})
-	old := redistest.Start(r, redistest.Options{})
 	r.begin(b, true)
-	copier := r.admin(old)
-	host, port, _ := net.SplitHostPort(s.Addr())
-	r.must(copier.ReplicaOf(r.ctx, host, port).Err())
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && !linked(r.ctx, copier); r.hold(20 * time.Millisecond) {
-	}
-	r.must(copier.ReplicaOf(r.ctx, "NO", "ONE").Err())
-	l, err := r.lagging(old)
-	r.must(err)
-	server := httptest.NewServer(l)
+	behind := redistest.StartReplicas(r, s, 1)[0]
+	server := httptest.NewServer(r.lagging(behind))
 	r.Cleanup(server.Close)
+	r.replicaOf(behind, nil) // and nobody writes to it
 	for _, name := range []string{"feed 1", "feed 2"} {
 		r.named(name).way.Redirect(server.Listener.Addr().String())
 	}
@@ -232,37 +232,31 @@ func rolledBack(r *run) {
 	for _, name := range []string{"feed 1", "feed 2"} {
 		r.named(name).way.Redirect("")
 	}
+	r.doubted("feed 1", "feed 2")
 	r.heal()
 }
 
-// lagging serves the feed from another server's log, with a writer that keeps its heartbeat.
-func (r *run) lagging(s *redistest.Server) (http.Handler, error) {
-	other, err := r.backdoor(s)
-	if err != nil {
-		return nil, err
-	}
-	tail, err := feed.NewTail(other, feed.TailConfig{})
-	if err != nil {
-		return nil, err
-	}
+// lagging serves the feed from a replica's log.
+func (r *run) lagging(s *redistest.Server) http.Handler {
+	l, err := store.OpenLogReader(r.ctx, s.URL(), store.Config{Logger: r.logger})
+	r.must(err)
+	r.Cleanup(func() { l.Close() })
+	tail, err := feed.NewTail(l, feed.TailConfig{})
+	r.must(err)
 	list, err := revocation.NewList(revocation.ListConfig{})
-	if err != nil {
-		return nil, err
-	}
+	r.must(err)
 	f, err := revocation.NewFollower(revocation.FollowerConfig{Source: tail, List: list, MaxStale: maxStale, Leeway: leeway})
-	if err != nil {
-		return nil, err
-	}
+	r.must(err)
 	r.looking.Go(func() { f.Follow(r.ctx) })
-	r.looking.Go(func() { r.each(r.ctx, revocation.Heartbeat/2, func() { other.Append(r.ctx) }) })
-	if err := f.Ready(r.ctx); err != nil {
-		return nil, err
-	}
+	r.must(f.Ready(r.ctx))
 	c := r.feedConfig
-	c.Tail, c.Fresh = tail, func() revocation.Freshness { return list.Freshness(time.Now(), maxStale, leeway) }
-	h, err := feed.NewHandler(c)
-	if err == nil {
-		r.Cleanup(func() { h.Close() })
+	c.Tail, c.Fresh = tail, func() revocation.Freshness {
+		fresh := list.Freshness(time.Now(), maxStale, leeway)
+		fresh.Fresh = true
+		return fresh
 	}
-	return h, err
+	h, err := feed.NewHandler(c)
+	r.must(err)
+	r.Cleanup(func() { h.Close() })
+	return h
 }

@@ -31,7 +31,7 @@ func (r *run) work() {
 		}
 	}
 	for range checkers {
-		r.looking.Go(func() { r.each(r.ctx, 3*time.Millisecond, r.check) })
+		r.looking.Go(func() { r.each(r.ctx, 2*time.Millisecond, r.check) })
 	}
 	r.looking.Go(func() { r.each(r.ctx, 25*time.Millisecond, r.haunt) })
 }
@@ -180,12 +180,16 @@ func (r *run) end(ctx context.Context, o *origin, c *client) {
 	}
 }
 
-// check has a verifier decide on a token, of one of the newest sessions as a rule.
+// check has a verifier decide on a token: of one of the newest sessions, or of one that may have ended as long ago as the bound and more.
 func (r *run) check() {
 	r.mu.Lock()
 	var c *client
 	if n := len(r.all); n > 0 {
-		c = r.all[max(0, n-1-rand.IntN(min(n, 60)))]
+		back := 60
+		if rand.IntN(3) > 0 {
+			back = 1000
+		}
+		c = r.all[n-1-rand.IntN(min(n, back))]
 	}
 	r.mu.Unlock()
 	if c == nil {
@@ -207,6 +211,8 @@ func (r *run) ask(w *verifier, c *client, access string) {
 		r.oracle.Used(c.Session, where, called, faults.Accepted)
 	case errors.Is(err, revocation.ErrRevoked):
 		r.oracle.Used(c.Session, where, called, faults.Refused)
+	default:
+		w.doubts.Add(1)
 	}
 }
 
