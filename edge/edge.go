@@ -206,6 +206,7 @@ func New(config []byte) (*Edge, error) {
 		slots *= 2
 	}
 	e.slots = make([]token.Verified, slots)
+	e.lastTick = uint32(lc.Seed[0]) | uint32(lc.Seed[1])<<8 | uint32(lc.Seed[2])<<16 | uint32(lc.Seed[3])<<24 // no ticket of one module is one of the next
 	return e, nil
 }
 

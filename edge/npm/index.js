@@ -202,6 +202,7 @@ class Core {
   /** Gives the module a seed, as soon as there is randomness, and the keys that are known. */
   #seed() {
     this.#seeded = true;
+    this.#cryptoKeys = new Map(); // those who are still importing for the module before keep theirs
     this.#instance ??= base64url(random(9));
     const seed = Array.from(random(32), (b) => b.toString(16).padStart(2, "0")).join("");
     this.#module.configure(`${this.#o.config}seed ${seed}\n`);
@@ -209,9 +210,12 @@ class Core {
     if (this.#keysBytes !== undefined) this.#last.keys = this.#module.keys(this.#keysBytes);
   }
 
-  /** Calls into the module. One that traps is dead: what was asked of it is refused, and another one takes its place. */
-  #call(f) {
-    if (this.#module === undefined) return trapped;
+  /**
+   * Calls into the module. One that traps is dead: what was asked of it is refused, and another one takes its place. Whatever began with one module ends with it: the next one
+   * gives out the same numbers for other tickets and other keys.
+   */
+  #call(f, on = this.#module) {
+    if (this.#module === undefined || on !== this.#module) return trapped;
     try {
       if (!this.#seeded) this.#seed();
       return f(this.#module);
@@ -245,22 +249,21 @@ class Core {
     return this.#rest(token, policy, r);
   }
 
-  async #rest(token, policy, r) {
-    r = await this.#verified(token, policy, r);
-    return r.otherwise === undefined ? r : this.#judge(r, token);
-  }
-
-  /** Goes on as far as the origin need not be asked. */
-  async #verified(token, policy, r) {
+  async #rest(token, policy, r, how = {}) {
+    let on = this.#module;
     if (r.reason === "unknown key" && this.#steady() - this.#keysAt >= KEYS_AGAIN && await this.#fetchKeys()) {
       r = this.#call((m) => m.check(token, policy, this.#wall(), this.#steady()));
+      on = this.#module;
     }
-    return r.verify === undefined ? r : this.#verify(r);
+    if (r.verify !== undefined) r = await this.#verify(r, on);
+    if (r.otherwise === undefined) return r;
+    how.asked = true;
+    return this.#judge(r, token, on);
   }
 
-  async #verify({ ticket, verify }) {
+  async #verify({ ticket, verify }, on) {
     if (this.#verifies >= MAX_VERIFIES) {
-      this.#call((m) => m.drop(ticket));
+      this.#call((m) => m.drop(ticket), on);
       return busy;
     }
     this.#verifies++;
@@ -272,25 +275,25 @@ class Core {
     } finally {
       this.#verifies--;
     }
-    return this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()));
+    return this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()), on);
   }
 
-  async #judge({ ticket, otherwise }, token) {
+  async #judge({ ticket, otherwise }, token, on) {
     const active = await this.#ask(token);
     if (active === undefined) {
-      this.#call((m) => m.drop(ticket));
+      this.#call((m) => m.drop(ticket), on);
       return otherwise;
     }
-    return this.#call((m) => m.judge(ticket, active, this.#wall(), this.#steady()));
+    return this.#call((m) => m.judge(ticket, active, this.#wall(), this.#steady()), on);
   }
 
   async state(token) {
     if (typeof token !== "string") throw new TypeError("counterfoil-edge: a token is a string");
     if (this.#o.follow === "request") await this.#due();
     const policy = POLICIES["best-effort"];
-    const r = await this.#verified(token, policy, this.#call((m) => m.check(token, policy, this.#wall(), this.#steady())));
-    if (r.otherwise !== undefined) return this.#judge(r, token);
-    if (!r.ok) return r;
+    const how = {};
+    const r = await this.#rest(token, policy, this.#call((m) => m.check(token, policy, this.#wall(), this.#steady())), how);
+    if (!r.ok || how.asked) return r;
     const active = await this.#ask(token);
     if (active === undefined) return refusal("stale: nobody answered");
     return active ? r : refusal("revoked: session not alive");
@@ -355,6 +358,7 @@ class Core {
       const o = this.#o;
       const nonce = random(16);
       const q = this.#call((m) => m.question(nonce));
+      const on = this.#module;
       if (q === undefined || q.ok === false) throw new Error("the module takes no question");
       const params = new URLSearchParams({ instance: this.#instance, nonce: base64url(nonce) });
       if (q.after !== "") params.set("after", q.after);
@@ -364,10 +368,10 @@ class Core {
       const bytes = await bounded(o.fetch, `${o.paths.feed}?${params}`, { headers: { authorization: o.authorization, accept: FEED_TYPE } }, {
         type: FEED_TYPE, most: o.maxFrame + 1024, timeout: (q.full ? 0 : wait) + 5_000, signal: this.#closed.signal,
       });
-      let r = this.#call((m) => m.frame(bytes, sent, this.#now()));
+      let r = this.#call((m) => m.frame(bytes, sent, this.#now()), on);
       if (r.verify !== undefined) {
         const [ok, digest] = await verifyFrame(r.verify, bytes);
-        r = this.#call((m) => m.finishFrame(ok, digest, this.#now()));
+        r = this.#call((m) => m.finishFrame(ok, digest, this.#now()), on);
       }
       if (r.records === undefined) throw new Error(`frame refused: ${r.error === "stale" ? r.reason : r.error}`);
       this.#last.feed = "";

@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import { createGuard } from "../index.js";
 import { Module } from "../module.js";
 import { wasi } from "../wasi.js";
+import { until } from "./origin.js";
 
 const vectors = readFileSync(new URL("../../../token/testdata/vectors/tokens.txt", import.meta.url), "utf8").split("\n").map((line) => line.split("\t"));
 const jwks = new TextEncoder().encode(vectors.find((f) => f[0] === "@keys" && f[1] === "ed")[2]);
@@ -133,6 +134,30 @@ test("a module that traps is replaced, and what was asked of it is refused", asy
   for (let i = 0; i < 200 && !(r = await g.check(good)).ok; i++) await new Promise((done) => setTimeout(done, 5));
   assert.equal(r.ok, true, "the next one has the keys too");
   g.close();
+});
+
+test("what began with a module that is dead does not end with the next", async (t) => {
+  const verify = crypto.subtle.verify;
+  let release;
+  crypto.subtle.verify = () => new Promise((done) => (release = () => done(true))); // a signature that is called good, much later
+  t.after(() => (crypto.subtle.verify = verify));
+  let broken = false;
+  const g = await createGuard({
+    module: readFileSync(new URL("../host.wasm", import.meta.url)), issuer: "https://issuer.test", audience: "https://service.test", origin: "https://origin.test", follow: "never", policy: "best-effort",
+    keys: new TextDecoder().decode(jwks), clock: { wall: () => { if (broken) throw new WebAssembly.RuntimeError("unreachable"); return now; }, steady: () => 1 },
+  });
+  t.after(() => g.close());
+  const first = g.check(good);
+  await until("the host verifies", () => release !== undefined);
+  const late = release;
+  broken = true;
+  assert.equal((await g.check(good)).ok, false);
+  broken = false;
+  release = undefined;
+  const others = [];
+  await until("the next module verifies", () => (others.push(g.check(good)), release !== undefined));
+  late();
+  assert.deepEqual(await first, { ok: false, error: "stale", reason: "the module failed" });
 });
 
 test("a module of another version is refused", async () => {
