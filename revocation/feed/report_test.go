@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -133,25 +134,40 @@ func TestOnlyEdgesAreReported(t *testing.T) {
 				t.Errorf("%s: %d", name, resp.StatusCode)
 			}
 		}
-		// One that is revoked while its request waits for a position that this server does not know yet.
-		ahead := at
-		ahead.Time += 1
-		ahead.Position = revocation.Position(strings.Replace(string(at.Position), "-", "0-", 1))
-		done := make(chan int)
-		go func() {
-			done <- o.poll(ahead, 3*time.Second, func(r *http.Request) { r.SetBasicAuth("edge-2", other.Secret.Reveal()) }).StatusCode
-		}()
-		synctest.Wait()
-		o.edges.Revoke("edge-2")
-		<-done
-		pass(time.Second)
-		if got := log.reached(); len(got) != 0 {
-			t.Errorf("reported: %v", got)
+		// One that is revoked while its request waits for this server to know the position that it names, and one that is not.
+		for _, revoked := range []bool{true, false} {
+			pass(300 * time.Millisecond) // between heartbeats
+			synctest.Wait()
+			at := o.log.Cursor(0)
+			at.Time = time.Now().UnixMilli()
+			at.Position = revocation.Position(strconv.FormatInt(at.Time, 10) + "-" + strconv.Itoa(number(at.Position)+1))
+			if !revoked {
+				other = o.allow("edge-2")
+			}
+			done := make(chan int)
+			go func() {
+				done <- o.poll(at, 3*time.Second, func(r *http.Request) { r.SetBasicAuth("edge-2", other.Secret.Reveal()) }).StatusCode
+			}()
+			synctest.Wait()
+			if revoked {
+				o.edges.Revoke("edge-2")
+			}
+			o.revoke()
+			if got := o.log.Cursor(0); got.Position != at.Position {
+				t.Fatalf("the log is at %v, want %v", got, at)
+			}
+			if status := <-done; (status == 200) == revoked {
+				t.Errorf("revoked %v: %d", revoked, status)
+			}
+			pass(time.Second)
+			if got := log.reached(); (got["edge-2"] == "") != revoked {
+				t.Errorf("revoked %v: reported %v", revoked, got)
+			}
 		}
 		synctest.Wait()
 		o.poll(o.log.Cursor(0), 0)
 		pass(time.Second)
-		if got := log.reached(); len(got) != 1 || got["edge-1"] == "" {
+		if got := log.reached(); len(got) != 2 || got["edge-1"] == "" {
 			t.Errorf("an edge that does not say which process it is: %v", got)
 		}
 	})
