@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/counterfoil/counterfoil/internal/redistest"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/store"
 )
@@ -76,62 +77,66 @@ func TestReadChanging(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			onBoth(t, func(t *testing.T, s *store.Redis, c *redis.Client) {
-				ctx := background(t)
-				entries := make([]revocation.Entry, n)
-				for i := range entries {
-					entries[i] = sessionEntry(t, time.Now())
-				}
-				if _, err := s.Append(ctx, entries...); err != nil {
-					t.Fatal(err)
-				}
-				before, err := s.Read(ctx, "", 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				times := 0
-				opt := *c.Options()
-				opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-					conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-					return between{conn, func() {
-						if times++; times == 1 || x.always {
-							x.change(t, s, c)
-						}
-					}}, err
-				}
-				client := redis.NewClient(&opt)
-				defer client.Close()
-				reader, err := store.NewLogReader(ctx, client, store.Config{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer reader.Close()
-				b, err := reader.Read(ctx, "", 0)
-				if times == 0 {
-					t.Fatal("nothing was changed: this shows nothing")
-				}
-				if x.fails {
-					if err == nil {
-						t.Error("no error")
+			c := dialURL(t, redistest.Start(t, redistest.Options{}).URL())
+			s, err := store.New(background(t), c, store.Config{Logger: quiet, Timeout: 10 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			ctx := background(t)
+			entries := make([]revocation.Entry, n)
+			for i := range entries {
+				entries[i] = sessionEntry(t, time.Now())
+			}
+			if _, err := s.Append(ctx, entries...); err != nil {
+				t.Fatal(err)
+			}
+			before, err := s.Read(ctx, "", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			times := 0
+			opt := *c.Options()
+			opt.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+				return between{conn, func() {
+					if times++; times == 1 || x.always {
+						x.change(t, s, c)
 					}
-					return
+				}}, err
+			}
+			client := redis.NewClient(&opt)
+			defer client.Close()
+			reader, err := store.NewLogReader(ctx, client, store.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			b, err := reader.Read(ctx, "", 0)
+			if times == 0 {
+				t.Fatal("nothing was changed: this shows nothing")
+			}
+			if x.fails {
+				if err == nil {
+					t.Error("no error")
 				}
-				if err != nil {
-					t.Fatal(err)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(b.Records) != x.records || !b.Full || (b.Epoch != before.Epoch) != x.other {
+				t.Errorf("%d records of epoch %q, want %d; it was %q", len(b.Records), b.Epoch, x.records, before.Epoch)
+			}
+			again, err := s.Read(ctx, "", 0)
+			if err != nil || again.Epoch != b.Epoch || again.Birth != b.Birth || len(again.Permanent) != len(b.Permanent) {
+				t.Errorf("born %d, %d permanent; when it is quiet born %d, %d permanent, %v", b.Birth, len(b.Permanent), again.Birth, len(again.Permanent), err)
+			}
+			for i, r := range b.Records[len(b.Records)-min(len(b.Records), len(again.Records)):] {
+				if w := again.Records[i+max(0, len(again.Records)-len(b.Records))]; r.Position != w.Position || r.Prev != w.Prev || !bytes.Equal(r.Entry, w.Entry) {
+					t.Fatalf("record %d is %+v, want %+v", i, r, w)
 				}
-				if len(b.Records) != x.records || !b.Full || (b.Epoch != before.Epoch) != x.other {
-					t.Errorf("%d records of epoch %q, want %d; it was %q", len(b.Records), b.Epoch, x.records, before.Epoch)
-				}
-				again, err := s.Read(ctx, "", 0)
-				if err != nil || again.Epoch != b.Epoch || again.Birth != b.Birth || len(again.Permanent) != len(b.Permanent) {
-					t.Errorf("born %d, %d permanent; when it is quiet born %d, %d permanent, %v", b.Birth, len(b.Permanent), again.Birth, len(again.Permanent), err)
-				}
-				for i, r := range b.Records[len(b.Records)-min(len(b.Records), len(again.Records)):] {
-					if w := again.Records[i+max(0, len(again.Records)-len(b.Records))]; r.Position != w.Position || r.Prev != w.Prev || !bytes.Equal(r.Entry, w.Entry) {
-						t.Fatalf("record %d is %+v, want %+v", i, r, w)
-					}
-				}
-			})
+			}
 		})
 	}
 }

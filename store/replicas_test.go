@@ -77,8 +77,12 @@ func (r *replicated) calls(t *testing.T, command string) int {
 
 // onRedisAndValkey runs a test against each of them that is installed. WAIT is not the same in both: see TestDurableAgain.
 func onRedisAndValkey(t *testing.T, test func(t *testing.T, opt redistest.Options)) {
-	t.Run("redis", func(t *testing.T) { test(t, redistest.Options{}) })
-	t.Run("valkey", func(t *testing.T) { test(t, redistest.Options{Binary: "valkey-server"}) })
+	for _, binary := range []string{"redis-server", "valkey-server"} {
+		t.Run(binary, func(t *testing.T) {
+			t.Parallel()
+			test(t, redistest.Options{Binary: binary})
+		})
+	}
 }
 
 // ways are the steps that end sessions, with what each needs. dead are the sessions that have ended when it is done, however durably.
@@ -652,6 +656,7 @@ func TestReplicatedHeartbeats(t *testing.T) {
 	t.Parallel()
 	for name, busy := range map[string]bool{"idle": false, "busy": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := startReplicated(t, 1, redistest.Options{})
 			waits, other := r.open(t, store.Config{}), r.open(t, store.Config{Replicas: -1})
 			list := follow(t, waits)
