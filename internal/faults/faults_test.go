@@ -59,7 +59,7 @@ func TestFaults(t *testing.T) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	turns := make(chan struct{}, *together)
-	began, ran, failed := time.Now(), 0, 0
+	began, ran, failed, skipped := time.Now(), 0, 0, 0
 	for _, f := range rows {
 		if !*whole && !f.quick && *only == "" || !pattern.MatchString(f.name) {
 			continue
@@ -68,19 +68,31 @@ func TestFaults(t *testing.T) {
 		all.Go(func() {
 			defer func() { <-turns }()
 			t.Run(f.name, func(t *testing.T) {
-				row := inject(t, f)
-				mu.Lock()
-				defer mu.Unlock()
-				row.Write(out)
-				ran++
-				if row.Failed() || t.Failed() {
-					failed++
-				}
+				var row *faults.Row
+				defer func() { // also when the test ends before its time
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case row != nil:
+						row.Write(out)
+						ran++
+					case t.Skipped():
+						fmt.Fprintf(out, "%s: not run, this machine lacks what it needs\n", f.name)
+						skipped++
+					default:
+						fmt.Fprintf(out, "%s: broken off\n", f.name)
+					}
+					if t.Failed() || row != nil && row.Failed() {
+						failed++
+					}
+				}()
+				r := inject(t, f)
+				row = &r
 			})
 		})
 	}
 	all.Wait()
-	fmt.Fprintf(out, "%d faults, %d broke a promise, %v\n", ran, failed, time.Since(began).Round(time.Second))
+	fmt.Fprintf(out, "%d faults injected, %d failed, %d not run, %v\n", ran, failed, skipped, time.Since(began).Round(time.Second))
 }
 
 // inject runs one fault and judges it.

@@ -104,8 +104,8 @@ func timeouts(r *run) {
 	}
 	running.Wait()
 	late.Store(false)
-	r.row.Told = fmt.Sprintf("%d loads, %d of them without an answer", done.Load(), timedOut.Load())
-	r.Log(r.row.Told)
+	r.row.Note = fmt.Sprintf("%d loads, %d of them without an answer", done.Load(), timedOut.Load())
+	r.Log(r.row.Note)
 	if timedOut.Load() == 0 {
 		r.Error("no load timed out: this shows nothing")
 	}

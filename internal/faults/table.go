@@ -13,7 +13,8 @@ type Row struct {
 	Counts
 	Whole      time.Duration // from the end of the fault until everything worked again
 	Told       string        // what callers or the operator were told of what the system does not promise here; "" = it promises everything
-	Excused    bool          // Told says that revocations may be lost
+	Note       string        // what else is to be said
+	Excused    bool          // Told says that revocations may be lost here, or accepted for longer
 	Operations int           // in histories that were checked
 	Broken     []string      // what is wrong besides the figures
 }
@@ -23,7 +24,7 @@ func (r Row) Failed() bool {
 	return r.Mixed > 0 || len(r.Broken) > 0 || !r.Excused && (r.Lost > 0 || r.Late > 0)
 }
 
-const rowFormat = "%-58s %6s %6s %5s %5s %5s %8s %8s  %s\n"
+const rowFormat = "%-72s %6s %6s %5s %5s %5s %8s %8s  %s\n"
 
 // WriteHead writes the head of the table.
 func WriteHead(w io.Writer) {
@@ -35,6 +36,9 @@ func (r Row) Write(w io.Writer) {
 	told := r.Told
 	if r.Counts.Told > 0 {
 		told = strings.TrimPrefix(fmt.Sprintf("%s; %d times ErrNotDurable", told, r.Counts.Told), "; ")
+	}
+	if r.Note != "" {
+		told = strings.TrimSpace(told + " (" + r.Note + ")")
 	}
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.2f s", max(d, 0).Seconds()) }
 	n := func(i int) string { return fmt.Sprint(i) }

@@ -169,7 +169,7 @@ type run struct {
 func newRun(t *testing.T, name string) *run {
 	r := &run{
 		T: t, row: faults.Row{Fault: name}, logs: &rig.Buffer{}, proxies: map[string]*faults.Proxy{},
-		clients: map[string][]*client{}, said: map[string]int{}, patience: 30 * time.Second,
+		clients: map[string][]*client{}, said: map[string]int{}, patience: time.Minute,
 	}
 	r.logger = slog.New(slog.NewTextHandler(r.logs, nil))
 	r.ctx, r.stop = context.WithCancel(context.Background())
