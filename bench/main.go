@@ -4,6 +4,7 @@
 //	go run . -rows token
 //	go run . -rows store
 //	go run . -rows http
+//	go run . -rows edge
 //	go run . -rows revocation
 //
 // The rows of store, http and revocation need a redis-server on PATH, which the command starts on loopback and ends. The peers on Node take part in http where node and
@@ -20,7 +21,7 @@ import (
 )
 
 // suites are the groups of rows by the name under which -rows knows them.
-var suites = map[string]func() (suite, error){"http": httpSuite, "revocation": revocationSuite, "store": storeSuite, "token": tokenSuite}
+var suites = map[string]func() (suite, error){"edge": edgeSuite, "http": httpSuite, "revocation": revocationSuite, "store": storeSuite, "token": tokenSuite}
 
 // A suite is tables of rows, and what has to be ended after they are measured.
 type suite struct {

@@ -1,0 +1,109 @@
+// Checks of tokens by counterfoil-edge and by its peers, in whatever runtime loads this. Each of a group is handed the same tokens; one call of run does n checks and fails if one is refused.
+import { createGuard } from "../../edge/npm/index.js";
+import { Module } from "../../edge/npm/module.js";
+
+/** @param {{modules: {host: WebAssembly.Module, own: WebAssembly.Module}, data: object, jose?: object, fastJwt?: object, pem?: (jwk: object) => string}} with_ */
+export async function contenders({ modules, data, jose, fastJwt, pem }) {
+  const { issuer, audience, tokens } = data;
+  const list = [];
+  const guard = (module, alg, entries) =>
+    createGuard({
+      module, issuer, audience, keys: { keys: data.jwks.keys.filter((k) => k.alg === alg) }, entries, origin: "https://nobody.test", follow: "never",
+      policy: "best-effort", list: 64,
+    });
+  const add = (group, name, raws, check) => {
+    let i = 0;
+    list.push({
+      group, name,
+      async run(n) {
+        for (let k = 0; k < n; k++) {
+          await check(raws[i]);
+          if (++i === raws.length) i = 0;
+        }
+      },
+    });
+  };
+  const ours = (group, name, raws, g) =>
+    add(group, name, raws, async (raw) => {
+      const r = await g.check(raw);
+      if (!r.ok) throw new Error(`${name}: ${r.error}: ${r.reason}`);
+    });
+  const fast = (group, name, raws, alg, cache) => {
+    const verify = fastJwt.createVerifier({
+      key: pem(data.jwks.keys.find((k) => k.alg === alg)), algorithms: [alg], allowedIss: issuer, allowedAud: audience, cache,
+    });
+    add(group, name, raws, verify);
+  };
+  for (const alg of ["EdDSA", "ES256"]) {
+    const group = `${alg}, cold`, raws = tokens[alg];
+    ours(group, "counterfoil, host crypto", raws, await guard(modules.host, alg, 0));
+    if (alg === "EdDSA") ours(group, "counterfoil, self-contained", raws, await guard(modules.own, alg, 0));
+    if (jose !== undefined) {
+      const keys = jose.createLocalJWKSet({ keys: data.jwks.keys });
+      const options = { issuer, audience, algorithms: [alg], typ: "session+jwt" };
+      add(group, "jose", raws, (raw) => jose.jwtVerify(raw, keys, options));
+    }
+    if (fastJwt !== undefined) fast(group, "fast-jwt", raws, alg, false);
+  }
+  const warm = "EdDSA, warm, 10,000 known";
+  ours(warm, "counterfoil, host crypto", tokens.warm, await guard(modules.host, "EdDSA", 16384));
+  ours(warm, "counterfoil, self-contained", tokens.warm, await guard(modules.own, "EdDSA", 16384));
+  if (fastJwt !== undefined) fast(warm, "fast-jwt, cache", tokens.warm, "EdDSA", 20_000);
+  return list;
+}
+
+/** Fills the tables: every token of the warm group once. */
+export async function warmUp(list) {
+  for (const c of list) await c.run(c.group.includes("warm") ? 10_000 : 50);
+}
+
+/** Lets all of a group take turns, in a new order each time. @returns {Promise<object[]>} the µs of each turn, by contender */
+export async function measure(list, rounds, turn = 8) {
+  const out = [];
+  for (const group of new Set(list.map((c) => c.group))) {
+    const members = list.filter((c) => c.group === group).map((c) => ({ ...c, n: 1, us: [] }));
+    for (const m of members) {
+      for (;;) {
+        const began = performance.now();
+        await m.run(m.n);
+        if (performance.now() - began >= turn) break;
+        m.n *= 2;
+      }
+    }
+    for (let r = 0; r < rounds; r++) {
+      for (const m of shuffled(members)) {
+        const began = performance.now();
+        await m.run(m.n);
+        m.us.push(((performance.now() - began) * 1000) / m.n);
+      }
+    }
+    for (const { name, us } of members) out.push({ group, name, us });
+  }
+  return out;
+}
+
+function shuffled(list) {
+  const a = [...list];
+  for (let i = a.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [a[i], a[j]] = [a[j], a[i]];
+  }
+  return a;
+}
+
+/** How long it takes to compile and to instantiate, ms each time. What was compiled before is not found again: the bytes differ in a section without meaning. */
+export async function start(bytes) {
+  const compile = [], instantiate = [];
+  for (let i = 0; i < 5; i++) {
+    const other = new Uint8Array(bytes.length + 6);
+    other.set(bytes);
+    other.set([0, 4, 1, 0x78, i, Math.floor(Math.random() * 256)], bytes.length);
+    let began = performance.now();
+    const module = await WebAssembly.compile(other);
+    compile.push(performance.now() - began);
+    began = performance.now();
+    await Module.start(module);
+    instantiate.push(performance.now() - began);
+  }
+  return { compile, instantiate };
+}
