@@ -2,6 +2,7 @@ package revocation_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"testing"
 	"time"
@@ -526,5 +527,37 @@ func TestReason(t *testing.T) {
 	_, err := f.guard.Check(t.Context(), f.Mint(token.Claims{}))
 	if !errors.Is(err, errDown) || !errors.Is(err, revocation.ErrStale) || errors.Is(err, revocation.ErrRevoked) || revocation.Reason(err) != "policy asks always" {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestSubjectsOfTokens: each token is judged by the not-before of its own subject, whatever the newest of any is.
+func TestSubjectsOfTokens(t *testing.T) {
+	f := newFixture(t, revocation.GuardConfig{})
+	verified := func(subject string) token.Verified { return f.Verified(token.Claims{Subject: subject}) }
+	alice, bob, nobody := verified("alice"), verified("bob"), verified("")
+	iat := alice.IssuedAtMilli()
+	list := newList(t, revocation.ListConfig{})
+	for _, step := range []struct {
+		subject          string
+		notBefore        int64
+		alice, bob, none bool
+	}{
+		{"alice", iat - 2, false, false, false},
+		{"carol", iat + 1000, false, false, false},
+		{"bob", iat, false, true, false},
+		{"alice", iat - 1, false, true, false},
+		{"alice", iat, true, true, false},
+	} {
+		add(t, list, revocation.Entry{Kind: revocation.KindSubject, At: iat, Subject: token.SubjectHash(tokentest.IssuerName, step.subject), NotBefore: step.notBefore})
+		if list.Contains(alice) != step.alice || list.Contains(bob) != step.bob || list.Contains(nobody) != step.none {
+			t.Errorf("after %s: alice %v, bob %v, nobody %v", step.subject, list.Contains(alice), list.Contains(bob), list.Contains(nobody))
+		}
+		hash := alice.SubjectHash()
+		if a, b := alice.SubjectWords(); a != binary.LittleEndian.Uint64(hash[:8]) || b != binary.LittleEndian.Uint64(hash[8:]) {
+			t.Error("the subject's words are not its hash")
+		}
+	}
+	if a, b := nobody.SubjectWords(); a|b != 0 {
+		t.Error("nobody has a hash")
 	}
 }
