@@ -85,7 +85,8 @@ type Edge struct {
 	lastKey  uint32
 	tickets  [MaxTickets]ticket
 	lastTick uint32
-	slots    []token.Verified
+	slots    []token.Verified // sets of four
+	victim   uint32           // which of a full set goes next
 	frame    frame
 	out      []byte
 }
@@ -98,9 +99,10 @@ type knownKey struct {
 
 // A ticket is a check that waits for its host.
 type ticket struct {
-	id       uint32 // 0 = free
-	began    time.Time
-	policy   revocation.Policy
+	id     uint32 // 0 = free
+	began  time.Time
+	policy revocation.Policy
+	//lint:ignore U1000 used under the build tag hostcrypto
 	pending  pending
 	verified token.Verified
 	refusal  error
@@ -111,7 +113,6 @@ var (
 	errName   = errors.New("unknown name in the configuration")
 	errNumber = errors.New("a number of the configuration is none, or out of bounds")
 	errSeed   = errors.New("the seed is not 64 hexadecimal digits")
-	errKeys   = errors.New("no frame key, or more than 16")
 )
 
 // New makes an Edge of a configuration, lines of a name, a space and a value:
@@ -375,13 +376,21 @@ func (e *Edge) take(id uint32) (ticket, bool) {
 	return t, !e.over(&t)
 }
 
-// accept answers with the slot of the token's claims. A slot belongs to a token until another one takes it.
+// accept answers with the slot of the token's claims. A slot belongs to a token until another one takes it; each token has a choice of four, so that those which are
+// in use at the same time hardly ever take each other's.
 func (e *Edge) accept(v token.Verified) Result {
 	random := v.Session().Random()
 	hash := uint32(random[0]) | uint32(random[1])<<8 | uint32(random[2])<<16 | uint32(random[3])<<24
-	i := (hash ^ uint32(v.IssuedAtMilli())) % uint32(len(e.slots))
-	if e.slots[i] == v {
-		return Result{Status: Accepted, Value: i}
+	first := (hash ^ uint32(v.IssuedAtMilli())) % uint32(len(e.slots)) &^ 3
+	e.victim++
+	i := first + e.victim&3
+	for k := first; k < first+4; k++ {
+		if e.slots[k] == v {
+			return Result{Status: Accepted, Value: k}
+		}
+		if !e.slots[k].Valid() {
+			i = k
+		}
 	}
 	e.slots[i] = v
 	e.text(v.ClaimSet(), "", "")

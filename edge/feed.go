@@ -8,6 +8,8 @@ import (
 )
 
 // frame is one that the host has yet to verify.
+//
+//lint:ignore U1000 used under the build tag hostcrypto
 type frame struct {
 	pending pendingFrame
 	sent    Moment

@@ -2,6 +2,7 @@
 
 package edge
 
+//lint:ignore U1000 used under the build tag hostcrypto
 type pendingFrame struct{}
 
 // Frame takes a frame that came in answer to the last question, which was sent at the given moment. The answer is Done, and Value the number of records, or Failed with the

@@ -57,12 +57,11 @@ func mint(name string, session int, at int64) string {
 // rig is a host: an edge, its clocks and the log of its feed.
 type rig struct {
 	*edge.Edge
-	t      testing.TB
-	now    edge.Moment
-	asked  byte
-	wall   int64 // how far the host's wall clock is off
-	log    []revocation.Record
-	answer bool
+	t     testing.TB
+	now   edge.Moment
+	asked byte
+	wall  int64 // how far the host's wall clock is off
+	log   []revocation.Record
 }
 
 func newRig(t testing.TB, more string) *rig {

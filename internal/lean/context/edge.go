@@ -1,5 +1,7 @@
 //go:build edge
 
+//lint:file-ignore ST1012 the names are those of the standard library
+
 package context
 
 import (
