@@ -83,7 +83,7 @@ func (p *pair) detach(t *testing.T) {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: p.replica.Addr()})
 	defer c.Close()
-	if err := c.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := c.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Error(err)
 	}
 }

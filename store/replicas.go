@@ -16,6 +16,10 @@ import (
 const (
 	defaultReplicaTimeout = 500 * time.Millisecond
 
+	// queueLine is how many may wait for replicas at once without a hurry, and lackFor how long it is remembered that some are missing.
+	queueLine = 4
+	lackFor   = 2 * time.Second
+
 	// waitGrain is by how much Redis may be late to end a WAIT: it looks ten times a second.
 	waitGrain = 100 * time.Millisecond
 
@@ -134,9 +138,11 @@ func (s *Redis) settle(ctx context.Context, sc script, keys []string, args ...an
 	return s.settleAt(ctx, sc, need, s.replicaTimeout, keys, append(args, "1")...)
 }
 
-func (s *Redis) settleAt(ctx context.Context, sc script, need int, patience time.Duration, keys []string, args ...any) (reply, error) {
+func (s *Redis) settleAt(ctx context.Context, sc script, need int, patience time.Duration, keys []string, args ...any) (rep reply, err error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	patience, done := s.queue(patience)
+	defer func() { done(err) }()
 	c, several := s.client.(*redis.ClusterClient)
 	if !several {
 		v, err := s.settleOn(ctx, s.client, false, sc, need, patience, keys, args)
@@ -164,6 +170,26 @@ func (s *Redis) settleAt(ctx context.Context, sc script, need int, patience time
 		}
 		if asked == nil && sleep(ctx, settlePause<<try) != nil {
 			return settled(sc, v, err)
+		}
+	}
+}
+
+// queue returns how long a step may wait for replicas. A WAIT has a connection to itself. When a replica has gone, and many log out at once, they would stand in
+// line for connections until their time is over, and nobody would know what became of them. So where it is known that replicas are missing, and there
+// is a line, a step waits a tenth as long; those without a line before them, such as heartbeats, find out when the replicas are back.
+func (s *Redis) queue(patience time.Duration) (time.Duration, func(error)) {
+	line := s.waiting.Add(1)
+	hurry := line > queueLine && time.Now().UnixMilli()-s.lacked.Load() < lackFor.Milliseconds()
+	if hurry {
+		patience /= 10
+	}
+	return patience, func(err error) {
+		s.waiting.Add(-1)
+		switch {
+		case err == nil:
+			s.lacked.Store(0)
+		case errors.Is(err, counterfoil.ErrNotDurable) && !hurry:
+			s.lacked.Store(time.Now().UnixMilli())
 		}
 	}
 }
@@ -249,10 +275,16 @@ func askedFor(err error) (addr string, ok bool) {
 }
 
 // masterAt returns the client of a Cluster's master at an address, nil if there is none. go-redis asks anew who serves what before it names all masters.
+// It may ask a node that does not answer, so this takes a quarter of the time that is left at most; what was known before then has to do.
 func masterAt(ctx context.Context, client redis.UniversalClient, addr string) *redis.Client {
 	c, ok := client.(*redis.ClusterClient)
 	if !ok {
 		return nil
+	}
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/4)
+		defer cancel()
 	}
 	found := make(chan *redis.Client, 1)
 	c.ForEachMaster(ctx, func(_ context.Context, node *redis.Client) error {

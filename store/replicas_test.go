@@ -291,7 +291,7 @@ func TestDurableLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.primary.Kill()
-			if err := dialURL(t, r.replicas[0].URL()).SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+			if err := dialURL(t, r.replicas[0].URL()).ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 				t.Fatal(err)
 			}
 			after := openStore(t, r.replicas[0].URL(), store.Config{})
@@ -811,5 +811,38 @@ func TestReplicaConfig(t *testing.T) {
 		t.Errorf("and where there is no replica: %v", err)
 	} else {
 		s.Close()
+	}
+}
+
+// TestDurableStorm has many log out at once while the replica is away: all of them are told so, and none waits until nobody knows what has happened.
+func TestDurableStorm(t *testing.T) {
+	t.Parallel()
+	r := startReplicated(t, 1, redistest.Options{})
+	s := r.open(t, store.Config{ReplicaTimeout: 500 * time.Millisecond})
+	var refs []counterfoil.Ref
+	for i := range 200 {
+		refs = append(refs, newRef(t, s, "subject "+strconv.Itoa(i)))
+	}
+	r.replicas[0].Pause(t)
+	defer r.replicas[0].Resume(t)
+	if _, err := s.Append(background(t)); err != nil { // the heartbeat notices first
+		t.Fatal(err)
+	}
+	failed := make(chan error, len(refs))
+	for _, ref := range refs {
+		go func() {
+			_, err := s.End(background(t), counterfoil.Ending{Session: ref.Session})
+			failed <- err
+		}()
+	}
+	for range refs {
+		if err := <-failed; !errors.Is(err, counterfoil.ErrNotDurable) {
+			t.Fatalf("error is %v, want ErrNotDurable", err)
+		}
+	}
+	for _, ref := range refs {
+		if _, err := s.Load(background(t), ref); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Fatalf("a session has not ended: %v", err)
+		}
 	}
 }

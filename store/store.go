@@ -187,6 +187,8 @@ type Redis struct {
 	quorum         quorum // how many replicas must acknowledge what is to last,
 	replicaTimeout time.Duration
 	known          sync.Map     // which servers know which scripts; see settleOn
+	waiting        atomic.Int64 // steps that wait for replicas
+	lacked         atomic.Int64 // when replicas were last found missing, Unix ms; 0 = they are there
 	acked          atomic.Int64 // and the time of the newest record of the log that they are known to have, Unix ms
 	lanes          *lanes       // nil = every step is sent by itself
 	scattered      bool         // the client sends to a replica what only reads
