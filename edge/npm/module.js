@@ -23,6 +23,7 @@ export class Module {
   #exports;
   #memory;
   #bytes = new Uint8Array(0); // a view on all of memory, void when it has grown
+  #place = new Uint8Array(0); // of which where tokens go
   #token; // where tokens go
   #accepted = []; // by slot: what check answers for a token whose claims are in there
 
@@ -57,7 +58,10 @@ export class Module {
   }
 
   #view() {
-    if (this.#bytes.buffer !== this.#memory.buffer) this.#bytes = new Uint8Array(this.#memory.buffer);
+    if (this.#bytes.buffer !== this.#memory.buffer) {
+      this.#bytes = new Uint8Array(this.#memory.buffer);
+      this.#place = this.#bytes.subarray(this.#token, this.#token + MAX_TOKEN);
+    }
     return this.#bytes;
   }
 
@@ -114,7 +118,7 @@ export class Module {
       view.set(token, this.#token);
       n = token.length;
     } else {
-      const { read, written } = encoder.encodeInto(token, view.subarray(this.#token, this.#token + MAX_TOKEN));
+      const { read, written } = encoder.encodeInto(token, this.#place);
       if (read === token.length) n = written;
     }
     const r = this.#exports.check(n, policy, wall, steady);
