@@ -160,6 +160,7 @@ class Core {
   #closed = new AbortController();
   #keysAt = -Infinity; // steady
   #keysBytes;
+  #fetching; // a fetch of keys that is under way
   #readAt = -Infinity;
   #reading = false;
   #readBegan = 0;
@@ -179,7 +180,7 @@ class Core {
   }
 
   begin() {
-    if (this.#o.follow === "poll") this.#follow();
+    if (this.#o.follow === "poll") this.#follow().catch((e) => (this.#last.feed = String(e?.message ?? e)));
   }
 
   close() {
@@ -251,7 +252,7 @@ class Core {
 
   async #rest(token, policy, r, how = {}) {
     let on = this.#module;
-    if (r.reason === "unknown key" && this.#steady() - this.#keysAt >= KEYS_AGAIN && await this.#fetchKeys()) {
+    if (r.reason === "unknown key" && await this.#newKeys()) {
       r = this.#call((m) => m.check(token, policy, this.#wall(), this.#steady()));
       on = this.#module;
     }
@@ -331,9 +332,23 @@ class Core {
     }
   }
 
+  /** Looks for a key that is not in the set, not too often, and reports whether it is worth another look. */
+  #newKeys() {
+    // Of those who come while a fetch is under way none is refused for it. In workers a request cannot wait for what another one fetches.
+    if (this.#fetching !== undefined && this.#o.follow !== "request") return this.#fetching;
+    return this.#steady() - this.#keysAt >= KEYS_AGAIN && this.#fetchKeys();
+  }
+
   /** Fetches the key set, and reports whether there is one that the module took. */
-  async #fetchKeys() {
-    if (this.#o.keys !== undefined) return false;
+  #fetchKeys() {
+    if (this.#o.keys !== undefined) return Promise.resolve(false);
+    const fetching = this.#fetchKeysNow().finally(() => {
+      if (this.#fetching === fetching) this.#fetching = undefined;
+    });
+    return (this.#fetching = fetching);
+  }
+
+  async #fetchKeysNow() {
     this.#keysAt = this.#steady();
     try {
       const bytes = await bounded(this.#o.fetch, this.#o.paths.keys, { headers: { accept: "application/jwk-set+json, application/json" } }, {

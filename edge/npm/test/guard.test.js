@@ -228,3 +228,29 @@ test("a closed guard refuses everything", async (t) => {
   g.close();
   assert.equal((await g.check(token)).error, "stale");
 });
+
+test("a key that is new is looked for, not too often", async (t) => {
+  const other = await startOrigin(); // its keys are those that come later
+  t.after(() => other.stop());
+  let keys = 0, offset = 0, rotated = false;
+  const through = await proxy(origin.origin, async (req, res) => {
+    if (!req.url.startsWith("/.well-known/")) return false;
+    keys++;
+    if (!rotated) return false;
+    const sets = await Promise.all([origin, other].map(async (o) => (await (await fetch(o.origin + req.url)).json()).keys));
+    res.writeHead(200, { "content-type": "application/json" });
+    res.end(JSON.stringify({ keys: sets.flat() }));
+    return true;
+  });
+  t.after(through.stop);
+  const g = await guard(t, { origin: through.url, policy: "best-effort", clock: { wall: () => Date.now(), steady: () => performance.now() + 1 + offset } });
+  await fresh(g);
+  const late = await other.login("late");
+  assert.equal(word(await g.check(late)), "invalid: unknown key");
+  assert.equal(word(await g.check(late)), "invalid: unknown key");
+  assert.equal(keys, 1, "whoever shows tokens of strange keys does not make the edge fetch");
+  rotated = true;
+  offset = 11_000;
+  assert.deepEqual((await Promise.all([g.check(late), g.check(late), g.check(late)])).map(word), ["ok", "ok", "ok"]);
+  assert.equal(keys, 2);
+});
