@@ -102,7 +102,7 @@ for (const name of ["host", "own"]) {
       const before = m.memory;
       round(500_000);
       t.diagnostic(`${(before / 1048576).toFixed(1)} MiB after 500,000 checks, ${(m.memory / 1048576).toFixed(1)} MiB after 1,000,000`);
-      assert.ok(m.memory <= before + 1048576, `${before}, then ${m.memory} bytes`);
+      assert.ok(m.memory <= before + 2 * 1048576, `${before}, then ${m.memory} bytes`);
     });
 
     test("claims are those of the token, whatever shares its slot", async () => {
