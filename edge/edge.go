@@ -46,7 +46,7 @@ const (
 // A Moment is what the host's clocks show, in milliseconds.
 type Moment struct {
 	Wall   int64 // since 1970
-	Steady int64 // of a clock that only runs forward, since whenever; 0 = the host has none
+	Steady int64 // of a clock that only runs forward, since whenever; 0 = the host has none, and then it has to have the right time
 }
 
 // A Status says what became of a call.
@@ -262,9 +262,10 @@ func hexadecimal(dst []byte, s string) error {
 func (e *Edge) at(m Moment) { e.now = e.corrected(m) }
 
 // corrected returns the moment as a time. The signed time of the newest frame is a floor: by it and the clock that only runs forward a host is corrected whose
-// wall clock is behind, and which would take tokens that have long expired.
+// wall clock is behind, and which would take tokens that have long expired. A host that has no such clock is not corrected: time would stand still at the floor, and
+// the list would never grow old. There the list says that the clock stepped back, or that its newest record is in the future, and is stale.
 func (e *Edge) corrected(m Moment) time.Time {
-	if e.floor.Wall > 0 {
+	if e.floor.Wall > 0 && m.Steady > 0 {
 		m.Wall = max(m.Wall, e.floor.Wall+m.Steady-e.floor.Steady)
 	}
 	return time.At(m.Wall, m.Steady)

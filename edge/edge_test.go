@@ -180,6 +180,30 @@ func TestClockOff(t *testing.T) {
 	}
 }
 
+// A clock that steps back does not keep a list young, with a clock that only runs forward and without one.
+func TestClockStepsBack(t *testing.T) {
+	for _, steady := range []bool{true, false} {
+		r := newRig(t, "max-stale 2000\n")
+		r.timid = !steady
+		r.fresh()
+		if r.State(r.moment()); !strings.Contains(string(r.Text()), `"fresh":true`) {
+			t.Fatalf("steady %v: %s", steady, r.Text())
+		}
+		r.wall = -3_600_000
+		r.later(20_000)
+		if r.State(r.moment()); !strings.Contains(string(r.Text()), `"fresh":false`) {
+			t.Errorf("steady %v: %s", steady, r.Text())
+		}
+		issued := start
+		if !steady {
+			issued += r.wall
+		}
+		if got := r.show(r.check(mint("k", 1, issued), revocation.Paranoid)); !strings.HasPrefix(got, "stale: ") {
+			t.Errorf("steady %v: %s", steady, got)
+		}
+	}
+}
+
 func TestFrames(t *testing.T) {
 	r := newRig(t, "max-frame 300\n")
 	r.append(0)

@@ -61,6 +61,7 @@ type rig struct {
 	now   edge.Moment
 	asked byte
 	wall  int64 // how far the host's wall clock is off
+	timid bool  // the host has no other clock
 	log   []revocation.Record
 }
 
@@ -87,7 +88,11 @@ func (r *rig) later(ms int64) {
 }
 
 func (r *rig) moment() edge.Moment {
-	return edge.Moment{Wall: r.now.Wall + r.wall, Steady: r.now.Steady}
+	m := edge.Moment{Wall: r.now.Wall + r.wall, Steady: r.now.Steady}
+	if r.timid {
+		m.Steady = 0
+	}
+	return m
 }
 
 // show returns a result as text.
