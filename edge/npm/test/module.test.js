@@ -137,16 +137,16 @@ test("a module that traps is replaced, and what was asked of it is refused", asy
 });
 
 test("what began with a module that is dead does not end with the next", async (t) => {
-  const verify = crypto.subtle.verify;
-  let release;
-  crypto.subtle.verify = () => new Promise((done) => (release = () => done(true))); // a signature that is called good, much later
-  t.after(() => (crypto.subtle.verify = verify));
   let broken = false;
   const g = await createGuard({
     module: readFileSync(new URL("../host.wasm", import.meta.url)), issuer: "https://issuer.test", audience: "https://service.test", origin: "https://origin.test", follow: "never", policy: "best-effort",
     keys: new TextDecoder().decode(jwks), clock: { wall: () => { if (broken) throw new WebAssembly.RuntimeError("unreachable"); return now; }, steady: () => 1 },
   });
   t.after(() => g.close());
+  const verify = crypto.subtle.verify;
+  let release;
+  crypto.subtle.verify = () => new Promise((done) => (release = () => done(true))); // a signature that is called good, much later
+  t.after(() => (crypto.subtle.verify = verify));
   const first = g.check(good);
   await until("the host verifies", () => release !== undefined);
   const late = release;
