@@ -102,11 +102,14 @@ func (r *run) pressure(s *redistest.Server, policy string) {
 	r.must(c.ConfigSet(r.ctx, "maxmemory-samples", "10").Err())
 	r.must(c.ConfigSet(r.ctx, "maxmemory", fmt.Sprint(used+2<<20)).Err())
 	junk := strings.Repeat("x", 4000)
-	for i := range 3000 {
-		c.Set(r.ctx, fmt.Sprintf("junk:%d", i), junk, time.Hour)
-		if i%100 == 0 {
-			r.hold(20 * time.Millisecond)
-		}
+	for i := range 30 {
+		c.Pipelined(r.ctx, func(p redis.Pipeliner) error { // where nothing is evicted it fails, which is the point
+			for j := range 100 {
+				p.Set(r.ctx, fmt.Sprintf("junk:%d", 100*i+j), junk, time.Hour)
+			}
+			return nil
+		})
+		r.hold(50 * time.Millisecond)
 	}
 	if n, _ := c.Info(r.ctx, "stats").Result(); policy != "noeviction" && strings.Contains(n, "evicted_keys:0\r") {
 		r.Error("nothing was evicted: this shows nothing")
