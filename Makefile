@@ -91,7 +91,7 @@ differential: ## a million mutated tokens judged by us, golang-jwt, go-jose and 
 edge: module ## the edge module in wazero, Node, Deno, Bun, workerd and Chromium: the same answers everywhere, and the logout (minutes; needs Node, npm, Chromium)
 	cd internal/e2e && $(GO) run -buildvcs=false ./edge && $(GO) test -count=1 -timeout=4m -v ./edge
 
-bench: ## ratios beside the primitives and the peers, each marked met or short (ROWS=token, store, http or revocation)
+bench: ## ratios beside the primitives and the peers, each marked met or short (ROWS=token, store, http, revocation or, after make module, edge)
 	cd bench && $(GO) run -buildvcs=false . -rows $(ROWS)
 
 fuzz: ## every fuzz target in turn, each for FUZZTIME (30s)
