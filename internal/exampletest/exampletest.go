@@ -63,7 +63,10 @@ func NewBrowser(t testing.TB, at string) *Browser {
 }
 
 // Get asks for a page.
-func (b *Browser) Get(path string) (status int, body string) { b.t.Helper(); return b.ask("GET", path, nil) }
+func (b *Browser) Get(path string) (status int, body string) {
+	b.t.Helper()
+	return b.ask("GET", path, nil)
+}
 
 // Post sends a form, which may be empty.
 func (b *Browser) Post(path string, form url.Values) (status int, body string) {
