@@ -42,6 +42,11 @@ func manager() (m *counterfoil.Manager, end func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
+	for range time.Tick(time.Millisecond) { // until the Manager has read the log and said so, which takes a moment after the start
+		if followers, err := st.Followers(ctx); err != nil || len(followers) > 0 {
+			break
+		}
+	}
 	return m, func() { m.Close(); st.Close(); srv.Close() }
 }
 
