@@ -1,9 +1,7 @@
 // Shows the corpus to counterfoil-edge and returns a line for each of its lines, as play.go does for Go. It runs in every runtime as it is.
 import { createGuard } from "../../../edge/npm/index.js";
 import { Module } from "../../../edge/npm/module.js";
-
-const ED25519 = { name: "Ed25519" };
-const encoder = new TextEncoder();
+import { verifyFrame } from "../../../edge/npm/verify.js";
 
 const bytesOf = (s) => Uint8Array.from(s, (c) => c.charCodeAt(0));
 const fromBase64 = (s) => bytesOf(atob(s ?? ""));
@@ -31,11 +29,8 @@ async function takeFrame(m, frame, at) {
   const now = { wall: at, steady: at };
   const r = m.frame(frame, now, now);
   if (r.verify === undefined) return r;
-  const n = new DataView(r.verify.buffer, r.verify.byteOffset).getUint32(0, true);
-  const key = await crypto.subtle.importKey("raw", r.verify.subarray(4), ED25519, false, ["verify"]);
-  const ok = await crypto.subtle.verify(ED25519, key, frame.subarray(n, n + 64), frame.subarray(0, n));
-  const digest = await crypto.subtle.digest("SHA-256", frame.subarray(n + 64));
-  return m.finishFrame(ok, new Uint8Array(digest), now);
+  const [ok, digest] = await verifyFrame(r.verify, frame);
+  return m.finishFrame(ok, digest, now);
 }
 
 const reader = (l) => `issuer ${l.issuer}\naudience ${l.audience}\npolicy best-effort\nlist 64\n` + (l.frameKeys ?? []).map((k) => `frame-key ${k}\n`).join("")
