@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"runtime"
 	"slices"
@@ -42,10 +43,8 @@ func (s *Redis) send(ctx context.Context, cmd redis.Cmder) (err error) {
 	switch {
 	case s.lanes == nil:
 		err = s.client.Process(ctx, cmd)
-	case cmd.NoRetry():
-		err = s.lanes.once.send(ctx, cmd)
 	default:
-		err = s.lanes.often.send(ctx, cmd)
+		err = s.lanes.send(ctx, cmd)
 	}
 	if err == nil {
 		err = cmd.Err()
@@ -64,7 +63,7 @@ func (s *Redis) sendReads(ctx context.Context, cmds ...redis.Cmder) (err error) 
 	case s.lanes == nil:
 		err = pipeline(ctx, s.client.Pipeline(), cmds)
 	default:
-		err = s.lanes.often.send(ctx, cmds...)
+		err = s.lanes.send(ctx, cmds...)
 	}
 	suspect(ctx, s.client, err)
 	return err
@@ -93,20 +92,64 @@ func readsReplicas(client redis.UniversalClient) bool {
 }
 
 // lanes put the commands of concurrent steps together into pipelines: see Config.AutoPipeline. What must not be repeated goes its own way, because
-// go-redis repeats a pipeline as a whole.
-type lanes struct{ often, once lane }
+// go-redis repeats a pipeline as a whole. So do the commands for each master of a Cluster, because a pipeline has ended when the last of its answers
+// is there, and a master that is gone would keep everybody from the others.
+type lanes struct {
+	client  redis.UniversalClient
+	timeout time.Duration
+
+	mu   sync.Mutex
+	each map[way]*lane
+}
+
+// way tells lanes apart.
+type way struct {
+	master string // address; "" = the only one, or not known
+	once   bool
+}
+
+func newLanes(client redis.UniversalClient, timeout time.Duration) *lanes {
+	return &lanes{client: client, timeout: timeout, each: map[way]*lane{}}
+}
+
+// send is that of a lane. The commands are of one slot and alike in whether they may be repeated.
+func (ls *lanes) send(ctx context.Context, cmds ...redis.Cmder) error {
+	w := way{once: cmds[0].NoRetry()}
+	if c, ok := ls.client.(*redis.ClusterClient); ok {
+		if node, err := c.MasterForKey(ctx, keyOf(cmds[0])); err == nil {
+			w.master = node.Options().Addr
+		}
+	}
+	ls.mu.Lock()
+	l := ls.each[w]
+	if l == nil {
+		l = &lane{client: ls.client, timeout: ls.timeout}
+		ls.each[w] = l
+	}
+	ls.mu.Unlock()
+	return l.send(ctx, cmds...)
+}
+
+// keyOf returns the first key of a command.
+func keyOf(cmd redis.Cmder) string {
+	at := 1
+	if name := cmd.Name(); name == "evalsha" || name == "eval" {
+		at = 3 // after the script and the number of keys
+	}
+	key, _ := cmd.Args()[at].(string)
+	return key
+}
 
 // maxBatch bounds the turns in one pipeline, so that no step waits for the answers to very many others.
 const maxBatch = 512
 
-// lane sends whatever has gathered while one pipeline was under way as the next one. There is no goroutine behind it: of the callers that
-// wait, one sends for all and then hands over to the next.
+// lane sends whatever has gathered while one pipeline was under way as the next one. It has a goroutine as long as there is something to send.
 type lane struct {
 	client  redis.UniversalClient
 	timeout time.Duration
 
 	mu    sync.Mutex
-	busy  bool // somebody sends, or was told to
+	busy  bool // the goroutine runs
 	queue []*turn
 }
 
@@ -115,101 +158,130 @@ type turn struct {
 	ctx  context.Context
 	cmds []redis.Cmder
 	err  error
-	wake chan bool // true: send for yourself and others; false: it was sent for you
+	done chan struct{}
 }
 
-// send sends commands in this order on one connection, together with those of other callers, and reports what kept them from being answered.
+// send sends commands in this order on one connection, together with those of other callers, and reports what kept them from being answered. It
+// returns in time, whatever became of the pipeline.
 func (l *lane) send(ctx context.Context, cmds ...redis.Cmder) error {
-	t := &turn{ctx: ctx, cmds: cmds, wake: make(chan bool, 1)}
+	for _, c := range cmds { // who goes before the pipeline is written may use its slices again
+		for i, arg := range c.Args() {
+			if b, ok := arg.([]byte); ok {
+				c.Args()[i] = bytes.Clone(b)
+			}
+		}
+	}
+	t := &turn{ctx: ctx, cmds: cmds, done: make(chan struct{})}
 	l.mu.Lock()
 	l.queue = append(l.queue, t)
 	if !l.busy {
 		l.busy = true
-		t.wake <- true
+		go l.run()
 	}
 	l.mu.Unlock()
+	var over <-chan time.Time
+	if at, ok := ctx.Deadline(); ok { // not every context with one ends by itself: see deadline
+		timer := time.NewTimer(time.Until(at))
+		defer timer.Stop()
+		over = timer.C
+	}
 	select {
-	case leads := <-t.wake:
-		if leads {
-			l.lead()
-		}
+	case <-t.done:
 		return t.err
+	case <-over:
+		l.leave(t)
+		return context.DeadlineExceeded // as below
 	case <-ctx.Done():
 		l.leave(t)
 		return ctx.Err() // it may have been sent: what became of it is unknown, as whenever an answer is lost
 	}
 }
 
-// leave takes a turn out of the queue, if it still waits there, and has somebody else send if it was to.
+// leave takes a turn out of the queue, if it still waits there.
 func (l *lane) leave(t *turn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := slices.Index(l.queue, t)
-	if i < 0 {
-		return
-	}
-	l.queue = slices.Delete(l.queue, i, i+1)
-	select {
-	case <-t.wake:
-		l.handOver()
-	default:
+	if i := slices.Index(l.queue, t); i >= 0 {
+		l.queue = slices.Delete(l.queue, i, i+1)
 	}
 }
 
-// handOver has the next caller send. The caller holds the lock.
-func (l *lane) handOver() {
-	if l.busy = len(l.queue) > 0; l.busy {
-		l.queue[0].wake <- true
-	}
-}
-
-// lead sends what is in the queue, the first of which is the caller's own.
-func (l *lane) lead() {
-	runtime.Gosched() // whoever is about to queue up can come along
-	l.mu.Lock()
-	batch := l.queue[:min(len(l.queue), maxBatch)]
-	l.queue = append([]*turn(nil), l.queue[len(batch):]...)
-	l.mu.Unlock()
-	defer func() {
+// run sends what is in the queue until it is empty.
+func (l *lane) run() {
+	for {
+		runtime.Gosched() // whoever is about to queue up can come along
 		l.mu.Lock()
-		l.handOver()
+		n := min(len(l.queue), maxBatch)
+		batch := l.queue[:n:n]
+		l.queue = slices.Clone(l.queue[n:])
+		l.busy = n > 0
 		l.mu.Unlock()
-		for _, t := range batch[1:] {
-			t.wake <- false
+		if n == 0 {
+			return
 		}
-	}()
-
-	now, n := time.Now(), 0
-	for _, t := range batch {
-		if at, ok := t.ctx.Deadline(); ok && !now.Before(at) {
-			t.err = context.DeadlineExceeded // it has waited too long and is not sent
-		} else {
-			n += len(t.cmds)
-		}
-	}
-	cmds := make([]redis.Cmder, 0, n)
-	for _, t := range batch {
-		if t.err == nil {
-			cmds = append(cmds, t.cmds...)
-		}
-	}
-	if len(cmds) == 0 {
-		return
-	}
-	err := pipeline(deadline{context.Background(), now.Add(l.timeout)}, l.client.Pipeline(), cmds)
-	for _, t := range batch {
-		if t.err == nil && err != nil {
-			t.err = lost(t.cmds, err)
-		}
+		l.exec(batch)
 	}
 }
 
-// lost returns what kept commands from being answered in a pipeline that failed: their own errors, or if they say nothing that of the pipeline.
+// exec sends a batch and tells everybody in it.
+func (l *lane) exec(batch []*turn) {
+	cmds := make([]redis.Cmder, 0, 2*len(batch))
+	now := time.Now()
+	latest := now
+	for _, t := range batch {
+		at, ok := t.ctx.Deadline()
+		if !ok {
+			at = now.Add(l.timeout)
+		}
+		if !now.Before(at) {
+			t.err = context.DeadlineExceeded // it has waited too long and is not sent
+			continue
+		}
+		cmds = append(cmds, t.cmds...)
+		if at.After(latest) {
+			latest = at
+		}
+	}
+	if len(cmds) > 0 {
+		err := pipeline(deadline{context.Background(), latest}, l.client.Pipeline(), cmds)
+		for _, t := range batch {
+			if t.err == nil && err != nil {
+				t.err = lost(t.cmds, err)
+			}
+		}
+	}
+	for _, t := range batch {
+		close(t.done)
+	}
+}
+
+// lost returns what kept commands from being answered in a pipeline that failed. It is nil for those that were answered all the same, as those of
+// one master of a Cluster are when another one is gone.
 func lost(cmds []redis.Cmder, failed error) error {
 	for _, c := range cmds {
 		if err := c.Err(); err != nil && !answered(err) {
 			return err
 		}
+		if c.Err() == nil && !hasReply(c) { // go-redis gives each command its error; this does not depend on it
+			return failed
+		}
 	}
-	return failed
+	return nil
+}
+
+// hasReply reports whether a command holds an answer.
+func hasReply(c redis.Cmder) bool {
+	switch c := c.(type) {
+	case onceCmd:
+		return c.Val() != nil
+	case *redis.Cmd:
+		return c.Val() != nil
+	case *redis.RawCmd:
+		return c.Val() != nil
+	case *redis.MapStringStringCmd:
+		return c.Val() != nil
+	case *redis.StringCmd:
+		return c.Val() != ""
+	}
+	return false
 }

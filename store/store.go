@@ -175,7 +175,7 @@ func (c Config) validate() error {
 // Redis is the store: sessions and revocation log in one Redis, which may be a single server, a Sentinel group or a Cluster.
 // [Open] and [New] make it; the zero value is not usable. Its methods are those of counterfoil.Store, revocation.Appender,
 // revocation.Source, revocation.Asker, revocation.Reporter and revocation.Census, and [Redis.Close]. It is safe for concurrent use and runs no goroutine of its own, but for
-// a Read that waits; see [LogReader].
+// a Read that waits, see [LogReader], and with Config.AutoPipeline for pipelines that are under way.
 type Redis struct {
 	client  redis.UniversalClient
 	owned   bool // Close closes client
@@ -259,7 +259,7 @@ func open(ctx context.Context, client redis.UniversalClient, cfg Config, named f
 	}
 	s.scattered = readsReplicas(client)
 	if cfg.AutoPipeline {
-		s.lanes = &lanes{lane{client: client, timeout: s.timeout}, lane{client: client, timeout: s.timeout}}
+		s.lanes = newLanes(client, s.timeout)
 	}
 	if _, several := client.(*redis.ClusterClient); several {
 		s.margin = clusterMargin

@@ -1,0 +1,151 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/store"
+)
+
+// halves is a Cluster of two servers, as a client sees it, each of which serves half of the slots.
+func halves(t *testing.T) (*redis.ClusterClient, [2]*miniredis.Miniredis) {
+	t.Helper()
+	var servers [2]*miniredis.Miniredis
+	var nodes [2][]redis.ClusterNode
+	for i := range servers {
+		servers[i] = miniredis.RunT(t)
+		nodes[i] = []redis.ClusterNode{{Addr: servers[i].Addr()}}
+	}
+	c := redis.NewClusterClient(&redis.ClusterOptions{ContextTimeoutEnabled: true, ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
+		return []redis.ClusterSlot{
+			{Start: 0, End: 8191, Nodes: nodes[0]},
+			{Start: 8192, End: 16383, Nodes: nodes[1]},
+		}, nil
+	}})
+	t.Cleanup(func() { c.Close() })
+	return c, servers
+}
+
+// TestPipelinedApart has callers share pipelines while one of two masters is gone: whoever was answered by the other one is told so.
+func TestPipelinedApart(t *testing.T) {
+	client, servers := halves(t)
+	s, err := store.New(background(t), client, store.Config{Logger: quiet, AutoPipeline: true, Replicas: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var here, gone []counterfoil.Ref
+	for i := 0; len(here) < 8 || len(gone) < 8; i++ {
+		ref := newRef(t, s, "subject "+strconv.Itoa(i))
+		if key := "cf:{" + ref.Session.Tag() + "}s:" + ref.Session.String(); servers[0].Exists(key) {
+			here = append(here, ref)
+		} else {
+			gone = append(gone, ref)
+		}
+	}
+	servers[1].Close()
+	set := []counterfoil.Op{{Kind: counterfoil.OpSet, Name: "f", Value: []byte("v")}}
+	var wg sync.WaitGroup
+	for _, ref := range here {
+		wg.Go(func() {
+			for range 4 {
+				if _, err := s.Load(t.Context(), ref); err != nil {
+					t.Errorf("Load from the master that is there: %v", err)
+				}
+				if _, err := s.Save(t.Context(), ref, set); err != nil {
+					t.Errorf("Save to the master that is there: %v", err)
+				}
+			}
+		})
+	}
+	for _, ref := range gone {
+		wg.Go(func() {
+			for range 4 {
+				if _, err := s.Load(t.Context(), ref); err == nil || errors.Is(err, counterfoil.ErrNotFound) {
+					t.Errorf("Load from the master that is gone: %v", err)
+				}
+				if _, err := s.Save(t.Context(), ref, set); err == nil || errors.Is(err, counterfoil.ErrNotFound) {
+					t.Errorf("Save to the master that is gone: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestPipelinedInTime holds the promise of Config.Timeout, and that of a caller's own deadline, for whoever shares pipelines with a server that has
+// stopped to answer: it does not matter who began one, nor who stood behind it.
+func TestPipelinedInTime(t *testing.T) {
+	const timeout = time.Second
+	server := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, ReadTimeout: 10 * time.Second, MaxRetries: -1})
+	defer client.Close()
+	s, err := store.New(background(t), client, store.Config{Logger: quiet, AutoPipeline: true, Timeout: timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ref := newRef(t, s, "alice")
+	hold := make(chan struct{})
+	stalled := make(chan struct{}, 64)
+	client.AddHook(stall{hold, stalled})
+	defer close(hold)
+
+	took := func(ctx context.Context) time.Duration {
+		began := time.Now()
+		if _, err := s.Load(ctx, ref); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Load: %v", err)
+		}
+		return time.Since(began)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { // begins a pipeline, and has less time than others
+		ctx, cancel := context.WithTimeout(t.Context(), timeout/10)
+		defer cancel()
+		if d := took(ctx); d > timeout/2 {
+			t.Errorf("who began the pipeline waited for %v, with a deadline of %v", d, timeout/10)
+		}
+	})
+	<-stalled
+	for range 3 { // stand behind it
+		wg.Go(func() {
+			if d := took(t.Context()); d > timeout*3/2 {
+				t.Errorf("who stood behind it waited for %v, with a timeout of %v", d, timeout)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// stall is a hook that keeps pipelines until their time is over.
+type stall struct{ hold, stalled chan struct{} }
+
+func (h stall) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h stall) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h stall) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		h.stalled <- struct{}{}
+		err := context.DeadlineExceeded
+		if at, ok := ctx.Deadline(); ok {
+			timer := time.NewTimer(time.Until(at))
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-h.hold:
+			}
+		}
+		for _, c := range cmds {
+			c.SetErr(err)
+		}
+		return err
+	}
+}
