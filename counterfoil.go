@@ -492,6 +492,12 @@ func (m *Manager) PublicKeys() []token.Key {
 	return slices.DeleteFunc(m.ring.Public(), func(k token.Key) bool { return m.list.HasKey(k.ID()) })
 }
 
+// mayNotSign reports whether the ring has a key that the list knows to be revoked. The list knows first, and whoever asks it, such as PublicKeys, must not
+// be given a token that it refuses.
+func (m *Manager) mayNotSign() bool {
+	return slices.ContainsFunc(m.ring.Public(), func(k token.Key) bool { return m.list.HasKey(k.ID()) })
+}
+
 // retire takes revoked keys out of the ring, so that another one signs, and tells the verifier which are left. The ring may have got them back, from a file
 // that nobody has changed, so this is done again and again.
 func (m *Manager) retire() {

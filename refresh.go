@@ -321,8 +321,8 @@ type grant struct {
 // mint turns a grant into tokens. All times come from the store's clock; the access token lives up to 5 % less than
 // configured, so that tokens made at one moment are not renewed at one moment, and never longer than its session.
 func (m *Manager) mint(id token.SessionID, subject string, g grant) (Tokens, error) {
-	if m.keyGone.Load() {
-		m.retire() // the ring may have been given a revoked key again
+	if m.keyGone.Load() || m.mayNotSign() {
+		m.retire() // the ring may have been given a revoked key again, or the list has just heard of it
 	}
 	if m.barren.Load() {
 		return Tokens{}, ErrKeyRevoked

@@ -458,6 +458,40 @@ func TestRevokeKey(t *testing.T) {
 	})
 }
 
+// lateReader reads nothing before it is told to.
+type lateReader struct {
+	revocation.Source
+	begin chan struct{}
+}
+
+func (l lateReader) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
+	select {
+	case <-l.begin:
+		return l.Source.Read(ctx, after, wait)
+	case <-ctx.Done():
+		return revocation.Batch{}, ctx.Err()
+	}
+}
+
+// A process signs no token that its own list refuses, from the moment at which the list knows. Of what the first read brings no event tells.
+func TestRevokedKeySignsNothing(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	leaked, next := newKey(t), newKey(t)
+	begin := make(chan struct{})
+	there := r.Again(t, ring(t, leaked, next), func(c *counterfoil.Config) { c.Source = lateReader{c.Store.(revocation.Source), begin} })
+	if _, err := r.Revoke(t.Context(), counterfoil.Revocation{Key: leaked.ID()}); err != nil {
+		t.Fatal(err)
+	}
+	close(begin)
+	rig.Poll(t, "the list knows", func() bool { return len(there.PublicKeys()) == 1 })
+	s := must[*counterfoil.Session](t)(there.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{}))
+	tokens, _ := s.Issued()
+	if id := there.Verify(t, tokens.Access).KeyID(); id != next.ID() {
+		t.Error("it signs with the revoked key")
+	}
+}
+
 // deaf never reads the log, so a Manager that is given it has a stale list.
 type deaf struct{}
 
