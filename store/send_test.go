@@ -56,7 +56,7 @@ func TestPipelinedApart(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, ref := range here {
 		wg.Go(func() {
-			for range 4 {
+			for range 2 {
 				if _, err := s.Load(t.Context(), ref); err != nil {
 					t.Errorf("Load from the master that is there: %v", err)
 				}
@@ -68,7 +68,7 @@ func TestPipelinedApart(t *testing.T) {
 	}
 	for _, ref := range gone {
 		wg.Go(func() {
-			for range 4 {
+			for range 2 {
 				if _, err := s.Load(t.Context(), ref); err == nil || errors.Is(err, counterfoil.ErrNotFound) {
 					t.Errorf("Load from the master that is gone: %v", err)
 				}

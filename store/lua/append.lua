@@ -37,7 +37,11 @@ end
 local waits = ARGV[6] ~= ''
 local acked
 if waits or since(6) < 3 * heartbeat then
-	acked = math.min(math.max(tonumber(ARGV[6]) or 0, tonumber(meta[4]) or 0), time) -- not later than the newest record
+	acked = tonumber(ARGV[6]) or 0
+	if acked > time then -- of another history of the log, before the clock stepped back: it says nothing of this one
+		acked = 0
+	end
+	acked = math.min(math.max(acked, tonumber(meta[4]) or 0), time) -- not later than the newest record
 	if begins or acked < 1 then
 		acked = 1 -- of this epoch they have nothing yet; 0 would mean that nobody asks them
 	end
