@@ -23,7 +23,7 @@ type VerifierConfig struct {
 
 	// Entries is how many verified tokens the verifier remembers. An entry owns at most 2 KiB of text, the token and its decoded claims, besides its own 250
 	// bytes; tokens over some 1,150 characters are verified anew each time. 0 means 4,096, a negative number none; at most 1 Mi.
-	// Places are found by hash, so some ten times the tokens in use keep nearly all of them; a place that is not taken costs 8 bytes.
+	// Places are found by hash, so some ten times the tokens in use keep nearly all of them; a place that is not taken costs 16 bytes.
 	Entries int
 
 	// Now is the clock of Verify. Nil means the machine's, which a token that is remembered may see up to one second late.
