@@ -131,6 +131,17 @@ func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	handle("/login", func(w http.ResponseWriter, r *http.Request) error {
 		return httpadapter.Login(r, "alice", counterfoil.LoginOptions{})
 	})
+	handle("/idp", func(w http.ResponseWriter, r *http.Request) error {
+		return httpadapter.Login(r, "alice", counterfoil.LoginOptions{UnsafeFromOtherSite: true})
+	})
+	handle("/upload", func(w http.ResponseWriter, r *http.Request) error {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(w, n)
+		return err
+	})
 	handle("/logout", func(w http.ResponseWriter, r *http.Request) error { return httpadapter.Logout(r) })
 	handle("/everywhere", func(w http.ResponseWriter, r *http.Request) error { return httpadapter.LogoutEverywhere(r) })
 	mux.Handle("/me", httpadapter.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -195,6 +206,10 @@ func Fiber(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 		return c.SendString("saved")
 	})
 	app.All("/login", func(c *fiber.Ctx) error { return fiberadapter.Login(c, "alice", counterfoil.LoginOptions{}) })
+	app.All("/idp", func(c *fiber.Ctx) error {
+		return fiberadapter.Login(c, "alice", counterfoil.LoginOptions{UnsafeFromOtherSite: true})
+	})
+	app.All("/upload", func(c *fiber.Ctx) error { return c.SendString(fmt.Sprint(len(c.Body()))) })
 	app.All("/logout", fiberadapter.Logout)
 	app.All("/everywhere", fiberadapter.LogoutEverywhere)
 	app.All("/me", fiberadapter.Require, func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) })

@@ -2,6 +2,7 @@ package adaptertest_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -249,6 +250,88 @@ func TestSlowRequestRestoresNothing(t *testing.T) {
 			if a := slow(t, request("POST", "/slow", both(c)...)); a.Status != 200 || len(a.SetCookie) != 0 {
 				t.Errorf("%s, after a %s meanwhile: %s", name, meanwhile, a)
 			}
+		}
+	}
+}
+
+// upload is a body during which something else happens.
+type upload struct {
+	parts []string
+	do    func()
+}
+
+func (u *upload) Read(b []byte) (int, error) {
+	if len(u.parts) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, u.parts[0])
+	if u.parts = u.parts[1:]; len(u.parts) == 1 {
+		u.do()
+	}
+	return n, nil
+}
+
+// net/http hands the request over before its body is there, and Fiber afterwards, when the cookies that came with it are old.
+func TestSlowUploadRestoresNothing(t *testing.T) {
+	for name, adapter := range map[string]func(testing.TB, *counterfoil.Manager, ...func()) adaptertest.App{"net/http": adaptertest.HTTP, "Fiber": adaptertest.Fiber} {
+		r := rig.New(t, rig.Embedded)
+		app := adapter(t, r.Manager)
+		for meanwhile, other := range map[string]struct {
+			method, path string
+			gone         bool // the session that the upload belongs to
+		}{"renewal": {"GET", "/", false}, "login": {"POST", "/login", true}, "logout": {"POST", "/logout", true}} {
+			c := login(t, r)
+			r.Advance(3 * time.Minute) // the token is due for renewal
+			var newest []*http.Cookie
+			req := request("POST", "/upload", both(c)...)
+			req.Body = io.NopCloser(&upload{parts: []string{"first", "last"}, do: func() {
+				a := app(t, request(other.method, other.path, both(c)...))
+				if newest = a.RawCookies; a.Status != 200 || len(newest) != 2 {
+					t.Errorf("%s, %s: %s", name, meanwhile, a)
+				}
+				r.Advance(30 * time.Second) // longer than a round trip may take
+			}})
+			req.ContentLength = 9
+			a := app(t, req)
+			if other.gone && len(a.SetCookie) != 0 || name == "net/http" && (a.Status != 200 || a.Body != "9" || len(a.SetCookie) != 0) {
+				t.Errorf("%s, after a %s meanwhile: %s", name, meanwhile, a)
+			}
+			if other.path == "/logout" {
+				continue
+			}
+			// Whatever was set, the browser has what is good now.
+			jar := map[string]string{}
+			for _, k := range append(newest, a.RawCookies...) {
+				jar[k.Name] = k.Value
+			}
+			var cookies []string
+			for k, v := range jar {
+				cookies = append(cookies, k+"="+v)
+			}
+			if a := app(t, request("GET", "/me", "Cookie", strings.Join(cookies, "; "))); a.Status != 200 || a.Body != "alice" {
+				t.Errorf("%s, after an upload and a %s: %s", name, meanwhile, a)
+			}
+		}
+	}
+}
+
+// An identity provider has the browser post its answer: another site's form, which logs somebody in only where the application says so.
+func TestFormPostLogin(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for name, app := range map[string]adaptertest.App{"net/http": adaptertest.HTTP(t, r.Manager), "Fiber": adaptertest.Fiber(t, r.Manager)} {
+		form := []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
+		if a := app(t, request("POST", "/idp", form...)); a.Status != 200 || len(a.SetCookie) != 2 {
+			t.Errorf("%s: %s", name, a)
+		}
+		if a := app(t, request("POST", "/login", form...)); a.Status != 403 || len(a.SetCookie) != 0 {
+			t.Errorf("%s, where it is not expected: %s", name, a)
+		}
+		script := []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors", "Sec-Fetch-Dest", "empty"}
+		if a := app(t, request("POST", "/idp", script...)); a.Status != 403 || len(a.SetCookie) != 0 {
+			t.Errorf("%s, a script: %s", name, a)
+		}
+		if a := app(t, request("POST", "/idp", append(both(login(t, r)), form...)...)); a.Status != 403 || len(a.SetCookie) != 0 {
+			t.Errorf("%s, with cookies: %s", name, a)
 		}
 	}
 }
