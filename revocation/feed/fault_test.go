@@ -228,6 +228,23 @@ func TestFaultsOfTheLog(t *testing.T) {
 	}
 }
 
+// News that no replica has may be lost with its master, so a list is as old as what the replicas acknowledged, at the far end of a feed as well.
+func TestReplicasGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t)
+		e.log.Acknowledge(func(now int64) int64 { return now })
+		pass(30 * time.Second)
+		if _, err := e.guard.Check(t.Context(), e.good.token()); err != nil {
+			t.Fatalf("while the replicas follow: %v", err)
+		}
+		last := time.Now().UnixMilli()
+		e.log.Acknowledge(func(int64) int64 { return last })
+		e.during(t) // what is revoked meanwhile is refused, and the list becomes stale
+		e.log.Acknowledge(func(now int64) int64 { return now })
+		e.after(t)
+	})
+}
+
 // A server that has seen less than another takes over: what the edge knows stays, and it is not fresh by what the lagging one says.
 func TestLaggingServer(t *testing.T) {
 	bubble(t, func(t *testing.T) {

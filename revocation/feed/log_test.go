@@ -25,7 +25,8 @@ type memoryLog struct {
 	ids       int
 	skew      time.Duration // of its clock
 	err       error
-	news      chan struct{} // closed when something changes
+	news      chan struct{}         // closed when something changes
+	acked     func(now int64) int64 // see Acknowledge; nil = records do not say
 }
 
 func newLog() *memoryLog { return &memoryLog{news: make(chan struct{})} }
@@ -54,6 +55,13 @@ func (l *memoryLog) Append(_ context.Context, entries ...revocation.Entry) (revo
 	return revocation.Appended{Position: newest.Position, Now: newest.Time}, nil
 }
 
+// Acknowledge has every record name what the replicas have: at the given time of the log's clock, the newest record that they acknowledged.
+func (l *memoryLog) Acknowledge(newest func(now int64) int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acked = newest
+}
+
 // AppendRaw appends an entry as it is.
 func (l *memoryLog) AppendRaw(entry []byte) {
 	l.mu.Lock()
@@ -64,6 +72,9 @@ func (l *memoryLog) AppendRaw(entry []byte) {
 func (l *memoryLog) append(entry []byte) {
 	now := time.Now().Add(l.skew).UnixMilli()
 	r := revocation.Record{Time: now, Entry: entry}
+	if l.acked != nil {
+		r.Replicated = l.acked(now)
+	}
 	if l.epoch == "" {
 		l.ids++
 		l.epoch, l.birth = "epoch-"+strconv.Itoa(l.ids), now
