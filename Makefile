@@ -54,6 +54,7 @@ wasm: module ## the edge module and its npm package, and what it is made of, tes
 	$(GO) test -tags=hostcrypto ./token ./edge
 	$(GO) test -tags=edge ./edge ./internal/lean/...
 	$(GO) test -tags=edge,hostcrypto ./edge
+	$(MODULE) -tags=edge,es256 -o /dev/null ./edge/module
 	@if node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; then node --test --test-reporter=spec edge/npm/test/*.test.js; \
 	else echo "Node is older than 20: the tests of edge/npm are left out"; case ",$$COUNTERFOIL_REQUIRE," in *,edge,*) exit 1 ;; esac; fi
 	GOOS=js GOARCH=wasm $(GO) build $(WASM)
