@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -798,9 +797,6 @@ func TestReplicaConfig(t *testing.T) {
 			s.Close()
 			t.Errorf("%s: accepted", name)
 		}
-	}
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("no redis-server in PATH")
 	}
 	srv := redistest.Start(t, redistest.Options{})
 	if s, err := store.Open(background(t), srv.URL()+"?read_timeout=400ms", store.Config{Replicas: 1, Logger: quiet}); err == nil {
