@@ -16,10 +16,12 @@ func (k keys) log() string                          { return k.prefix + "{rev}lo
 func (k keys) meta() string                         { return k.prefix + "{rev}meta" }
 func (k keys) edges() string                        { return k.prefix + "{rev}edges" }
 
-// both are the keys of a step on one session: its record, and its subject's not-before.
-func (k keys) both(ref counterfoil.Ref) []string {
+// both are the keys of a step on one session: its record, and its subject's not-before. They are made in one piece, since every step needs them.
+func (k keys) both(ref counterfoil.Ref) (session, notBefore string) {
 	tag := ref.Session.Tag()
-	return []string{k.session(ref.Session), k.notBefore(tag, ref.Subject)}
+	all := k.prefix + "{" + tag + "}s:" + ref.Session.String() + k.prefix + "{" + tag + "}n:" + ref.Subject
+	n := len(all) - len(k.prefix) - len("{}n:") - len(tag) - len(ref.Subject)
+	return all[:n], all[n:]
 }
 
 // belongs reports whether a session of this ID can be the subject's: it carries the subject's slot tag, or the subject is anonymous.

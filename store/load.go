@@ -27,12 +27,14 @@ func (s *Redis) Load(ctx context.Context, ref counterfoil.Ref) (counterfoil.Reco
 		return counterfoil.Record{}, counterfoil.ErrNotFound
 	}
 	ctx = s.until(ctx)
-	f, err := s.look(ctx, s.keys.both(ref), ref)
+	session, notBefore := s.keys.both(ref)
+	keys := []string{session, notBefore}
+	f, err := s.look(ctx, keys, ref)
 	if err != nil {
 		return counterfoil.Record{}, err
 	}
 	if ref.Generation != 0 && ref.Generation == f.Generation && !f.confirmed && !f.Frozen {
-		rep, err := s.run(ctx, confirmScript, false, s.keys.both(ref), ref.Session.String(), ref.Subject, ref.Generation)
+		rep, err := s.run(ctx, confirmScript, false, keys, ref.Session.String(), ref.Subject, ref.Generation)
 		if err == nil {
 			err = codeError(rep)
 		}

@@ -78,8 +78,11 @@ var (
 	followersScript = newScript("followers", followersLua)
 )
 
-// script is a Lua script: the step's name for errors, its text, and the SHA-1 by which Redis knows it.
-type script struct{ step, text, sha string }
+// script is a Lua script: the step's name for errors, its text, the SHA-1 by which Redis knows it, and how a command begins that runs it.
+type script struct {
+	step, text, sha string
+	words           [2]any
+}
 
 func newScript(step string, parts ...string) script {
 	var text string
@@ -87,7 +90,8 @@ func newScript(step string, parts ...string) script {
 		text += p
 	}
 	sum := sha1.Sum([]byte(text))
-	return script{step, text, hex.EncodeToString(sum[:])}
+	sha := hex.EncodeToString(sum[:])
+	return script{step, text, sha, [2]any{"evalsha", sha}}
 }
 
 // onceCmd is a command that go-redis must not repeat after a lost answer: its Process asks the command itself, so this holds for
@@ -105,9 +109,15 @@ func (s *Redis) run(ctx context.Context, sc script, once bool, keys []string, ar
 
 // runOn is run with any way of sending a command.
 func runOn(ctx context.Context, send func(context.Context, redis.Cmder) error, sc script, once bool, keys []string, args ...any) (reply, error) {
-	v, err := eval(ctx, send, "evalsha", sc.sha, once, keys, args)
+	return runWords(ctx, send, sc, once, words("evalsha", sc.sha, keys, args))
+}
+
+// runWords is runOn for a command that is spelled out already.
+func runWords(ctx context.Context, send func(context.Context, redis.Cmder) error, sc script, once bool, words []any) (reply, error) {
+	v, err := eval(ctx, send, once, words)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") { // nothing was executed
-		v, err = eval(ctx, send, "eval", sc.text, once, keys, args)
+		words[0], words[1] = "eval", sc.text
+		v, err = eval(ctx, send, once, words)
 	}
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("store: %s: %w", sc.step, err)
@@ -115,8 +125,8 @@ func runOn(ctx context.Context, send func(context.Context, redis.Cmder) error, s
 	return toReply(v), nil
 }
 
-func eval(ctx context.Context, send func(context.Context, redis.Cmder) error, command, script string, once bool, keys []string, args []any) (any, error) {
-	cmd := redis.NewCmd(ctx, words(command, script, keys, args)...)
+func eval(ctx context.Context, send func(context.Context, redis.Cmder) error, once bool, words []any) (any, error) {
+	cmd := redis.NewCmd(ctx, words...)
 	var c redis.Cmder = cmd
 	if once {
 		c = onceCmd{cmd}

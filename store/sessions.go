@@ -126,7 +126,8 @@ func (s *Redis) Freeze(ctx context.Context, ref counterfoil.Ref) (counterfoil.Re
 	if !belongs(ref.Session, ref.Subject) {
 		return counterfoil.Record{}, counterfoil.ErrNotFound
 	}
-	rep, err := s.run(ctx, freezeScript, false, s.keys.both(ref), ref.Session.String(), ref.Subject)
+	session, notBefore := s.keys.both(ref)
+	rep, err := s.run(ctx, freezeScript, false, []string{session, notBefore}, ref.Session.String(), ref.Subject)
 	if err != nil {
 		return counterfoil.Record{}, err
 	}
@@ -146,13 +147,18 @@ func (s *Redis) Save(ctx context.Context, ref counterfoil.Ref, ops []counterfoil
 	if !belongs(ref.Session, ref.Subject) {
 		return none, counterfoil.ErrNotFound
 	}
-	args, err := appendOps(append(make([]any, 0, 4+3*len(ops)), ref.Session.String(), ref.Subject, ref.Generation), ops)
+	session, notBefore := s.keys.both(ref)
+	args, err := appendOps(append(make([]any, 0, 9+3*len(ops)), saveScript.words[0], saveScript.words[1], 2, session, notBefore,
+		session[strings.LastIndexByte(session, ':')+1:], ref.Subject, ref.Generation), ops)
 	if err != nil {
 		return none, err
 	}
-	rep, err := s.run(ctx, saveScript, !repeatable(ops), s.keys.both(ref), args...)
+	rep, err := runWords(s.until(ctx), s.send, saveScript, !repeatable(ops), args)
 	if err != nil {
 		return none, err
+	}
+	if answer, ok := rep.at(0).(string); ok && len(ops) == 1 {
+		return counterfoil.Saved{Values: []counterfoil.Value{{Bytes: []byte(answer), Present: true}}}, nil
 	}
 	if err := codeError(rep); err != nil {
 		return none, err
@@ -173,7 +179,8 @@ func appendOps(args []any, ops []counterfoil.Op) ([]any, error) {
 	if len(ops) > maxOps {
 		return nil, fmt.Errorf("store: more than %d operations in one save", maxOps)
 	}
-	letters, at := make([]byte, 0, 2*len(ops)), len(args)
+	var few [8]byte
+	letters, at := few[:0], len(args)
 	args = append(args, nil)
 	for _, o := range ops {
 		if o.Name == "" || len(o.Name) > counterfoil.MaxNameLen {
@@ -205,7 +212,7 @@ func appendOps(args []any, ops []counterfoil.Op) ([]any, error) {
 			return nil, fmt.Errorf("store: unknown operation %d", o.Kind)
 		}
 	}
-	args[at] = letters
+	args[at] = string(letters)
 	return args, nil
 }
 
