@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/deadline"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 )
@@ -265,15 +266,18 @@ type bounded struct {
 }
 
 func within[A, R any](ctx context.Context, d time.Duration, step func(context.Context, A) (R, error), arg A) (R, error) {
-	ctx, done := context.WithTimeout(ctx, d)
-	defer done()
-	r, err := step(ctx, arg)
+	c := deadline.After(ctx, d)
+	defer c.Release()
+	r, err := step(c, arg)
 	return r, classify(err)
 }
 
 // classify tells what the store decided from what it failed to do.
 func classify(err error) error {
-	for _, decided := range []error{nil, ErrNotFound, ErrConflict, ErrTooLarge, ErrNotInteger, ErrNotDurable} {
+	if err == nil {
+		return nil
+	}
+	for _, decided := range []error{ErrNotFound, ErrConflict, ErrTooLarge, ErrNotInteger, ErrNotDurable} {
 		if errors.Is(err, decided) {
 			return err
 		}
@@ -316,9 +320,9 @@ func (b bounded) Sessions(ctx context.Context, subject string) ([]Record, error)
 
 // Append says [ErrNotDurable] of whatever is in the log but not as safe there as it should be.
 func (b bounded) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
-	ctx, done := context.WithTimeout(ctx, b.timeout)
-	defer done()
-	a, err := b.log.Append(ctx, entries...)
+	c := deadline.After(ctx, b.timeout)
+	defer c.Release()
+	a, err := b.log.Append(c, entries...)
 	if err != nil && a.Position != "" && !errors.Is(err, ErrNotDurable) {
 		return a, fmt.Errorf("%w: %w", ErrNotDurable, err)
 	}

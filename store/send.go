@@ -9,24 +9,22 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/counterfoil/counterfoil/internal/deadline"
 )
 
-// deadline is a context that ends at a time, or with its parent. It has no timer: go-redis bounds connecting, writing and reading by the time, and the
-// wait for a free connection by its PoolTimeout. A timer for each step would cost as much as Redis takes for it.
-type deadline struct {
-	context.Context
-	at time.Time
-}
-
-func (d deadline) Deadline() (time.Time, bool) { return d.at, true }
-
-// until gives a step its deadline.
+// until gives a step its deadline, without a timer where there need not be one: go-redis bounds connecting, writing and reading by the time, and
+// the wait for a free connection by its PoolTimeout, if that is no longer than a step may take.
 func (s *Redis) until(ctx context.Context) context.Context {
 	at := time.Now().Add(s.timeout)
-	if earlier, ok := ctx.Deadline(); ok && earlier.Before(at) {
-		return ctx
+	rest, earlier, ok := deadline.Apart(ctx)
+	if ok && earlier.Before(at) {
+		if !s.timely {
+			return ctx
+		}
+		at = earlier
 	}
-	return deadline{ctx, at}
+	return deadline.ByTime(rest, at)
 }
 
 // sender sends a command by a client.
@@ -123,7 +121,7 @@ func (ls *lanes) send(ctx context.Context, cmds ...redis.Cmder) error {
 	ls.mu.Lock()
 	l := ls.each[w]
 	if l == nil {
-		l = &lane{client: ls.client, timeout: ls.timeout}
+		l = &lane{client: ls.client, timeout: ls.timeout, turns: sync.Pool{New: newTurn}}
 		ls.each[w] = l
 	}
 	ls.mu.Unlock()
@@ -140,25 +138,38 @@ func keyOf(cmd redis.Cmder) string {
 	return key
 }
 
-// maxBatch bounds the turns in one pipeline, so that no step waits for the answers to very many others.
-const maxBatch = 512
+const (
+	// maxBatch bounds the turns in one pipeline, so that no step waits for the answers to very many others.
+	maxBatch = 512
+	// While Redis answers one pipeline the next is made and the one before is read: with a single one, one of the two would always wait for the
+	// other. A further one begins only if so many turns have gathered, because a pipeline costs the more for each the fewer they are.
+	maxRunning, spill = 3, 8
+)
 
-// lane sends whatever has gathered while one pipeline was under way as the next one. It has a goroutine as long as there is something to send.
+// lane sends whatever has gathered while pipelines are under way as the next one. It has goroutines as long as there is something to send.
 type lane struct {
 	client  redis.UniversalClient
 	timeout time.Duration
 
-	mu    sync.Mutex
-	busy  bool // the goroutine runs
-	queue []*turn
+	mu      sync.Mutex
+	running int // goroutines that send
+	queue   []*turn
+	turns   sync.Pool
 }
 
-// turn is what one caller sends.
+// turn is what one caller sends. It is used again if it came to its end.
 type turn struct {
-	ctx  context.Context
-	cmds []redis.Cmder
-	err  error
-	done chan struct{}
+	until time.Time
+	cmds  []redis.Cmder
+	err   error
+	done  chan struct{} // takes one
+	timer *time.Timer
+}
+
+func newTurn() any {
+	t := &turn{done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	t.timer.Stop()
+	return t
 }
 
 // send sends commands in this order on one connection, together with those of other callers, and reports what kept them from being answered. It
@@ -171,33 +182,38 @@ func (l *lane) send(ctx context.Context, cmds ...redis.Cmder) error {
 			}
 		}
 	}
-	t := &turn{ctx: ctx, cmds: cmds, done: make(chan struct{})}
+	rest, until, ok := deadline.Apart(ctx)
+	if !ok {
+		until = time.Now().Add(l.timeout)
+	}
+	t := l.turns.Get().(*turn)
+	t.until, t.cmds, t.err = until, append(t.cmds[:0], cmds...), nil
+	t.timer.Reset(time.Until(until)) // not every context with a deadline ends by itself
 	l.mu.Lock()
 	l.queue = append(l.queue, t)
-	if !l.busy {
-		l.busy = true
+	if l.running == 0 || l.running < maxRunning && len(l.queue) >= spill {
+		l.running++
 		go l.run()
 	}
 	l.mu.Unlock()
-	var over <-chan time.Time
-	if at, ok := ctx.Deadline(); ok { // not every context with one ends by itself: see deadline
-		timer := time.NewTimer(time.Until(at))
-		defer timer.Stop()
-		over = timer.C
-	}
+	var err error
 	select {
 	case <-t.done:
-		return t.err
-	case <-over:
-		l.leave(t)
-		return context.DeadlineExceeded // as below
-	case <-ctx.Done():
-		l.leave(t)
-		return ctx.Err() // it may have been sent: what became of it is unknown, as whenever an answer is lost
+		t.timer.Stop()
+		err = t.err
+		clear(t.cmds)
+		l.turns.Put(t)
+		return err
+	case <-t.timer.C:
+		err = context.DeadlineExceeded // as below
+	case <-rest.Done():
+		err = rest.Err() // it may have been sent: what became of it is unknown, as whenever an answer is lost
 	}
+	l.leave(t)
+	return err
 }
 
-// leave takes a turn out of the queue, if it still waits there.
+// leave takes a turn out of the queue, if it still waits there. It is not used again: a pipeline may have it.
 func (l *lane) leave(t *turn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -214,7 +230,9 @@ func (l *lane) run() {
 		n := min(len(l.queue), maxBatch)
 		batch := l.queue[:n:n]
 		l.queue = slices.Clone(l.queue[n:])
-		l.busy = n > 0
+		if n == 0 {
+			l.running--
+		}
 		l.mu.Unlock()
 		if n == 0 {
 			return
@@ -229,21 +247,17 @@ func (l *lane) exec(batch []*turn) {
 	now := time.Now()
 	latest := now
 	for _, t := range batch {
-		at, ok := t.ctx.Deadline()
-		if !ok {
-			at = now.Add(l.timeout)
-		}
-		if !now.Before(at) {
+		if !now.Before(t.until) {
 			t.err = context.DeadlineExceeded // it has waited too long and is not sent
 			continue
 		}
 		cmds = append(cmds, t.cmds...)
-		if at.After(latest) {
-			latest = at
+		if t.until.After(latest) {
+			latest = t.until
 		}
 	}
 	if len(cmds) > 0 {
-		err := pipeline(deadline{context.Background(), latest}, l.client.Pipeline(), cmds)
+		err := pipeline(deadline.ByTime(context.Background(), latest), l.client.Pipeline(), cmds)
 		for _, t := range batch {
 			if t.err == nil && err != nil {
 				t.err = lost(t.cmds, err)
@@ -251,7 +265,7 @@ func (l *lane) exec(batch []*turn) {
 		}
 	}
 	for _, t := range batch {
-		close(t.done)
+		t.done <- struct{}{}
 	}
 }
 

@@ -69,10 +69,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -192,6 +194,7 @@ type Redis struct {
 	acked          atomic.Int64 // and the time of the newest record of the log that they are known to have, Unix ms
 	lanes          *lanes       // nil = every step is sent by itself
 	scattered      bool         // the client sends to a replica what only reads
+	timely         bool         // the client waits no longer for a free connection than a step may take
 }
 
 var (
@@ -258,6 +261,7 @@ func open(ctx context.Context, client redis.UniversalClient, cfg Config, named f
 		replicaTimeout: cfg.replicaTimeout(),
 	}
 	s.scattered = readsReplicas(client)
+	s.timely = poolTimeout(client) <= s.timeout
 	if cfg.AutoPipeline {
 		s.lanes = newLanes(client, s.timeout)
 	}
@@ -293,13 +297,24 @@ func (s *Redis) bound(ctx context.Context) (context.Context, context.CancelFunc)
 	return context.WithTimeout(ctx, s.timeout)
 }
 
+// poolTimeout is how long a client waits for a free connection.
+func poolTimeout(client redis.UniversalClient) time.Duration {
+	switch c := client.(type) {
+	case *redis.Client:
+		return c.Options().PoolTimeout
+	case *redis.ClusterClient:
+		return c.Options().PoolTimeout
+	}
+	return math.MaxInt64
+}
+
 // ping says whether a server answers and takes the credentials.
 func ping(ctx context.Context, client redis.UniversalClient, addr string) error {
 	err := client.Ping(ctx).Err()
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		return fmt.Errorf("store: Redis at %s hung up (does it want TLS, rediss://?)", addr)
 	}
 	return fmt.Errorf("store: Redis at %s: %w", addr, reason(err))

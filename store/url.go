@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -166,6 +167,10 @@ func connect(ctx context.Context, rawURL string, cfg Config) (target, redis.Univ
 	t.options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	t.options.DialTimeout = min(cfg.timeout(), time.Second)
 	t.options.DialerRetries = 1
+	t.options.PoolTimeout = cmp.Or(t.options.PoolTimeout, cfg.timeout())
+	if t.options.Protocol == 0 { // nothing here needs the third, under which go-redis looks for a push before every answer
+		t.options.Protocol = 2
+	}
 
 	ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
 	defer cancel()
