@@ -218,7 +218,8 @@ func (c Config) check() error {
 // verifier knows; [Manager.End], [Manager.EndAll] and [Manager.EndOthers] are its short forms, [Manager.EndToken] for
 // other services.
 // There is no useful zero value; New makes one. It is safe for concurrent use. It owns three goroutines until Close: one
-// follows the revocation log, one keeps the log's heartbeat, one looks after [Session.Done].
+// follows the revocation log, one keeps the log's heartbeat, one looks after [Session.Done]
+// and has up to sixteen more while it asks the store.
 type Manager struct {
 	issuerName    string
 	audience      string

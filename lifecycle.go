@@ -263,7 +263,7 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 		return Created{}, err
 	}
 	// The client has not got the tokens yet: generation 0 confirms nothing.
-	s.id, s.issued = r.Session, &tokens
+	s.id, s.begun, s.issued = r.Session, c.At, &tokens
 	if g.authTime != 0 { // then s is new, and nobody else has it
 		s.authTime = milli(g.authTime)
 	}
@@ -832,6 +832,7 @@ func (h *hook) Event(e revocation.Event) {
 	case revocation.EventHealed:
 		m.log.InfoContext(ctx, "counterfoil: the revocation list is fresh again")
 	case revocation.EventEpoch:
+		m.watch.askAll()
 		m.log.WarnContext(ctx, "counterfoil: the revocation log has lost something and begins anew", "epoch", e.Epoch)
 	case revocation.EventFork:
 		m.log.WarnContext(ctx, "counterfoil: the revocation log does not go on from what was read", "epoch", e.Epoch)

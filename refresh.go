@@ -170,7 +170,7 @@ func (m *Manager) bound(ctx context.Context, id token.SessionID, client Client) 
 	}
 	n := parseNote(r.Device)
 	err = m.bind(ctx, Renewal{
-		Session: &Session{m: m, id: id, subject: r.Subject, authTime: milli(r.AuthTime), fields: r.Fields},
+		Session: &Session{m: m, id: id, begun: r.Created, subject: r.Subject, authTime: milli(r.AuthTime), fields: r.Fields},
 		Device: Device{
 			Handle: m.handles.seal(id, r.Subject), Label: n.label, Address: n.address, Location: n.location, LoggedIn: milli(r.Created),
 			LastSeen: milli(r.Renewed), Expires: milli(r.Expires), Persistent: n.persistent, Current: true,
@@ -251,7 +251,7 @@ func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented, clie
 		return nil, Tokens{}, m.endAgain(ctx, t.session)
 	}
 	// The client has not got the new generation yet, so what this request does confirms none: generation 0.
-	s := &Session{m: m, id: t.session, subject: r.Subject, authTime: milli(r.AuthTime)}
+	s := &Session{m: m, id: t.session, begun: r.Created, subject: r.Subject, authTime: milli(r.AuthTime)}
 	if r.Verdict == Superseded {
 		return s, Tokens{}, ErrSuperseded
 	}
