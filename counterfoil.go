@@ -57,6 +57,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/backlog"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 	"github.com/counterfoil/counterfoil/token/issuer"
@@ -217,9 +218,9 @@ func (c Config) check() error {
 // [Manager.Login], [Manager.Open], [Manager.Refresh], [Manager.Rotate], [Manager.Devices]. What ends, [Manager.Revoke] ends, and can wait until every
 // verifier knows; [Manager.End], [Manager.EndAll] and [Manager.EndOthers] are its short forms, [Manager.EndToken] for
 // other services.
-// There is no useful zero value; New makes one. It is safe for concurrent use. It owns three goroutines until Close: one
-// follows the revocation log, one keeps the log's heartbeat, one looks after [Session.Done]
-// and has up to sixteen more while it asks the store.
+// There is no useful zero value; New makes one. It is safe for concurrent use. It owns four goroutines until Close: one
+// follows the revocation log, one keeps the log's heartbeat, one makes endings safe that too few replicas have acknowledged, one looks after
+// [Session.Done] and has up to sixteen more while it asks the store.
 type Manager struct {
 	issuerName    string
 	audience      string
@@ -257,15 +258,12 @@ type Manager struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
-	settleAt    time.Time // not before, and the pause that led there: of the heartbeat's goroutine
-	settlePause time.Duration
-
 	keyGone atomic.Bool // some key has been revoked: the ring is looked through before it signs
 	barren  atomic.Bool // the ring has no key that is not
 
 	mu     sync.Mutex
-	untold []revocation.Entry // revocations that the log has not taken yet: the heartbeat tries again
-	owed   []debt             // endings that too few replicas have acknowledged: so it does with them
+	untold []revocation.Entry     // revocations that the log has not taken yet: the heartbeat tries again
+	owed   *backlog.Backlog[debt] // endings that too few replicas have acknowledged: another goroutine tries again
 	trail  trail
 }
 
@@ -294,6 +292,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		bind:          cfg.Bind,
 		locate:        cfg.Locate,
 		events:        cfg.Events,
+		owed:          backlog.New[debt](maxLeft),
 	}
 	m.watch = newWatch(m)
 	if m.codec == nil {
@@ -427,6 +426,7 @@ func (m *Manager) start() {
 		m.running.Go(func() { m.follower.Follow(ctx) })
 	}
 	m.running.Go(func() { m.beat(ctx) })
+	m.running.Go(func() { m.settle(ctx) })
 	m.running.Go(func() { m.watch.run(ctx) })
 }
 
@@ -469,13 +469,19 @@ func (m *Manager) Close() error {
 	left := func() (untold, owed int) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		return len(m.untold), len(m.owed)
+		return len(m.untold), m.owed.Len()
 	}
 	if untold, owed := left(); untold+owed == 0 {
 		return nil
 	}
-	m.settleAt = time.Time{}
 	err := m.beatOnce(context.Background())
+	ctx, done := context.WithTimeout(context.Background(), m.store.timeout)
+	defer done()
+	for _, d := range m.due(time.Now().Add(backlog.MaxPause), maxLeft) {
+		if ctx.Err() == nil {
+			m.pay(ctx, d)
+		}
+	}
 	switch untold, owed := left(); {
 	case untold > 0:
 		return fmt.Errorf("counterfoil: %d revocations are not announced to verifiers: %w", untold, err)

@@ -2,9 +2,11 @@ package counterfoil_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -199,6 +201,85 @@ func TestSubjectIsMadeSafeAfterwards(t *testing.T) {
 	if list, err := r.Sessions(ctx, "alice"); len(list) != 1 || err != nil {
 		t.Errorf("the session that began since: %v, %v", list, err)
 	}
+}
+
+// The log's replicas are not those of the sessions: that a heartbeat is safe says nothing of an ending.
+func TestEndingIsMadeSafeByItsOwnReplicas(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	for name, end := range map[string]func(v token.Verified) error{
+		"a session": func(v token.Verified) error { return r.End(t.Context(), v.Session()) },
+		"a subject": func(v token.Verified) error { return r.EndAll(t.Context(), v.Subject()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, _ := login(t, r, name)
+			r.Faults.On(rig.NotDurable("End"))
+			if err := end(v); !errors.Is(err, counterfoil.ErrNotDurable) {
+				t.Fatal(err)
+			}
+			if err := r.Close(); !errors.Is(err, counterfoil.ErrNotDurable) {
+				t.Errorf("closing while it is not safe: %v, want ErrNotDurable", err)
+			}
+			r.Faults.On(nil)
+			if err := r.Close(); err != nil {
+				t.Errorf("closing when it is: %v", err)
+			}
+		})
+	}
+}
+
+// And whatever becomes of the log, an ending is made safe.
+func TestEndingIsMadeSafeWithoutTheLog(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]error{"its replicas are away": counterfoil.ErrNotDurable, "it cannot be reached": rig.ErrFault} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := rig.New(t, rig.Embedded)
+			v, _ := login(t, r, "alice")
+			r.Faults.On(rig.NotDurable("End"))
+			if err := r.End(t.Context(), v.Session()); !errors.Is(err, counterfoil.ErrNotDurable) {
+				t.Fatal(err)
+			}
+			var ended atomic.Int32
+			r.Faults.On(func(step string, after bool) error {
+				switch {
+				case step == "End" && after:
+					ended.Add(1)
+				case step == "Heartbeat" && after:
+					return fault
+				}
+				return nil
+			})
+			rig.Poll(t, "it is ended again", func() bool { return ended.Load() > 0 })
+		})
+	}
+}
+
+// Endings that wait for replicas in vain do not keep others from being made safe.
+func TestEndingIsMadeSafeBesideOthersThatAreNot(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(t *testing.T, m *counterfoil.Manager, p *partly) {
+		ctx := t.Context()
+		const each = 500 * time.Millisecond // which is how long a WAIT takes that too few answer
+		p.weaken(each, true)
+		for i := range 100 {
+			s, _ := begin(t, m, fmt.Sprint("somebody ", i), counterfoil.LoginOptions{})
+			p.lose(s.ID())
+			if err := m.End(ctx, s.ID()); !errors.Is(err, counterfoil.ErrNotDurable) {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Minute) // all have been tried again and again
+		s, _ := begin(t, m, "alice", counterfoil.LoginOptions{})
+		if err := m.End(ctx, s.ID()); !errors.Is(err, counterfoil.ErrNotDurable) {
+			t.Fatal(err)
+		}
+		p.weaken(each, false)
+		time.Sleep(4 * each)
+		if n := p.durable(s.ID()); n != 1 {
+			t.Errorf("a new one was made safe %d times within %v, want once", n, 4*each)
+		}
+	})
 }
 
 func TestReuseWhileReplicasAreDown(t *testing.T) {

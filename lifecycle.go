@@ -762,7 +762,7 @@ func (m *Manager) announce(ctx context.Context, entries ...revocation.Entry) (do
 	defer m.mu.Unlock()
 	if err != nil && !errors.Is(err, ErrNotDurable) {
 		m.untold = append(m.untold, entries...)
-		if over := len(m.untold) - maxUntold; over > 0 {
+		if over := len(m.untold) - maxLeft; over > 0 {
 			m.untold = slices.Clone(m.untold[over:])
 		}
 		return done{}, fmt.Errorf("counterfoil: session ended, but not announced to verifiers: %w", err)
@@ -848,10 +848,10 @@ func (h *hook) Event(e revocation.Event) {
 	}
 }
 
-// maxUntold bounds what is kept for a log that cannot be reached.
-const maxUntold = 1 << 14
+// maxLeft bounds what is kept for a log that cannot be reached, and for replicas that are away.
+const maxLeft = 1 << 14
 
-// beatOnce keeps the heartbeat, appends what the log did not take before, and ends again what too few replicas know of.
+// beatOnce keeps the heartbeat and appends what the log did not take before.
 func (m *Manager) beatOnce(ctx context.Context) error {
 	_, weak := m.store.Append(ctx)
 	if weak != nil && !errors.Is(weak, ErrNotDurable) {
@@ -877,9 +877,6 @@ func (m *Manager) beatOnce(ctx context.Context) error {
 		}
 		m.mu.Unlock()
 	}
-	if weak == nil {
-		m.settle(ctx)
-	}
 	return weak // the replicas are still missing
 }
 
@@ -894,36 +891,57 @@ type debt struct {
 func (m *Manager) owe(d debt) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.owed) < maxUntold {
-		m.owed = append(m.owed, d)
-	}
+	m.owed.Add(d)
 }
 
-// settle ends again, some at a time, what could come back with the loss of a master, until enough replicas know of it. While they do not it tries
-// less and less often, since each try waits for them. The goroutine of the heartbeat calls it.
+// settle ends again what could come back with the loss of a master, until enough replicas know of it. Each try may have to wait for replicas that are
+// away, which may be those of one master of several: so it is one at a time, and what was never tried is first.
 func (m *Manager) settle(ctx context.Context) {
-	m.mu.Lock()
-	some := slices.Clone(m.owed[:min(len(m.owed), 64)])
-	m.mu.Unlock()
-	if now := time.Now(); len(some) == 0 || now.Before(m.settleAt) {
-		return
-	}
-	for _, d := range some {
-		if err := m.pay(ctx, d); err != nil {
-			m.settlePause = min(max(time.Second, 2*m.settlePause), 30*time.Second)
-			m.settleAt = time.Now().Add(m.settlePause)
+	tick := time.NewTicker(revocation.Heartbeat / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
 			return
+		case <-tick.C:
 		}
-		m.settlePause = 0
-		m.mu.Lock()
-		m.owed = slices.DeleteFunc(m.owed, func(o debt) bool { return o == d })
-		m.mu.Unlock()
+		for due := m.due(time.Now(), 1); len(due) > 0 && ctx.Err() == nil; due = m.due(time.Now(), 1) {
+			m.pay(ctx, due[0])
+		}
 	}
 }
 
-func (m *Manager) pay(ctx context.Context, d debt) error {
+// due returns what is owed and to be tried at a time, n debts at most.
+func (m *Manager) due(at time.Time, n int) []debt {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.owed.Due(at, n)
+}
+
+// pay tries once.
+func (m *Manager) pay(ctx context.Context, d debt) {
+	err := m.makeSafe(ctx, d)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		m.owed.Failed(d, time.Now())
+	} else {
+		m.owed.Done(d)
+	}
+}
+
+func (m *Manager) makeSafe(ctx context.Context, d debt) error {
 	if d.subject == "" {
 		_, err := m.store.End(ctx, Ending{Session: d.session})
+		return err
+	}
+	// What too few replicas have is the subject's not-before. They have it once they have what its master was told later, such as the end of a session that
+	// never was, with an ID of the subject's slot. If by then another master has taken over that does not have it, what it ended is listed.
+	id, err := newSessionID(d.subject)
+	if err != nil {
+		return err
+	}
+	if _, err := m.store.End(ctx, Ending{Session: id}); err != nil {
 		return err
 	}
 	list, err := m.store.Sessions(ctx, d.subject)

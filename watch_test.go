@@ -19,7 +19,8 @@ import (
 	"github.com/counterfoil/counterfoil/token/issuer"
 )
 
-// partly is a store that does not answer for some of its sessions, as a Cluster does that has lost a master.
+// partly is a store that does not answer for some of its sessions, as a Cluster does that has lost a master. What it ends it may not make safe, for any of
+// them or for those alone.
 type partly struct {
 	*store.Redis
 	client *redis.Client
@@ -27,7 +28,35 @@ type partly struct {
 	mu    sync.Mutex
 	gone  map[token.SessionID]bool
 	loads map[token.SessionID]int
+	safe  map[token.SessionID]int
+	wait  time.Duration // for replicas that are away
+	weak  bool          // none are there
 }
+
+func (p *partly) End(ctx context.Context, e counterfoil.Ending) (counterfoil.Ended, error) {
+	done, err := p.Redis.End(ctx, e)
+	p.mu.Lock()
+	wait, weak := p.wait, p.weak || p.gone[e.Session]
+	if !weak {
+		p.safe[e.Session]++
+	}
+	p.mu.Unlock()
+	if weak && err == nil && wait > 0 {
+		time.Sleep(wait)
+		err = counterfoil.ErrNotDurable
+	}
+	return done, err
+}
+
+// weaken sets how long endings wait for replicas in vain, and whether all of them do.
+func (p *partly) weaken(wait time.Duration, all bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wait, p.weak = wait, all
+}
+
+// durable returns how often the end of a session was made safe.
+func (p *partly) durable(id token.SessionID) int { p.mu.Lock(); defer p.mu.Unlock(); return p.safe[id] }
 
 func (p *partly) Load(ctx context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
 	p.mu.Lock()
@@ -66,7 +95,7 @@ func inBubble(t *testing.T, change func(*counterfoil.Config), test func(t *testi
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &partly{Redis: sessions, client: client, gone: map[token.SessionID]bool{}, loads: map[token.SessionID]int{}}
+		p := &partly{Redis: sessions, client: client, gone: map[token.SessionID]bool{}, loads: map[token.SessionID]int{}, safe: map[token.SessionID]int{}}
 		cfg := counterfoil.Config{
 			Issuer: "https://issuer.test", Audience: "app", Keys: ring, Secrets: [][]byte{bytes.Repeat([]byte("s"), 32)}, Store: p,
 		}
