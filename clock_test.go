@@ -72,3 +72,37 @@ func TestClockOffByAnHour(t *testing.T) {
 		})
 	}
 }
+
+// TestUntoldByAClockThatIsWrong has announcements fail, in a process whose clock is wrong, until the first is older than the log takes. The others are told.
+func TestUntoldByAClockThatIsWrong(t *testing.T) {
+	t.Parallel()
+	for name, off := range map[string]time.Duration{"ahead": time.Hour, "right": 0, "behind": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			right := rig.New(t, rig.Embedded)
+			wrong := right.Again(t, func(c *counterfoil.Config) {
+				now := c.Now
+				c.Now = func() time.Time { return now().Add(off) }
+			})
+			ctx := t.Context()
+			old, _ := login(t, right, "alice")
+			wrong.Faults.On(rig.Never("Append"))
+			if err := wrong.End(ctx, old.Session()); !errors.Is(err, counterfoil.ErrUnavailable) {
+				t.Fatalf("the first: %v, want ErrUnavailable", err)
+			}
+			right.Advance(revocation.Horizon)
+			v, tokens := login(t, right, "alice")
+			if err := wrong.End(ctx, v.Session()); !errors.Is(err, counterfoil.ErrUnavailable) {
+				t.Fatalf("the second: %v, want ErrUnavailable", err)
+			}
+			wrong.Faults.On(nil)
+			rig.Poll(t, "the second is known where the clock is right", func() bool {
+				_, err := right.Guard().Check(ctx, tokens.Access.Reveal())
+				return errors.Is(err, revocation.ErrRevoked)
+			})
+			if err := wrong.Close(); err != nil {
+				t.Errorf("nothing is left to tell: %v", err)
+			}
+		})
+	}
+}

@@ -262,8 +262,8 @@ type Manager struct {
 	barren  atomic.Bool // the ring has no key that is not
 
 	mu     sync.Mutex
-	untold []revocation.Entry     // revocations that the log has not taken yet: the heartbeat tries again
-	owed   *backlog.Backlog[debt] // endings that too few replicas have acknowledged: another goroutine tries again
+	untold *backlog.Backlog[revocation.Entry] // revocations that the log has not taken yet: the heartbeat tries again
+	owed   *backlog.Backlog[debt]             // endings that too few replicas have acknowledged: another goroutine tries again
 	trail  trail
 }
 
@@ -292,6 +292,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		bind:          cfg.Bind,
 		locate:        cfg.Locate,
 		events:        cfg.Events,
+		untold:        backlog.New[revocation.Entry](maxLeft),
 		owed:          backlog.New[debt](maxLeft),
 	}
 	m.watch = newWatch(m)
@@ -469,7 +470,7 @@ func (m *Manager) Close() error {
 	left := func() (untold, owed int) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		return len(m.untold), m.owed.Len()
+		return m.untold.Len(), m.owed.Len()
 	}
 	if untold, owed := left(); untold+owed == 0 {
 		return nil

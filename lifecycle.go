@@ -761,10 +761,7 @@ func (m *Manager) announce(ctx context.Context, entries ...revocation.Entry) (do
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil && !errors.Is(err, ErrNotDurable) {
-		m.untold = append(m.untold, entries...)
-		if over := len(m.untold) - maxLeft; over > 0 {
-			m.untold = slices.Clone(m.untold[over:])
-		}
+		m.untold.Add(entries...)
 		return done{}, fmt.Errorf("counterfoil: session ended, but not announced to verifiers: %w", err)
 	}
 	d.at = a.Position
@@ -853,31 +850,49 @@ const maxLeft = 1 << 14
 
 // beatOnce keeps the heartbeat and appends what the log did not take before.
 func (m *Manager) beatOnce(ctx context.Context) error {
-	_, weak := m.store.Append(ctx)
+	a, weak := m.store.Append(ctx)
 	if weak != nil && !errors.Is(weak, ErrNotDurable) {
 		return weak
 	}
-	m.mu.Lock()
-	horizon := m.now().Add(-revocation.Horizon).UnixMilli()
-	m.untold = slices.DeleteFunc(m.untold, func(e revocation.Entry) bool { return !e.Permanent() && e.At <= horizon })
-	some := slices.Clone(m.untold[:min(len(m.untold), 256)])
-	m.mu.Unlock()
-	if len(some) > 0 {
-		a, err := m.store.Append(ctx, some...)
-		if err != nil && !errors.Is(err, ErrNotDurable) {
-			return err
-		}
-		m.mu.Lock()
-		// Others may have been added, and the oldest dropped, meanwhile.
-		m.untold = slices.DeleteFunc(m.untold, func(e revocation.Entry) bool { return slices.Contains(some, e) })
-		for _, e := range some {
-			if e.Kind == revocation.KindSession {
-				m.trail.note(e.Session, heard(a.Position))
-			}
-		}
-		m.mu.Unlock()
+	if err := m.tell(ctx, a.Now); err != nil {
+		return err
 	}
 	return weak // the replicas are still missing
+}
+
+// maxTold is how many entries of those that are left are appended at a time.
+const maxTold = 256
+
+// tell appends some of what the log did not take before. One entry past the horizon would have the log refuse all of them, so those are dropped, by the log's
+// own clock: this process's may be far behind, and then they would be refused again and again, or far ahead, and then nothing would be told.
+func (m *Manager) tell(ctx context.Context, now int64) error {
+	m.mu.Lock()
+	var some []revocation.Entry
+	for _, e := range m.untold.Due(time.Now(), maxLeft) {
+		switch past := e.At+revocation.Horizon.Milliseconds() <= now; { // a log that tells no time finds nothing past
+		case past && !e.Permanent():
+			m.untold.Done(e)
+		case len(some) < maxTold:
+			some = append(some, e)
+		}
+	}
+	m.mu.Unlock()
+	if len(some) == 0 {
+		return nil
+	}
+	a, err := m.store.Append(ctx, some...)
+	if err != nil && !errors.Is(err, ErrNotDurable) {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.untold.Done(some...)
+	for _, e := range some {
+		if e.Kind == revocation.KindSession {
+			m.trail.note(e.Session, heard(a.Position))
+		}
+	}
+	return nil
 }
 
 // debt is an ending that the store has carried out, and that too few replicas have acknowledged. That of a subject is not repeated as it was, which
