@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -308,6 +312,85 @@ func TestDurableLost(t *testing.T) {
 				t.Errorf("the log ends with %+v", newest)
 			}
 		})
+	}
+}
+
+// TestDurableCapLost loses the primary between the endings of two sessions that make room for a third, and promotes a replica that has neither.
+func TestDurableCapLost(t *testing.T) {
+	t.Parallel()
+	r := startReplicated(t, 2, redistest.Options{})
+	next, spare := dialURL(t, r.replicas[0].URL()), dialURL(t, r.replicas[1].URL())
+	var master atomic.Pointer[redistest.Server]
+	master.Store(r.primary)
+	client := redis.NewClient(&redis.Options{
+		ContextTimeoutEnabled: true,
+		Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, master.Load().Addr())
+		},
+	})
+	defer client.Close()
+	s, err := store.New(background(t), client, store.Config{Replicas: 1, ReplicaTimeout: replicaWait, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	evicted := []counterfoil.Ref{newRef(t, s, "alice"), newRef(t, s, "alice")}
+	last := backdoor{next, "cf:"}.key(evicted[1].Session)
+	await(t, "both replicas have both sessions", func() bool {
+		return next.Exists(t.Context(), last).Val() == 1 && spare.Exists(t.Context(), last).Val() == 1
+	})
+	if err := next.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := net.SplitHostPort(r.replicas[0].Addr())
+	if err := spare.ReplicaOf(t.Context(), host, port).Err(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "what was a replica has one", func() bool { return strings.Contains(next.Info(t.Context(), "replication").Val(), "state=online") })
+	client.AddHook(afterEnd{evicted, sync.OnceFunc(func() {
+		master.Store(r.replicas[0])
+		r.primary.Kill()
+	})})
+	c, err := s.Create(background(t), counterfoil.NewRecord{Session: newID(t, "alice"), Subject: "alice", Idle: time.Hour, Absolute: time.Hour, Cap: 1})
+	if len(c.Evicted) != 2 || err != nil && !errors.Is(err, counterfoil.ErrNotDurable) {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	for _, ref := range evicted {
+		if n := next.Exists(t.Context(), backdoor{next, "cf:"}.key(ref.Session)).Val(); n > 0 && err == nil {
+			t.Error("a session that was to make room lives on, and nobody was told")
+		}
+	}
+}
+
+// afterEnd does something after each command that has ended one of some sessions.
+type afterEnd struct {
+	of []counterfoil.Ref
+	do func()
+}
+
+func (h afterEnd) ends(cmd redis.Cmder) bool {
+	args := cmd.Args()
+	return cmd.Err() == nil && strings.HasPrefix(cmd.Name(), "eval") && args[2] == 2 && // after the two keys there is the session's ID
+		slices.ContainsFunc(h.of, func(r counterfoil.Ref) bool { return args[5] == r.Session.String() })
+}
+
+func (h afterEnd) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (h afterEnd) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if err == nil && h.ends(cmd) {
+			h.do()
+		}
+		return err
+	}
+}
+func (h afterEnd) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if slices.ContainsFunc(cmds, h.ends) {
+			h.do()
+		}
+		return err
 	}
 }
 

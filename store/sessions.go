@@ -83,19 +83,14 @@ func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoi
 }
 
 // ended waits until the replicas know of sessions that a step ended beside what it was there for. Such steps are not waited for otherwise: most
-// of them end nothing. The sessions are ended again, so that whoever is master by now knows it too.
+// of them end nothing. The sessions are ended again, so that whoever is master by now knows it too, and each is waited for: the next may be ended on
+// another master, which need not know of this one.
 func (s *Redis) ended(ctx context.Context, subject string, ids ...token.SessionID) error {
 	if len(ids) == 0 || s.quorum.of(s.keys.session(ids[0])) == 0 {
 		return nil
 	}
-	for i, id := range ids {
-		keys, args := []string{s.keys.session(id), s.keys.index(id.Tag(), subject)}, []any{id.String(), subject}
-		var err error
-		if i < len(ids)-1 { // the last one's WAIT is for all
-			_, err = s.run(ctx, endOneScript, false, keys, append(args, "0")...)
-		} else {
-			_, err = s.settle(ctx, endOneScript, keys, args...)
-		}
+	for _, id := range ids {
+		_, err := s.settle(ctx, endOneScript, []string{s.keys.session(id), s.keys.index(id.Tag(), subject)}, id.String(), subject)
 		if err != nil && !errors.Is(err, counterfoil.ErrNotDurable) {
 			err = fmt.Errorf("%w: %w", counterfoil.ErrNotDurable, err) // they have ended, that much is known
 		}
