@@ -3,73 +3,41 @@
 package revocation
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Asking the machine for the time costs as much as all the rest of a check, so checks use what a timer saw, four times a second. What it
-// sees is judged by how old the list will be when the next one is due; so as long as timers fire when they should, nothing older than
-// MaxStale is taken for fresh. A new batch is looked at by the first check after it.
-//
-// There is no goroutine and nothing to close. The timer runs for a lease of a minute; the first check after that looks
-// itself and sets it going again, so an idle guard costs nothing.
+// Nothing that runs beside the checks can tell them the time: when the process was suspended, the first check afterwards comes before any timer. So every
+// check asks how long ago somebody looked, which takes the monotonic clock alone, half of what the time costs. The first after a quarter of a
+// second, or after a new batch, looks anew, for all; what it sees is judged by how old the list will be when the next one is due. So nothing older
+// than MaxStale is taken for fresh, whatever held the process up; only a monotonic clock that stood still with it hides that, for one tick.
 const (
 	keepsLooking = true
 
-	sightTick  = 250 * time.Millisecond
-	sightLease = time.Minute
+	sightTick = 250 * time.Millisecond
 )
 
 type sights struct {
-	last atomic.Pointer[sight] // nil: nobody is looking
-
-	mu    sync.Mutex
-	timer *time.Timer // of the present lease
-	ticks int         // left in the lease
+	last atomic.Pointer[sight] // nil: nobody has looked yet
 }
 
-// look returns how the list looks now.
-func (g *Guard) look() *sight {
+// look returns how the list looked at most a tick ago, and the time.
+func (g *Guard) look() (*sight, time.Time) {
 	if s := g.sights.last.Load(); s != nil && s.log == g.list.log.Load() {
-		return s
+		if d := time.Since(s.taken); uint64(d) < uint64(sightTick) { // a negative one is of no use either
+			return s, time.UnixMilli(s.ms + d.Milliseconds())
+		}
 	}
 	return g.lookAnew()
 }
 
 //go:noinline
-func (g *Guard) lookAnew() *sight {
-	s := &g.sights
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	seen := g.see()
-	if s.timer == nil {
-		s.ticks = int(sightLease / sightTick)
-		s.timer = time.AfterFunc(sightTick, g.tick)
-	}
-	return seen
-}
-
-// see looks, and keeps what it sees until the next tick.
-func (g *Guard) see() *sight {
+func (g *Guard) lookAnew() (*sight, time.Time) {
 	now := time.Now()
-	seen := g.lookAt(now)
-	if seen.stale == "" {
-		seen.stale = seen.log.stale(now.Add(sightTick), g.maxStale, g.leeway)
+	s := g.lookAt(now)
+	if s.stale == "" {
+		s.stale = s.log.stale(now.Add(sightTick), g.maxStale, g.leeway)
 	}
-	g.sights.last.Store(&seen)
-	return &seen
-}
-
-func (g *Guard) tick() {
-	s := &g.sights
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ticks--; s.ticks == 0 {
-		s.timer = nil
-		s.last.Store(nil)
-		return
-	}
-	g.see()
-	s.timer.Reset(sightTick)
+	g.sights.last.Store(&s)
+	return &s, now
 }

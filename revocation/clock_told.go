@@ -2,12 +2,14 @@
 
 package revocation
 
-// In WebAssembly timers fire only while the host waits, so every check asks for the time; hosts pass it in anyway.
+import "github.com/counterfoil/counterfoil/internal/lean/time"
+
+// In WebAssembly hosts pass the time in, so every check is told it.
 const keepsLooking = false
 
 type sights struct{}
 
-func (g *Guard) look() *sight {
+func (g *Guard) look() (*sight, time.Time) {
 	s := g.lookAt(g.now())
-	return &s
+	return &s, s.taken
 }

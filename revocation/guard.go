@@ -23,9 +23,9 @@ type GuardConfig struct {
 
 	Events Events // told when a check first finds the list stale, and when one finds it fresh again; may be nil
 
-	// Now is the clock, also for the verifier, and is read by every check. Nil means the machine's, read four times a second, and the verifier uses
-	// its own. That is twice as fast and as safe while timers fire on time; in the first quarter of a second after the process was suspended
-	// they have not yet. Where that matters, time.Now is the answer.
+	// Now is the clock, also for the verifier. Nil means the machine's: the monotonic clock is read by every check, the wall clock four times a second, which
+	// takes half the time. A suspension of the machine during which its monotonic clock stands still is then noticed a quarter of a second after the end of
+	// it; where that matters, time.Now is the answer.
 	Now func() time.Time
 }
 
@@ -104,11 +104,12 @@ func (g *Guard) CheckPolicy(ctx context.Context, raw string, p Policy) (token.Ve
 	if !keepsLooking || g.clock != nil {
 		return g.checkAt(ctx, raw, p, g.now())
 	}
-	v, err := g.verifier.Verify(raw)
+	s, now := g.look()
+	v, err := g.verifier.VerifyAt(raw, now)
 	if err != nil {
 		return token.Verified{}, err
 	}
-	if err := g.judge(ctx, v, p, g.look()); err != nil {
+	if err := g.judge(ctx, v, p, s); err != nil {
 		return token.Verified{}, err
 	}
 	return v, nil
@@ -132,7 +133,8 @@ func (g *Guard) CheckVerified(ctx context.Context, v token.Verified, p Policy) e
 		return token.ErrInvalid
 	}
 	if keepsLooking && g.clock == nil {
-		return g.judge(ctx, v, p, g.look())
+		s, _ := g.look()
+		return g.judge(ctx, v, p, s)
 	}
 	s := g.lookAt(g.now())
 	return g.judge(ctx, v, p, &s)

@@ -7,12 +7,13 @@ type sight struct {
 	log   *logState
 	stale string // why it is not provably fresh, "" if it is
 	ms    int64  // of the wall clock
+	taken time.Time
 }
 
 // lookAt judges the list's age at now, and tells the hook, once, when it has become stale or fresh again.
 func (g *Guard) lookAt(now time.Time) sight {
 	log := g.list.log.Load()
-	s := sight{log, log.stale(now, g.maxStale, g.leeway), now.UnixMilli()}
+	s := sight{log, log.stale(now, g.maxStale, g.leeway), now.UnixMilli(), now}
 	if (s.stale != "") != g.wasStale.Load() {
 		g.notice(s, now)
 	}

@@ -26,7 +26,8 @@ type VerifierConfig struct {
 	// Places are found by hash, so some ten times the tokens in use keep nearly all of them; a place that is not taken costs 16 bytes.
 	Entries int
 
-	// Now is the clock of Verify. Nil means the machine's, which a token that is remembered may see up to one second late.
+	// Now is the clock of Verify. Nil means the machine's, which a token that is remembered may see up to one second late; in the first moment after the process was
+	// suspended as late as it was suspended for. A guard of package revocation passes the time to VerifyAt, and knows no such moment.
 	Now func() time.Time
 }
 

@@ -59,11 +59,11 @@ func edgeProcess(text string) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := token.NewVerifier(token.VerifierConfig{Issuer: issuerName, Audience: audience, Keys: set, Leeway: leeway, Now: time.Now})
+	verifier, err := token.NewVerifier(token.VerifierConfig{Issuer: issuerName, Audience: audience, Keys: set, Leeway: leeway})
 	if err != nil {
 		return err
 	}
-	guard, err := revocation.NewGuard(revocation.GuardConfig{Verifier: verifier, List: list, MaxStale: maxStale, Leeway: leeway, Now: time.Now})
+	guard, err := revocation.NewGuard(revocation.GuardConfig{Verifier: verifier, List: list, MaxStale: maxStale, Leeway: leeway})
 	if err != nil {
 		return err
 	}

@@ -231,7 +231,7 @@ func (r *run) begin(b backend, lossless bool) {
 		r.Cleanup(func() { s.Close() })
 		m := counterfoil.Config{
 			Issuer: issuerName, Audience: audience, Keys: r.ring, Secrets: [][]byte{bytes.Repeat([]byte("f"), 32)}, Store: s,
-			Timeout: timeout, Leeway: leeway, MaxStale: maxStale, MaxSessions: -1, Now: time.Now, Logger: r.logger,
+			Timeout: timeout, Leeway: leeway, MaxStale: maxStale, MaxSessions: -1, Logger: r.logger,
 		}
 		if i == 0 {
 			tail, err = feed.NewTail(s, feed.TailConfig{})
@@ -294,8 +294,8 @@ func (r *run) addVerifier(name string, source revocation.Source) *verifier {
 	v := &verifier{name: name, gate: &gate{Source: source, over: r.ctx.Done()}}
 	list, err := revocation.NewList(revocation.ListConfig{})
 	r.must(err)
-	fc := revocation.FollowerConfig{Source: v.gate, List: list, MaxStale: maxStale, Leeway: leeway, Now: time.Now}
-	gc := revocation.GuardConfig{List: list, MaxStale: maxStale, Leeway: leeway, Now: time.Now}
+	fc := revocation.FollowerConfig{Source: v.gate, List: list, MaxStale: maxStale, Leeway: leeway}
+	gc := revocation.GuardConfig{List: list, MaxStale: maxStale, Leeway: leeway}
 	if r.follow != nil {
 		r.follow(&fc, &gc, name)
 	}
