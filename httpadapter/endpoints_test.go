@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -472,6 +473,56 @@ func TestEvents(t *testing.T) {
 	for e := range onLaptop {
 		if !strings.Contains(e, "Phone") && !strings.HasPrefix(e, "confirmed") {
 			t.Errorf("on the laptop: %s", e)
+		}
+	}
+}
+
+// bare is the ResponseWriter of a server or a middleware that can neither flush nor be looked behind.
+type bare struct{ w http.ResponseWriter }
+
+func (b bare) Header() http.Header         { return b.w.Header() }
+func (b bare) Write(p []byte) (int, error) { return b.w.Write(p) }
+func (b bare) WriteHeader(status int)      { b.w.WriteHeader(status) }
+
+// gone is the ResponseWriter of a client that has gone before the header was written.
+type gone struct{ http.ResponseWriter }
+
+func (gone) FlushError() error { return net.ErrClosed }
+
+// TestStreamsAreGivenBack opens more event streams than may be open at once, none of which comes to anything.
+func TestStreamsAreGivenBack(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for name, wrap := range map[string]func(http.ResponseWriter) http.ResponseWriter{
+		"a writer that cannot flush": func(w http.ResponseWriter) http.ResponseWriter { return bare{w} },
+		"a client that has gone":     func(w http.ResponseWriter) http.ResponseWriter { return gone{w} },
+	} {
+		h := handler(t, r, httpadapter.EndpointsConfig{MaxStreams: 2})
+		p := signIn(t, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(wrap(w), r) }), "Laptop")
+		for i := range 4 {
+			if w := p.do("GET", httpadapter.EventsPath); w.Code != 200 {
+				t.Errorf("%s: stream %d is answered %d", name, i+1, w.Code)
+			}
+		}
+	}
+}
+
+// A HEAD request has no body that anybody could read, so it opens no stream.
+func TestNoStreamForHead(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{MaxStreams: 1})
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	p := signIn(t, r, h, "Laptop")
+	for i := range 3 {
+		req, _ := http.NewRequestWithContext(t.Context(), "HEAD", srv.URL+httpadapter.EventsPath, nil)
+		req.Header.Set("Cookie", "__Host-Http-session="+p.access)
+		res, err := srv.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("request %d: %d %v", i+1, res.StatusCode, res.Header)
 		}
 	}
 }

@@ -27,6 +27,11 @@ const (
 //	confirmed  {"handle":…,"verifiers":3,"at":…}        every verifier has confirmed that it refuses its tokens
 //	gone       {}                                      the session that asked has ended; the stream ends
 func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead { // which the pattern for GET lets in; its stream would have no reader
+		eventStream(w.Header())
+		w.WriteHeader(http.StatusOK)
+		return
+	}
 	select {
 	case e.streams <- struct{}{}:
 	default:
@@ -41,15 +46,18 @@ func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, r, err)
 		return
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // nginx would wait for a full buffer
+	eventStream(w.Header())
 	stream(w, func(out *bufio.Writer) {
 		defer func() { <-e.streams }()
 		watch.out = out
 		watch.run()
 	})
+}
+
+func eventStream(h http.Header) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would wait for a full buffer
 }
 
 // watch is one client that looks on. It is used by one goroutine.

@@ -11,7 +11,8 @@ type Streamer interface {
 	Stream(produce func(*bufio.Writer))
 }
 
-// stream writes the header and then a body that comes bit by bit: here, or where the server wants it.
+// stream writes the header and then a body that comes bit by bit: here, or where the server wants it. It calls produce once, whatever becomes of the
+// connection; a client that has gone before the header shows when produce flushes.
 func stream(w http.ResponseWriter, produce func(*bufio.Writer)) {
 	w.WriteHeader(http.StatusOK)
 	for u := w; ; {
@@ -26,9 +27,7 @@ func stream(w http.ResponseWriter, produce func(*bufio.Writer)) {
 		u = wrapped.Unwrap()
 	}
 	control := http.NewResponseController(w)
-	if control.Flush() != nil {
-		return
-	}
+	_ = control.Flush()
 	produce(bufio.NewWriterSize(flusher{w, control}, 4<<10))
 }
 
