@@ -66,8 +66,17 @@ func (r *room) say(message string) {
 	}
 }
 
+// How long a client may take.
+const (
+	toLeave   = time.Second // to answer that it was signed out
+	toRead    = 5 * time.Second
+	toPong    = 10 * time.Second
+	pingEvery = 20 * time.Second // finds out who has gone without a word
+)
+
 // talk serves one connection until the client goes or the session ends, here or anywhere. The middleware has refused pages of other
-// sites before: an upgrade counts as unsafe.
+// sites before: an upgrade counts as unsafe. The session is asked again before each message, and closing waits for nobody: a client that does not
+// read what it is sent, not even that it was signed out, is cut off.
 func (r *room) talk(w http.ResponseWriter, req *http.Request) {
 	s := httpadapter.Session(req)
 	conn, err := websocket.Accept(w, req, nil)
@@ -76,10 +85,19 @@ func (r *room) talk(w http.ResponseWriter, req *http.Request) {
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(1 << 10)
+	// What hangs in a Read or a Write of this library when their context ends loses the connection.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
 	defer cancel()
-	in := r.enter()
-	defer r.leave(in)
+	done := s.Done()
+	go func() {
+		defer cancel()
+		select {
+		case <-done:
+			defer time.AfterFunc(toLeave, cancel).Stop()
+			conn.Close(websocket.StatusPolicyViolation, "signed out")
+		case <-ctx.Done():
+		}
+	}()
 	go func() {
 		defer cancel()
 		for {
@@ -87,24 +105,49 @@ func (r *room) talk(w http.ResponseWriter, req *http.Request) {
 			if err != nil {
 				return
 			}
+			select {
+			case <-done:
+				return
+			default:
+			}
 			if kind == websocket.MessageText {
 				r.say(s.Subject() + ": " + string(text))
 			}
 		}
 	}()
+	go func() {
+		defer cancel()
+		tick := time.NewTicker(pingEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			if within(ctx, toPong, conn.Ping) != nil {
+				return
+			}
+		}
+	}()
+	in := r.enter()
+	defer r.leave(in)
 	for {
 		select {
-		case <-s.Done():
-			conn.Close(websocket.StatusPolicyViolation, "signed out")
-			return
 		case <-ctx.Done():
 			return
 		case message := <-in:
-			if conn.Write(ctx, websocket.MessageText, []byte(message)) != nil {
+			if within(ctx, toRead, func(ctx context.Context) error { return conn.Write(ctx, websocket.MessageText, []byte(message)) }) != nil {
 				return
 			}
 		}
 	}
+}
+
+func within(ctx context.Context, d time.Duration, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return do(ctx)
 }
 
 func newApp(m *counterfoil.Manager, stop <-chan struct{}) (http.Handler, error) {
