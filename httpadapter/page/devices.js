@@ -12,18 +12,30 @@ function localize(root) {
 	}
 }
 
-// Takes the list from the page as it is now. What has the focus keeps it.
+// Takes the list from the page as it is now. What has the focus keeps it; if it is there no more, the heading above it gets it.
+let turn = 0;
 async function refresh() {
-	const answer = await fetch(location.pathname, { credentials: "same-origin", cache: "no-store" });
-	if (answer.status === 401) return location.reload();
-	if (!answer.ok) return; // the list stays; the next event tries again
-	const now = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("sessions");
-	if (!now) return;
+	const mine = ++turn;
+	let text;
+	try {
+		const answer = await fetch(location.pathname, { credentials: "same-origin", cache: "no-store" });
+		if (answer.status === 401) return location.reload();
+		if (!answer.ok) return; // the list stays; the next event tries again
+		text = await answer.text();
+	} catch {
+		return;
+	}
+	const now = new DOMParser().parseFromString(text, "text/html").getElementById("sessions");
+	if (!now || mine !== turn) return; // a later answer is, or will be, there
 	localize(now);
-	const focused = document.activeElement?.closest("article")?.dataset.handle;
+	const at = document.activeElement?.closest("#sessions form, #others");
 	document.getElementById("sessions").replaceWith(document.adoptNode(now));
-	if (focused) document.querySelector(`article[data-handle="${CSS.escape(focused)}"] button`)?.focus();
+	if (!at) return;
+	const again = at.id !== "others" && [...document.querySelectorAll("#sessions form")].find((form) => key(form) === key(at));
+	((again && again.querySelector("button")) || document.getElementById("others"))?.focus();
 }
+
+const key = (form) => form.getAttribute("action") + " " + new FormData(form).get("handle");
 
 function say(text) {
 	news.textContent = text;
@@ -31,12 +43,16 @@ function say(text) {
 
 const name = (device) => device || "Unknown device";
 
-function ended(data) {
+function note(text) {
 	const line = document.createElement("li");
-	line.dataset.handle = data.handle;
-	line.textContent = name(data.device) + ": signed out";
+	line.textContent = text;
 	past.querySelector("ul").prepend(line);
 	past.hidden = false;
+	return line;
+}
+
+function ended(data) {
+	note(name(data.device) + ": signed out").dataset.handle = data.handle;
 	say(name(data.device) + " was signed out.");
 	return refresh();
 }
@@ -47,6 +63,32 @@ function confirmed(data) {
 	const everywhere = data.verifiers === 1 ? "the one verifier" : `all ${data.verifiers} verifiers`;
 	line.textContent += `, confirmed by ${everywhere} at ${new Date(data.at).toLocaleTimeString()}`;
 }
+
+// What ends other devices is sent without leaving the page, so that the page can tell what comes of it and who has confirmed it.
+async function send(form) {
+	const fields = new URLSearchParams(new FormData(form));
+	fields.delete("return"); // nobody has to be sent anywhere
+	let answer;
+	try {
+		answer = await fetch(form.action, { method: "POST", body: fields, credentials: "same-origin" });
+	} catch {
+		return say("The service could not be reached. Try again.");
+	}
+	if (answer.status === 401) return location.reload();
+	if (!answer.ok) return say("This did not work. Try again.");
+	if (answer.status === 202) note(await answer.text());
+	return refresh();
+}
+
+addEventListener("submit", async (e) => {
+	const form = e.target;
+	if (!form.matches("form[data-live]")) return;
+	e.preventDefault();
+	if (form.dataset.live === "sent") return;
+	form.dataset.live = "sent";
+	await send(form);
+	form.dataset.live = "";
+});
 
 localize(document);
 

@@ -276,6 +276,51 @@ func TestEndTheOtherDevice(t *testing.T) {
 	}
 }
 
+// TestEndingIsToldWhereItWasDone ends a device by each of the page's buttons. Without leaving the page one sees it go, and that every verifier has confirmed it.
+func TestEndingIsToldWhereItWasDone(t *testing.T) {
+	browser := chromium(t)
+	for name, serve := range map[string]func(*testing.T, *counterfoil.Manager) string{"http": onHTTP, "fiber": onFiber} {
+		for button, selector := range map[string]string{"that of the device": "article[data-handle] button", "that of all others": "form.all button"} {
+			t.Run(name+"/"+button, func(t *testing.T) {
+				r := rig.New(t, rig.Embedded)
+				r.Fresh(t)
+				at := serve(t, r.Manager)
+				laptop, phone := device(t, browser), device(t, browser)
+				phone.signIn(at, "alice&device=Safari on iPhone")
+				laptop.signIn(at, "alice&device=Firefox on Linux")
+				laptop.until("the phone is listed", laptop.shows("Safari on iPhone"))
+				_ = eval[bool](laptop, "window.stayed = true")
+				laptop.click(selector)
+				laptop.until("the phone's end is told", laptop.shows("Safari on iPhone was signed out."))
+				laptop.until("who confirmed it is told", laptop.shows("confirmed by the one verifier"))
+				laptop.until("the list is empty", laptop.shows("nowhere else"))
+				if !eval[bool](laptop, "window.stayed === true && document.activeElement.id === 'others'") {
+					t.Error("the page was left, or the focus was lost with the button")
+				}
+				phone.until("the phone is signed out", phone.shows("You are signed out"))
+			})
+		}
+	}
+}
+
+// TestEndingThatIsNotDurable: a page that stays says what one that is left would have said.
+func TestEndingThatIsNotDurable(t *testing.T) {
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	at := onHTTP(t, r.Manager)
+	if _, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: "Safari on iPhone"}); err != nil {
+		t.Fatal(err)
+	}
+	laptop := device(t, browser)
+	laptop.signIn(at, "alice")
+	r.Faults.On(rig.NotDurable("End"))
+	defer r.Faults.On(nil)
+	laptop.click("article[data-handle] button")
+	laptop.until("it is said that this is not yet certain", laptop.shows("not yet certain"))
+	laptop.until("the list is empty", laptop.shows("nowhere else"))
+}
+
 // TestConsoleIsHeard: the other tests say that no console complains, which is worth something only if a complaint is heard.
 func TestConsoleIsHeard(t *testing.T) {
 	browser := chromium(t)
