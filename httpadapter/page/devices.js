@@ -114,19 +114,29 @@ if (path) {
 	const tabs = new BroadcastChannel("counterfoil events");
 	tabs.onmessage = (e) => hear[e.data.event](e.data.data);
 	const listen = () => new Promise(() => {
-		const events = new EventSource(path);
-		// What happened between the loading of the page, or the end of the stream before, and now was told to nobody.
-		events.addEventListener("open", () => { tabs.postMessage({ event: "opened" }); refresh(); });
-		for (const event of Object.keys(hear)) {
-			events.addEventListener(event, (e) => {
-				const data = JSON.parse(e.data);
-				tabs.postMessage({ event, data });
-				if (event === "gone") events.close();
-				hear[event](data);
+		let pause = 1000;
+		let events;
+		const open = () => {
+			events = new EventSource(path);
+			// What happened between the loading of the page, or the end of the stream before, and now was told to nobody.
+			events.addEventListener("open", () => { pause = 1000; tabs.postMessage({ event: "opened" }); refresh(); });
+			for (const event of Object.keys(hear)) {
+				events.addEventListener(event, (e) => {
+					const data = JSON.parse(e.data);
+					tabs.postMessage({ event, data });
+					if (event === "gone") events.close();
+					hear[event](data);
+				});
+			}
+			// The browser comes again by itself after a stream that ended, but not after a refusal.
+			events.addEventListener("error", () => {
+				if (events.readyState !== EventSource.CLOSED) return;
+				refresh();
+				setTimeout(open, pause * (1 + Math.random()));
+				pause = Math.min(2 * pause, 60000);
 			});
-		}
-		// The browser comes again by itself after a pause, but not after a refusal.
-		events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) setTimeout(refresh, 2000); });
+		};
+		open();
 		addEventListener("pagehide", () => events.close());
 	});
 	if (navigator.locks) {
