@@ -34,11 +34,24 @@ func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fi
 // a request line that net/url does not like.
 func serve(c *fiber.Ctx, h http.Handler) {
 	w := &bridge{c: c, header: http.Header{}}
-	h.ServeHTTP(w, convert(c))
+	r := convert(c)
+	body, streams := r.Body.(*bodyStream)
+	h.ServeHTTP(w, r)
 	w.WriteHeader(http.StatusOK)
+	// What the handler has left of a body that streams would be taken for the next request.
+	if !streams {
+		return
+	}
+	if _, err := io.CopyN(io.Discard, body, maxLeft); err != io.EOF {
+		c.Response().SetConnectionClose()
+	}
 }
 
-// convert copies the request, except for its body, which is valid while the handler runs.
+// maxLeft is how many bytes of a body that nobody wants are read, lest the connection be lost for them; net/http reads as many.
+const maxLeft = 256 << 10
+
+// convert copies the request, except for its body, which is valid while the handler runs. A body that streams is left to the handler, which knows how much
+// of it there may be.
 func convert(c *fiber.Ctx) *http.Request {
 	r := &http.Request{
 		Method:     utils.CopyString(c.Method()),
@@ -51,8 +64,16 @@ func convert(c *fiber.Ctx) *http.Request {
 		RemoteAddr: c.Context().RemoteAddr().String(),
 		TLS:        c.Context().TLSConnectionState(),
 	}
-	body := c.Request().Body()
-	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	switch length := c.Request().Header.ContentLength(); {
+	case c.Request().IsBodyStream():
+		r.Body, r.ContentLength = &bodyStream{from: c.Request().BodyStream()}, max(-1, int64(length))
+	case length > maxLeft && c.App().Config().StreamRequestBody:
+		// A multipart form, which fasthttp has put into files; Body would put it back together in memory.
+		r.Body, r.ContentLength = io.NopCloser(tooLarge{}), int64(length)
+	default:
+		body := c.Request().Body()
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}
 	r.RequestURI = r.URL.RequestURI()
 	cookies := all(c, fiber.HeaderCookie)
 	for i, v := range cookies {
@@ -67,6 +88,25 @@ func convert(c *fiber.Ctx) *http.Request {
 	}
 	return r.WithContext(c.UserContext())
 }
+
+// bodyStream is the body of a request with fiber.Config.StreamRequestBody. It remembers its end: fasthttp's, asked again, reads on into the next request.
+type bodyStream struct {
+	from io.Reader
+	err  error
+}
+
+func (b *bodyStream) Read(p []byte) (n int, err error) {
+	if b.err == nil {
+		n, b.err = b.from.Read(p)
+	}
+	return n, b.err
+}
+
+func (*bodyStream) Close() error { return nil }
+
+type tooLarge struct{}
+
+func (tooLarge) Read([]byte) (int, error) { return 0, &http.MaxBytesError{Limit: maxLeft} }
 
 // bridge writes a net/http answer into Fiber's.
 type bridge struct {

@@ -3,8 +3,11 @@ package fiberadapter_test
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,5 +104,81 @@ func TestFormsReachTheEndpoints(t *testing.T) {
 		if got := form(tt.path, tt.body); !strings.HasPrefix(got, tt.want) || strings.Contains(got, "evil") {
 			t.Errorf("%s %s: %s", tt.path, tt.body, got)
 		}
+	}
+}
+
+// counted counts what is read of it.
+type counted struct {
+	io.Reader
+	n int
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n += n
+	return n, err
+}
+
+type endless byte
+
+func (e endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(e)
+	}
+	return len(b), nil
+}
+
+// TestBodiesThatStream: where Fiber hands bodies on as they come, an endpoint reads no more of one than it needs, and what it leaves is not taken for the next
+// request.
+func TestBodiesThatStream(t *testing.T) {
+	const (
+		refresh = "POST " + httpadapter.RefreshPath + " HTTP/1.1\r\nHost: app.test\r\n"
+		logout  = "POST " + httpadapter.LogoutPath + " HTTP/1.1\r\nHost: app.test\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+		alive   = "GET " + httpadapter.AlivePath + " HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n"
+		large   = 200 << 20
+		upload  = refresh + "Content-Type: multipart/form-data; boundary=x\r\n"
+		part    = "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n"
+	)
+	r := rig.New(t, rig.Embedded)
+	a := fiber.New(fiber.Config{DisableStartupMessage: true, StreamRequestBody: true})
+	a.Use(fiberadapter.Endpoints(r.Manager))
+	for _, tt := range []struct {
+		name, head string
+		body       io.Reader
+		want       []string // the status lines
+	}{
+		{"none", refresh + "Content-Length: 0\r\n\r\n", strings.NewReader(alive), []string{"401", "200"}},
+		{"a small one that nobody wants", refresh + "Content-Length: 5\r\n\r\nhello", strings.NewReader(alive), []string{"401", "200"}},
+		{"a small one in pieces", refresh + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", strings.NewReader(alive), []string{"401", "200"}},
+		{"a form", logout + "Content-Length: 13\r\n\r\nreturn=%2Fbye", strings.NewReader(alive), []string{"303", "200"}},
+		{"a form in pieces", logout + "Transfer-Encoding: chunked\r\n\r\nd\r\nreturn=%2Fbye\r\n0\r\n\r\n", strings.NewReader(alive), []string{"303", "200"}},
+		{"200 MiB that nobody wants", refresh + fmt.Sprintf("Content-Length: %d\r\n\r\n", large), io.LimitReader(endless('x'), large), []string{"401"}},
+		{"200 MiB in pieces", refresh + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", large), io.LimitReader(endless('x'), large), []string{"401"}},
+		{"a form of 200 MiB", logout + fmt.Sprintf("Content-Length: %d\r\n\r\nreturn=", large), io.LimitReader(endless('x'), large), []string{"400"}},
+		{"requests in a body", refresh + fmt.Sprintf("Content-Length: %d\r\n\r\n", large), strings.NewReader(strings.Repeat(alive, 8000)), []string{"401"}},
+	} {
+		body := &counted{Reader: tt.body}
+		got := pour(t, a, io.MultiReader(strings.NewReader(tt.head), body))
+		var status []string
+		for _, line := range strings.Split(got, "\r\n") {
+			if _, after, ok := strings.Cut(line, "HTTP/1.1 "); ok {
+				status = append(status, after[:3])
+			}
+		}
+		if !slices.Equal(status, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, status, tt.want)
+		}
+		if body.n > 1<<20 {
+			t.Errorf("%s: %d bytes of it were read", tt.name, body.n)
+		}
+	}
+	// Fiber has put the files of a form onto the disk by then; they are not put together again.
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got := pour(t, a, io.MultiReader(strings.NewReader(upload+fmt.Sprintf("Content-Length: %d\r\n\r\n", large)+part),
+		io.LimitReader(endless('x'), int64(large-len(part)-len("\r\n--x--\r\n"))), strings.NewReader("\r\n--x--\r\n")))
+	runtime.ReadMemStats(&after)
+	if !strings.HasPrefix(got, "HTTP/1.1 401") || after.TotalAlloc-before.TotalAlloc > large/2 {
+		t.Errorf("a file of 200 MiB: %d MiB were allocated, and the answer is %.40q", (after.TotalAlloc-before.TotalAlloc)>>20, got)
 	}
 }

@@ -2,6 +2,7 @@ package fiberadapter_test
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -13,7 +14,13 @@ import (
 // raw sends bytes to the application over a connection in memory and returns all that it answers.
 func raw(t testing.TB, a *fiber.App, request string) string {
 	t.Helper()
-	c := &memory{in: strings.NewReader(request)}
+	return pour(t, a, strings.NewReader(request))
+}
+
+// pour sends what a reader has.
+func pour(t testing.TB, a *fiber.App, request io.Reader) string {
+	t.Helper()
+	c := &memory{in: request}
 	a.Handler() // builds the routes
 	_ = a.Server().ServeConn(c)
 	return c.out.String()
@@ -21,7 +28,7 @@ func raw(t testing.TB, a *fiber.App, request string) string {
 
 // memory is a connection whose client has said everything and now listens.
 type memory struct {
-	in  *strings.Reader
+	in  io.Reader
 	out bytes.Buffer
 }
 
