@@ -56,7 +56,8 @@ type EndpointsConfig struct {
 	// Page is the page [PagePath], executed with a [PageData]; nil = the one that comes with this package.
 	Page *template.Template
 
-	// MaxStreams is how many event streams may be open at once; 0 = 1000. Each asks the store twice a second.
+	// MaxStreams is how many event streams may be open at once, of one subject 16 at most; 0 = 1000. Each asks the store twice a second. Whoever comes beyond
+	// that gets 503; the page goes on trying.
 	MaxStreams int
 	// Stop ends the event streams when it is closed, for a server that shuts down; nil = never.
 	Stop <-chan struct{}
@@ -145,7 +146,7 @@ type endpoints struct {
 	callers  *feed.Edges
 	login    string
 	template *template.Template
-	streams  chan struct{} // holds one for each open stream
+	streams  streams
 	stop     <-chan struct{}
 	address  func(*http.Request) string
 	now      func() time.Time
@@ -174,7 +175,7 @@ func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, erro
 	if cfg.MaxStreams == 0 {
 		cfg.MaxStreams = 1000
 	}
-	e.streams = make(chan struct{}, cfg.MaxStreams)
+	e.streams = streams{limit: cfg.MaxStreams, of: map[string]int{}}
 	return e, nil
 }
 

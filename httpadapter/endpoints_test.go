@@ -506,6 +506,50 @@ func TestStreamsAreGivenBack(t *testing.T) {
 	}
 }
 
+// TestStreamsOfOneSubject: nobody can have so many event streams that there are none for others, by however many sessions.
+func TestStreamsOfOneSubject(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	stop := make(chan struct{})
+	h := handler(t, r, httpadapter.EndpointsConfig{Stop: stop, MaxStreams: 20})
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	laptop, phone := signIn(t, r, h, "Laptop"), signIn(t, r, h, "Phone")
+	var open []<-chan string
+	for i := range 16 {
+		open = append(open, follow(t, srv.URL, []*person{laptop, phone}[i%2]))
+	}
+	for _, p := range []*person{laptop, phone} {
+		if w := p.do("GET", httpadapter.EventsPath); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("a seventeenth stream of one subject: %d %v", w.Code, w.Header())
+		}
+	}
+	s, err := r.Login(t.Context(), nil, "bob", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	open = append(open, follow(t, srv.URL, &person{t, h, s, tokens.Access.Reveal(), tokens.Refresh.Reveal()}))
+	_ = r.End(t.Context(), phone.s.ID())
+	for range open[1] { // until its stream ends, which gives its place back
+	}
+	rig.Poll(t, "there is a place again", func() bool {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+httpadapter.EventsPath, nil)
+		req.Header.Set("Cookie", "__Host-Http-session="+laptop.access)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode == 200
+	})
+	close(stop)
+	for _, events := range open {
+		for range events {
+		}
+	}
+}
+
 // A HEAD request has no body that anybody could read, so it opens no stream.
 func TestNoStreamForHead(t *testing.T) {
 	r := rig.New(t, rig.Embedded)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -32,23 +33,21 @@ func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		return
 	}
-	select {
-	case e.streams <- struct{}{}:
-	default:
+	s := Session(r)
+	if !e.streams.enter(s.Subject()) {
 		Refuse(w, r, counterfoil.ErrUnavailable)
 		return
 	}
-	s := Session(r)
 	watch := &watch{e: e, ctx: r.Context(), session: s, ended: map[string]time.Time{}}
 	var err error
 	if watch.seen, err = e.devices(r.Context(), s); err != nil {
-		<-e.streams
+		e.streams.leave(s.Subject())
 		Refuse(w, r, err)
 		return
 	}
 	eventStream(w.Header())
 	stream(w, func(out *bufio.Writer) {
-		defer func() { <-e.streams }()
+		defer e.streams.leave(s.Subject())
 		watch.out = out
 		watch.run()
 	})
@@ -58,6 +57,38 @@ func eventStream(h http.Header) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would wait for a full buffer
+}
+
+// streams counts the event streams that are open.
+type streams struct {
+	limit int // of all; of one subject: subjectStreams
+
+	mu  sync.Mutex
+	all int
+	of  map[string]int // by subject
+}
+
+// subjectStreams is how many streams one subject may have: a page with several tabs needs one a browser, or one a tab where there are no Web Locks.
+const subjectStreams = 16
+
+func (s *streams) enter(subject string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= s.limit || s.of[subject] >= subjectStreams {
+		return false
+	}
+	s.all++
+	s.of[subject]++
+	return true
+}
+
+func (s *streams) leave(subject string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.of[subject]--; s.of[subject] == 0 {
+		delete(s.of, subject)
+	}
 }
 
 // watch is one client that looks on. It is used by one goroutine.
