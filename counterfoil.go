@@ -111,7 +111,7 @@ type Config struct {
 	// CookieSuffix tells applications of one host apart: it is appended to the cookie names. Letters, digits, '-' and '_'.
 	CookieSuffix string
 	// InsecurePlainCookies drops Secure and the __Host-Http- prefix. Sound only for trying things out on loopback with a client that
-	// refuses Secure cookies there, such as Safari.
+	// refuses Secure cookies there, such as Safari. At any other host cookies are neither used nor set then, and a login is an error.
 	InsecurePlainCookies bool
 
 	// Claims returns the application's own claims for a token of a session: small, and fit to be read by every verifier. It is asked for each new

@@ -67,7 +67,12 @@ func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 		x.posted = r.Method == "POST" && r.Upgrade == "" &&
 			(r.FetchMode == "navigate" && r.FetchDest == "document" || r.FetchSite+r.FetchMode+r.FetchDest == "") // a browser that does not tell
 	}
-	access, refresh := m.cookies.find(r.Cookie)
+	var access, refresh string
+	if m.cookies.fit(r.Host) {
+		access, refresh = m.cookies.find(r.Cookie)
+	} else {
+		x.barred, x.posted = errPlainCookies, false
+	}
 	if bearer, ok := bearerToken(r.Authorization); ok {
 		if err := x.bearer(ctx, bearer, access); err != nil {
 			return nil, err
@@ -292,6 +297,9 @@ func (m *Manager) RefreshCookies(ctx context.Context, r Request) ([]Cookie, erro
 	if foreign(r) {
 		return nil, ErrCrossSite
 	}
+	if !m.cookies.fit(r.Host) {
+		return nil, token.ErrInvalid
+	}
 	access, refresh := m.cookies.find(r.Cookie)
 	var beside token.Verified
 	if access != "" && len(access) <= token.MaxCookieLen {
@@ -509,6 +517,12 @@ func newCookieNames(suffix string, insecure bool) cookieNames {
 	}
 	return cookieNames{prefix + "session" + suffix, prefix + "refresh" + suffix, insecure}
 }
+
+// errPlainCookies is what a request gets that would begin a session where its cookies could be read and planted by others.
+var errPlainCookies = errors.New("counterfoil: Config.InsecurePlainCookies is for loopback only")
+
+// fit says whether cookies with these names may be used at that host: plain ones on loopback only.
+func (n cookieNames) fit(host string) bool { return !n.insecure || loopback(host) }
 
 // find returns the values of both cookies. A name that comes twice counts as absent: one of the two was planted, and there is no
 // telling which.

@@ -227,7 +227,7 @@ func TestSetCookieBytes(t *testing.T) {
 func TestPlainCookies(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.InsecurePlainCookies, c.CookieSuffix = true, "-app" })
-	x, err := r.Begin(t.Context(), counterfoil.Request{Method: "GET"})
+	x, err := r.Begin(t.Context(), counterfoil.Request{Method: "GET", Host: "localhost:3000"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,6 +240,55 @@ func TestPlainCookies(t *testing.T) {
 	}
 	if got, want := list[0].SetCookie(), "session-app="+list[0].Value.Reveal()+"; Path=/; HttpOnly; SameSite=Lax"; got != want {
 		t.Errorf("got %s", got)
+	}
+	access := list[0].Value.Reveal()
+	cookies := "session-app=" + access + "; refresh-app=" + list[1].Value.Reveal()
+	for _, tt := range []struct {
+		host string
+		used bool
+	}{
+		{"localhost", true}, {"LOCALHOST:3000", true}, {"127.0.0.1:3000", true}, {"[::1]:3000", true}, {"::1", true},
+		{"app.test", false}, {"app.test:3000", false}, {"192.168.1.7:3000", false}, {"localhost.app.test", false}, {"127.0.0.1.app.test", false}, {"0.0.0.0:3000", false}, {"", false},
+	} {
+		in := counterfoil.Request{Method: "POST", Host: tt.host, Cookie: []string{cookies}}
+		x, err := r.Begin(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := x.Session().Subject() == "alice"; got != tt.used {
+			t.Errorf("at %q the cookies are used: %v", tt.host, got)
+		}
+		renewed, err := r.RefreshCookies(t.Context(), in)
+		if (len(renewed) > 0) != tt.used || !tt.used && !errors.Is(err, token.ErrInvalid) {
+			t.Errorf("at %q a refresh sets %d cookies, %v", tt.host, len(renewed), err)
+		}
+		if tt.used {
+			continue
+		}
+		if err := x.Logout(t.Context()); err != nil {
+			t.Errorf("at %q a logout: %v", tt.host, err)
+		}
+		if list, err := x.Commit(t.Context()); len(list) > 0 || err != nil {
+			t.Errorf("at %q a logout sets %d cookies, %v", tt.host, len(list), err)
+		}
+		for what, in := range map[string]counterfoil.Request{
+			"a login":                        {Method: "POST", Host: tt.host},
+			"a login by another site's form": {Method: "POST", Host: tt.host, FetchSite: "cross-site", FetchMode: "navigate", FetchDest: "document"},
+		} {
+			x, err := r.Begin(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := x.Login(t.Context(), "alice", counterfoil.LoginOptions{UnsafeFromOtherSite: true}); err == nil {
+				t.Errorf("at %q %s is let through", tt.host, what)
+			}
+			if list, err := x.Commit(t.Context()); len(list) > 0 || err != nil {
+				t.Errorf("at %q %s sets %d cookies, %v", tt.host, what, len(list), err)
+			}
+		}
+		if x, err := r.Begin(t.Context(), counterfoil.Request{Method: "POST", Host: tt.host, Authorization: "Bearer " + access}); err != nil || x.Session().Subject() != "alice" {
+			t.Errorf("at %q a bearer token, which is no cookie: %v", tt.host, err)
+		}
 	}
 }
 
