@@ -107,12 +107,12 @@ func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 // bearer decides on an Authorization header. A cookie beside it must be of the same session, or none that counts.
 func (x *Exchange) bearer(ctx context.Context, bearer, access string) error {
 	x.cookie = false
-	v, err := x.m.guard.Check(ctx, bearer)
+	v, err := x.m.guard.CheckAt(ctx, bearer, x.arrived)
 	if err != nil {
 		return err
 	}
 	if access != "" {
-		if c, err := x.m.guard.Check(ctx, access); err == nil && c.Session() != v.Session() {
+		if c, err := x.m.guard.CheckAt(ctx, access, x.arrived); err == nil && c.Session() != v.Session() {
 			return token.ErrInvalid
 		}
 	}
@@ -128,7 +128,7 @@ func (x *Exchange) judge(ctx context.Context, access string) error {
 	}
 	err := error(token.ErrInvalid)
 	if access != "" && len(access) <= token.MaxCookieLen {
-		x.verified, err = x.m.guard.Check(ctx, access)
+		x.verified, err = x.m.guard.CheckAt(ctx, access, x.arrived)
 	}
 	if err == nil {
 		x.session = x.m.open(&x.own, x.verified)

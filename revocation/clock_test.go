@@ -14,6 +14,21 @@ import (
 // TestGuardOwnClock: without a clock of the caller's the guard looks at the list now and then only. It must never take it for fresh when it is
 // not, and hardly ever for stale when it is fresh.
 func TestGuardOwnClock(t *testing.T) {
+	for name, check := range map[string]func(g *revocation.Guard, t *testing.T, raw string) error{
+		"Check": func(g *revocation.Guard, t *testing.T, raw string) error {
+			_, err := g.Check(t.Context(), raw)
+			return err
+		},
+		"CheckAt": func(g *revocation.Guard, t *testing.T, raw string) error {
+			_, err := g.CheckAt(t.Context(), raw, time.Now())
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testOwnClock(t, check) })
+	}
+}
+
+func testOwnClock(t *testing.T, by func(g *revocation.Guard, t *testing.T, raw string) error) {
 	start(t, nil, func(t *testing.T, w *world) {
 		issuer := tokentest.New(t)
 		cfg := issuer.Config()
@@ -33,10 +48,7 @@ func TestGuardOwnClock(t *testing.T) {
 		issuer.Clock.Add(time.Since(issuer.Clock.Now()))
 		raw := issuer.Mint(token.Claims{Session: id(1), Subject: "alice"})
 		dead := issuer.Mint(token.Claims{Session: id(2)})
-		check := func(raw string) string {
-			_, err := guard.Check(t.Context(), raw)
-			return outcome(err)
-		}
+		check := func(raw string) string { return outcome(by(guard, t, raw)) }
 		if check(raw) != "ok" || check(dead) != "ok" {
 			t.Fatal("a fresh list refuses")
 		}

@@ -13,3 +13,8 @@ func (g *Guard) look() (*sight, time.Time) {
 	s := g.lookAt(g.now())
 	return &s, s.taken
 }
+
+func (g *Guard) lookBy(now time.Time) *sight {
+	s := g.lookAt(now)
+	return &s
+}

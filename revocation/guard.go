@@ -115,6 +115,23 @@ func (g *Guard) CheckPolicy(ctx context.Context, raw string, p Policy) (token.Ve
 	return v, nil
 }
 
+// CheckAt is Check for a caller who has just read the clock, as one does who notes when a request arrived: to read it again takes half as long as all the rest of
+// a check. The time must be that of time.Now, with its monotonic part, or of GuardConfig.Now where that is set.
+func (g *Guard) CheckAt(ctx context.Context, raw string, now time.Time) (token.Verified, error) {
+	if !keepsLooking || g.clock != nil {
+		return g.checkAt(ctx, raw, g.policy, now)
+	}
+	s := g.lookBy(now)
+	v, err := g.verifier.VerifyAt(raw, now)
+	if err != nil {
+		return token.Verified{}, err
+	}
+	if err := g.judge(ctx, v, g.policy, s); err != nil {
+		return token.Verified{}, err
+	}
+	return v, nil
+}
+
 func (g *Guard) checkAt(ctx context.Context, raw string, p Policy, now time.Time) (token.Verified, error) {
 	v, err := g.verifier.VerifyAt(raw, now)
 	if err != nil {
