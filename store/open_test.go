@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -345,4 +346,46 @@ func TestStartEmbedded(t *testing.T) {
 			t.Errorf("said\n%s", &b)
 		}
 	})
+}
+
+// TestOpenPool has all connections taken: a step that waits for one has its deadline as well.
+func TestOpenPool(t *testing.T) {
+	t.Parallel()
+	const timeout = 400 * time.Millisecond
+	nodes := redistest.StartCluster(t, 3, redistest.Options{})
+	for name, tt := range map[string]struct {
+		url  string
+		want time.Duration
+	}{
+		"a server":                 {startEmbedded(t).URL() + "?pool_size=1", timeout},
+		"a Cluster":                {"redis+cluster://" + nodes[0].Addr() + "?pool_size=1", timeout},
+		"a URL that asks for less": {startEmbedded(t).URL() + "?pool_size=1&pool_timeout=100ms", timeout / 4},
+		"a URL that asks for more": {startEmbedded(t).URL() + "?pool_size=1&pool_timeout=10s", timeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := openStore(t, tt.url, store.Config{Timeout: timeout, ReplicaTimeout: timeout / 2})
+			ref := newRef(t, s, "alice")
+			client, _ := store.Client(s).(*redis.Client)
+			if c, several := store.Client(s).(*redis.ClusterClient); several {
+				var err error
+				if client, err = c.MasterForKey(t.Context(), "{"+ref.Session.Tag()+"}"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			held := client.Conn()
+			defer held.Close()
+			if err := held.Ping(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			_, err := s.Save(t.Context(), ref, []counterfoil.Op{{Kind: counterfoil.OpIncr, Name: "n", By: 1}})
+			if err == nil || errors.Is(err, counterfoil.ErrNotFound) {
+				t.Errorf("%v, without a connection", err)
+			}
+			if took := time.Since(began); took < tt.want*3/4 || took > tt.want+2*time.Second {
+				t.Errorf("given up after %v, want %v", took, tt.want)
+			}
+		})
+	}
 }

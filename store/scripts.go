@@ -95,7 +95,7 @@ func newScript(step string, parts ...string) script {
 }
 
 // onceCmd is a command that go-redis must not repeat after a lost answer: its Process asks the command itself, so this holds for
-// every client, whatever its MaxRetries. (A redirection and a full connection pool are still followed up: there nothing was executed.)
+// every client, whatever its MaxRetries. (A redirection is still followed: there nothing was executed.)
 type onceCmd struct{ *redis.Cmd }
 
 // NoRetry says that a lost answer must not be followed by the same command again.

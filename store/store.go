@@ -91,7 +91,7 @@ type Config struct {
 	Prefix string
 
 	// Timeout bounds every step that the caller's context does not bound more tightly. 0 means 2 s; negative is refused.
-	// With a client of the caller's own it holds only if that has ContextTimeoutEnabled.
+	// With a client of the caller's own it holds only if that has ContextTimeoutEnabled, and a PoolTimeout that is no longer.
 	Timeout time.Duration
 
 	// Replicas is how many replicas must acknowledge each ending of sessions and each append to the log; see Durability in the package comment.

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -167,7 +166,9 @@ func connect(ctx context.Context, rawURL string, cfg Config) (target, redis.Univ
 	t.options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	t.options.DialTimeout = min(cfg.timeout(), time.Second)
 	t.options.DialerRetries = 1
-	t.options.PoolTimeout = cmp.Or(t.options.PoolTimeout, cfg.timeout())
+	if asked := t.options.PoolTimeout; asked == 0 || asked > cfg.timeout() { // go-redis would wait a second longer than for an answer
+		t.options.PoolTimeout = cfg.timeout()
+	}
 	if t.options.Protocol == 0 { // nothing here needs the third, under which go-redis looks for a push before every answer
 		t.options.Protocol = 2
 	}
