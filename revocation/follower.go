@@ -88,7 +88,7 @@ type FollowerStats struct {
 	Reappended uint64   // entries appended again
 	Reported   uint64   // reports of its progress
 	Unreported uint64   // reports that failed
-	LastError  error    // of the last read or append that failed, kept until one succeeds
+	LastError  error    // of the last read that failed, or else append, kept until one succeeds
 }
 
 const (
@@ -464,5 +464,8 @@ func (f *Follower) Stats() FollowerStats {
 	s := f.stats
 	s.Freshness = f.list.Freshness(f.now(), f.maxStale, f.leeway)
 	s.Position, s.Entries, s.LastError = f.chain.at, entries, f.lastError
+	if s.LastError == nil && f.healing != nil {
+		s.LastError = f.healing.err // reads that succeed say nothing of it
+	}
 	return s
 }

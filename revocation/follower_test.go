@@ -774,6 +774,105 @@ func TestFollowerGivesBackLater(t *testing.T) {
 	})
 }
 
+// strict is a log that refuses entries that are past, as they are by its clock, and what comes with them.
+type strict struct {
+	*memoryLog
+	ahead time.Duration // of its clock
+	mu    sync.Mutex
+	down  bool
+	asked int
+}
+
+func (l *strict) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
+	l.mu.Lock()
+	l.asked++
+	down := l.down
+	l.mu.Unlock()
+	if down {
+		return revocation.Appended{}, errDown
+	}
+	for _, e := range entries {
+		if !e.Permanent() && time.UnixMilli(e.At).Add(revocation.Horizon).Before(time.Now().Add(l.ahead)) {
+			return revocation.Appended{}, revocation.ErrPast
+		}
+	}
+	return l.memoryLog.Append(ctx, entries...)
+}
+
+// TestFollowerGivesBackNothingPast: what is past by the log's clock, whatever the follower's clock says, keeps nothing else from being given back.
+func TestFollowerGivesBackNothingPast(t *testing.T) {
+	const old, young = 300, 20
+	for _, c := range []struct {
+		name  string
+		skew  time.Duration // of the follower's clock
+		ahead time.Duration // of the log's clock before its records
+		past  time.Duration // the age of the old entries
+		most  int           // appends
+	}{
+		{"clocks agree", 0, 0, revocation.Horizon + time.Minute, 2},
+		{"follower an hour behind", -time.Hour, 0, revocation.Horizon + time.Minute, 2},
+		{"follower an hour ahead", time.Hour, 0, revocation.Horizon + time.Minute, 2},
+		{"log refuses more than its records say", 0, 3 * time.Minute, revocation.Horizon - 2*time.Minute, old + young + 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log *strict
+			start(t, func(w *world, cfg *revocation.FollowerConfig) {
+				log = &strict{memoryLog: w.log, ahead: c.ahead}
+				cfg.Log, w.skew = log, c.skew
+			}, func(t *testing.T, w *world) {
+				revoke := func(random uint64, n int) (ids []token.SessionID) {
+					now := time.Now().UnixMilli()
+					for _, id := range randomIDs(n, random) {
+						if _, err := w.log.Append(t.Context(), revocation.Entry{Kind: revocation.KindSession, At: now, Session: id}); err != nil {
+							t.Fatal(err)
+						}
+						ids = append(ids, id)
+					}
+					return ids
+				}
+				w.after(3 * time.Second)
+				revoke(1, old)
+				w.after(c.past)
+				lost := revoke(2, young)
+				w.after(time.Second)
+				log.mu.Lock()
+				log.down, log.asked = true, 0
+				log.mu.Unlock()
+				w.log.Lose()
+				w.after(5 * time.Second)
+				if s := w.follower.Stats(); !errors.Is(s.LastError, errDown) {
+					t.Errorf("while nothing can be given back the last error is %v", s.LastError)
+				}
+				log.mu.Lock()
+				log.down, log.asked = false, 0
+				log.mu.Unlock()
+				w.after(5 * time.Second)
+				if s := w.follower.Stats(); s.Reappended != young || s.LastError != nil || w.follower.Healing() {
+					t.Errorf("%d entries given back, want %d; last error %v, still at it %v", s.Reappended, young, s.LastError, w.follower.Healing())
+				}
+				late := newList(t, revocation.ListConfig{})
+				f, err := revocation.NewFollower(revocation.FollowerConfig{List: late})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := w.log.Read(t.Context(), "", 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.Apply(b, time.Now())
+				for _, id := range lost {
+					if !late.Has(id) {
+						t.Fatal("an entry that matters is lost")
+					}
+				}
+				if log.asked > c.most {
+					t.Errorf("appended %d times, want at most %d", log.asked, c.most)
+				}
+			})
+		})
+	}
+}
+
 func TestFollowerPermanent(t *testing.T) {
 	start(t, nil, func(t *testing.T, w *world) {
 		w.after(3 * time.Second)

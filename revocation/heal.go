@@ -1,6 +1,9 @@
 package revocation
 
 import (
+	"errors"
+	"slices"
+
 	"github.com/counterfoil/counterfoil/internal/lean/context"
 	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
@@ -12,7 +15,8 @@ type healing struct {
 	read   bool    // the log was read again
 	inLog  *List   // what the log holds, as far as was read
 	queue  []Entry // what it lacks
-	failed int
+	failed int     // steps in a row
+	err    error   // of the last of them
 }
 
 const (
@@ -59,29 +63,65 @@ func (f *Follower) heal(ctx context.Context) {
 	}
 	chunk := make([]Entry, 0, healChunk)
 	rest := h.queue
-	for len(rest) > 0 && len(chunk) < healChunk {
-		if e := rest[0]; h.lacks(e) && e.matters(now) {
+	for at := f.logTime(); len(rest) > 0 && len(chunk) < healChunk; rest = rest[1:] {
+		if e := rest[0]; h.lacks(e) && e.matters(at) {
 			chunk = append(chunk, e)
 		}
-		rest = rest[1:]
 	}
-	if len(chunk) > 0 {
-		actx, cancel := context.WithTimeout(ctx, healTimeout)
-		defer cancel()
-		// What is in the log is done, even if too few replicas have it yet: it would be appended for as long as one of them is down.
-		if a, err := f.log.Append(actx, chunk...); err != nil && a.Position == "" {
-			f.healed(h, err, 0)
-			return
-		}
+	actx, cancel := context.WithTimeout(ctx, healTimeout)
+	defer cancel()
+	n, err := len(chunk), f.giveBack(actx, chunk)
+	switch {
+	case errors.Is(err, ErrPast): // one of them is, and the log has taken none
+		var left []Entry
+		n, left, err = f.giveBackEach(actx, chunk)
+		rest = slices.Concat(left, rest)
+	case err != nil:
+		f.healed(h, err, 0)
+		return
 	}
 	h.queue = rest
-	f.healed(h, nil, len(chunk))
+	f.healed(h, err, n)
 }
 
-// matters reports whether a token that the entry hits may still be taken somewhere. That ends before the entry expires, by the margin in the horizon, so
-// a log whose clock is ahead does not refuse what is appended for being too old.
-func (e Entry) matters(now time.Time) bool {
-	return e.Permanent() || !over(e.At, now.Add(maxLeeway).UnixMilli())
+// giveBack appends entries to the log again. What is in the log is done, even if too few replicas have it yet: it would be appended for as long as one of
+// them is down.
+func (f *Follower) giveBack(ctx context.Context, entries []Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	a, err := f.log.Append(ctx, entries...)
+	if a.Position != "" {
+		return nil
+	}
+	return err
+}
+
+// giveBackEach appends entries one by one, all but those that are past. It returns how many it appended, and which are left after an error.
+func (f *Follower) giveBackEach(ctx context.Context, entries []Entry) (appended int, left []Entry, err error) {
+	for i := range entries {
+		switch err := f.giveBack(ctx, entries[i:i+1]); {
+		case err == nil:
+			appended++
+		case !errors.Is(err, ErrPast):
+			return appended, entries[i:], err
+		}
+	}
+	return appended, nil, nil
+}
+
+// logTime returns the time (Unix ms) by which the log judges what is past: that of its newest record, or the follower's own if there is none.
+func (f *Follower) logTime() int64 {
+	if newest := f.list.log.Load().newest; newest > 0 {
+		return newest
+	}
+	return f.now().UnixMilli()
+}
+
+// matters reports whether at the log's time (Unix ms) a token that the entry hits may still be taken somewhere. That ends before the entry expires, by the
+// margin in the horizon, so a log whose clock is ahead of its records hardly ever refuses what is appended for being too old.
+func (e Entry) matters(at int64) bool {
+	return e.Permanent() || !over(e.At, at+maxLeeway.Milliseconds())
 }
 
 // reread reads the log whole and notes what it lacks.
@@ -109,12 +149,12 @@ func (f *Follower) reread(ctx context.Context, h *healing) {
 	}
 	f.mu.Unlock()
 	f.Apply(b, sent)
-	now := f.now()
+	now, at := f.now().UnixMilli(), f.logTime()
 	for e := range f.list.Entries() {
 		if e.Permanent() {
-			e.At = now.UnixMilli()
+			e.At = now
 		}
-		if h.lacks(e) && e.matters(now) {
+		if h.lacks(e) && e.matters(at) {
 			h.queue = append(h.queue, e)
 		}
 	}
@@ -132,8 +172,7 @@ func (f *Follower) reread(ctx context.Context, h *healing) {
 // healed notes how a step ended.
 func (f *Follower) healed(h *healing, err error, appended int) {
 	f.mu.Lock()
-	if err != nil {
-		f.lastError = err
+	if h.err = err; err != nil {
 		h.failed++
 		h.due = f.now().Add(backoff(h.failed))
 	} else {

@@ -1,6 +1,8 @@
 package revocation
 
 import (
+	"errors"
+
 	"github.com/counterfoil/counterfoil/internal/lean/context"
 	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
@@ -57,9 +59,14 @@ type Source interface {
 type Appender interface {
 	// Append appends the entries in order. It is idempotent in effect: an entry that is in the log twice revokes what it revokes once. Without
 	// entries it writes a heartbeat, unless the newest record is younger than [Heartbeat]. When it returns nil all of them are in the log, and
-	// as safe there as the log was configured to keep them. A Position beside an error says that they are in the log, but not (yet) as safe.
+	// as safe there as the log was configured to keep them. A Position beside an error says that they are in the log, but not (yet) as safe. With an error
+	// that is [ErrPast] nothing was appended.
 	Append(ctx context.Context, entries ...Entry) (Appended, error)
 }
+
+// ErrPast means that an entry was older than the [Horizon] of the log when it was appended. It could not revoke anything that is still valid, so it was
+// refused, and what was to be appended with it; append the others without it.
+var ErrPast = errors.New("revocation: entry is older than the log's horizon")
 
 // Appended says where a log stands after an append.
 type Appended struct {

@@ -43,9 +43,8 @@ const (
 	fullTries  = 3       // of a full read, if the log changes under it
 )
 
-// ErrPast means that an entry was older than the horizon of the log when it was appended. It could not revoke anything that is still valid,
-// so it was refused, and with it the step that it was part of (see [Redis.Append]). Append the others without it.
-var ErrPast = errors.New("store: revocation entry is older than the log's horizon")
+// ErrPast is a revocation.ErrPast of this log. The step that the entry was part of was refused (see [Redis.Append]), not those before.
+var ErrPast = fmt.Errorf("store: append: %w", revocation.ErrPast)
 
 // Append implements revocation.Appender. Up to a thousand entries are one atomic step: all of them or, on an error of this package, none.
 // counterfoil.ErrNotDurable comes with the position of entries that are all in the log. A heartbeat is not refused it: what too few replicas
