@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,9 +75,8 @@ func TestCensusFull(t *testing.T) {
 func TestCensusDamaged(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
 		ctx := background(t)
-		future := client.Time(ctx).Val().Add(time.Hour).UnixMilli()
 		for name, value := range map[string]string{
-			"empty": "", "no time": "1-0", "text": "nonsense", "no position": " 5", "late": "1-0 " + strconv.FormatInt(future, 10), "more": "1-0 5 5",
+			"empty": "", "no time": "1-0", "text": "nonsense", "no position": " 5", "more": "1-0 5 5 5", "long ago": "1-0 5 5",
 		} {
 			if err := client.HSet(ctx, "cf:{rev}edges", strings.ReplaceAll(name, " ", "-"), value).Err(); err != nil {
 				t.Fatal(err)
@@ -102,6 +103,75 @@ func TestCensusDamaged(t *testing.T) {
 			t.Error("positions are compared as text")
 		}
 	})
+}
+
+// TestCensusClockStepsBack moves the node's clock back by moving what was reported forward. Who was live then may live still: it is waited for until it has been
+// silent for as long as anybody else, and what it said confirms nothing until it says it again.
+func TestCensusClockStepsBack(t *testing.T) {
+	const most = 4096
+	for _, c := range []struct {
+		name string
+		step time.Duration
+		look func(ctx context.Context, s *store.Redis) error // what looks for the silent first
+	}{
+		{"by a minute", time.Minute, nil},
+		{"by a minute, and another follower asks for room", time.Minute, func(ctx context.Context, s *store.Redis) error {
+			if err := s.Report(ctx, "another", "1-0"); !errors.Is(err, store.ErrNoRoom) {
+				return fmt.Errorf("another one: %v, want ErrNoRoom", err)
+			}
+			return nil
+		}},
+		{"by less than anybody is silent for", 10 * time.Second, nil},
+		{"by an hour", time.Hour, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
+				ctx := background(t)
+				b := backdoor{client, "cf:"}
+				if err := errors.Join(s.Report(ctx, "hangs", "9-0"), s.Report(ctx, "lives", "9-0")); err != nil {
+					t.Fatal(err)
+				}
+				n := 2
+				if c.look != nil {
+					now := client.Time(ctx).Val().UnixMilli()
+					var reports []any
+					for ; n < most; n++ {
+						reports = append(reports, "f"+strconv.Itoa(n), "1-0 "+strconv.FormatInt(now, 10))
+					}
+					if err := client.HSet(ctx, "cf:{rev}edges", reports...).Err(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				b.silence(t, -c.step)
+				if c.look != nil {
+					if err := c.look(ctx, s); err != nil {
+						t.Error(err)
+					}
+				}
+				if err := s.Report(ctx, "lives", "2-0"); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					list, err := s.Followers(ctx)
+					if err != nil || len(list) != n {
+						t.Fatalf("%d are listed, want %d: %v", len(list), n, err)
+					}
+					for _, p := range list {
+						switch {
+						case p.Follower == "lives" && (p.Position != "2-0" || p.Silent > 10*time.Second):
+							t.Errorf("who has reported since: %+v", p)
+						case p.Follower == "hangs" && (p.Position != "9-0" || p.Silent < time.Hour):
+							t.Errorf("who has not, and whose report must not count: %+v", p)
+						}
+					}
+				}
+				b.silence(t, revocation.Live+time.Second)
+				if list, err := s.Followers(ctx); err != nil || len(list) != 0 {
+					t.Errorf("after a silence: %+v, %v", list, err)
+				}
+			})
+		})
+	}
 }
 
 // TestReporterRights runs a LogReader that reports as a Redis user with the rights that the package comment names, and shows what that user cannot do.

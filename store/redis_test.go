@@ -77,12 +77,16 @@ func (b backdoor) silence(t testing.TB, d time.Duration) {
 	t.Helper()
 	key := b.prefix + "{rev}edges"
 	for name, value := range b.client.HGetAll(t.Context(), key).Val() {
-		at, ms, ok := strings.Cut(value, " ")
-		reported, err := strconv.ParseInt(ms, 10, 64)
-		if !ok || err != nil {
+		parts := strings.Fields(value)
+		if len(parts) < 2 {
+			continue
+		}
+		reported, err := strconv.ParseInt(parts[1], 10, 64)
+		if err != nil {
 			t.Fatalf("%s is %q", name, value)
 		}
-		if err := b.client.HSet(t.Context(), key, name, at+" "+strconv.FormatInt(reported-d.Milliseconds(), 10)).Err(); err != nil {
+		parts[1] = strconv.FormatInt(reported-d.Milliseconds(), 10)
+		if err := b.client.HSet(t.Context(), key, name, strings.Join(parts, " ")).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

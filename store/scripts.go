@@ -50,6 +50,8 @@ var (
 	factsLua string
 	//go:embed lua/append.lua
 	appendLua string
+	//go:embed lua/census.lua
+	censusLua string
 	//go:embed lua/report.lua
 	reportLua string
 	//go:embed lua/followers.lua
@@ -74,8 +76,8 @@ var (
 	askScript       = newScript("ask", headLua, askLua)
 	factsScript     = newScript("ask", factsLua)
 	appendScript    = newScript("append", appendLua)
-	reportScript    = newScript("report", reportLua)
-	followersScript = newScript("followers", followersLua)
+	reportScript    = newScript("report", censusLua, reportLua)
+	followersScript = newScript("followers", censusLua, followersLua)
 )
 
 // script is a Lua script: the step's name for errors, its text, the SHA-1 by which Redis knows it, and how a command begins that runs it.

@@ -6,13 +6,10 @@
 --
 -- Serves whoever revokes and waits until all know. A follower that reported is never dropped for another one: whoever waits would take the silence for
 -- consent. Where there is no room those are dropped that have been silent for too long, which is looked for once a second.
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if ARGV[2] == '' then
 	redis.call('HDEL', KEYS[1], ARGV[1])
 	return 1
 end
-local SWEPT = ' ' -- no follower's name has a space
 local function full()
 	local n = redis.call('HLEN', KEYS[1]) - redis.call('HEXISTS', KEYS[1], SWEPT)
 	return n >= tonumber(ARGV[4]) and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0
@@ -25,14 +22,16 @@ if full() then
 	redis.call('HSET', KEYS[1], SWEPT, string.format('%.0f', now))
 	local all = redis.call('HGETALL', KEYS[1])
 	for i = 1, #all, 2 do
-		local time = string.match(all[i + 1], ' (%d+)$')
-		if all[i] ~= SWEPT and (not time or math.abs(now - tonumber(time)) > tonumber(ARGV[3])) then
-			redis.call('HDEL', KEYS[1], all[i])
+		if all[i] ~= SWEPT then
+			local at, silent = heard(all[i], all[i + 1])
+			if not at or silent > tonumber(ARGV[3]) then
+				redis.call('HDEL', KEYS[1], all[i])
+			end
 		end
 	end
 	if full() then
 		return 0
 	end
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. string.format(' %.0f', now))
+note(ARGV[1], ARGV[2], 0)
 return 1
