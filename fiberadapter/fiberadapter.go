@@ -25,6 +25,8 @@
 package fiberadapter
 
 import (
+	"errors"
+	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -34,6 +36,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 )
@@ -58,6 +61,7 @@ type key int
 const (
 	exchangeKey key = iota
 	verifiedKey
+	weakKey // something has ended that could come back
 )
 
 // New makes the middleware of an application with sessions. It panics without a Manager, as Fiber's own middlewares do on a
@@ -124,6 +128,9 @@ func commit(c *fiber.Ctx, x *counterfoil.Exchange, failed error, before *fasthtt
 	if err != nil {
 		return refuse(c, err)
 	}
+	if failed == nil && c.Response().StatusCode() == fiber.StatusAccepted && c.Context().UserValue(weakKey) != nil && len(c.Response().Body()) == 0 {
+		httpadapter.Accepted(&bridge{c: c, header: http.Header{}})
+	}
 	return failed
 }
 
@@ -145,7 +152,9 @@ func Refuse(c *fiber.Ctx, err error) error {
 	return c.SendStatus(status)
 }
 
-func exchange(c *fiber.Ctx) *counterfoil.Exchange {
+// Exchange returns what the middleware has opened for the request, for what these functions do not do: its Refusal says why a credential did not count, and
+// its Logout returns [counterfoil.ErrNotDurable] to whoever wants to decide on it. The middleware commits it. It panics if that is not in front of the handler.
+func Exchange(c *fiber.Ctx) *counterfoil.Exchange {
 	x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange)
 	if !ok {
 		panic("fiberadapter: no session: the middleware made by New is not in front of this handler")
@@ -154,7 +163,7 @@ func exchange(c *fiber.Ctx) *counterfoil.Exchange {
 }
 
 // Session returns the session of the request. It panics if the middleware is not in front of the handler.
-func Session(c *fiber.Ctx) *counterfoil.Session { return exchange(c).Session() }
+func Session(c *fiber.Ctx) *counterfoil.Session { return Exchange(c).Session() }
 
 // Verified returns the access token that came with the request; behind [Verify] always a valid one.
 func Verified(c *fiber.Ctx) token.Verified {
@@ -176,23 +185,38 @@ func Login(c *fiber.Ctx, subject string, opt counterfoil.LoginOptions) error {
 	if opt.Address == "" {
 		opt.Address = c.IP()
 	}
-	return exchange(c).Login(c.UserContext(), utils.CopyString(subject), opt)
+	return Exchange(c).Login(c.UserContext(), utils.CopyString(subject), opt)
 }
 
-// Logout ends the session of the request and removes its cookies.
-func Logout(c *fiber.Ctx) error { return exchange(c).Logout(c.UserContext()) }
+// Logout ends the session of the request and removes its cookies. Where too few replicas of the store have acknowledged it, it has happened and there is
+// nothing that the client could repeat: unless the handler says something else the answer is 202, and that of [httpadapter.Accepted]. [Exchange] has the
+// Logout that returns that as an error.
+func Logout(c *fiber.Ctx) error { return ended(c, Exchange(c).Logout(c.UserContext())) }
 
-// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies.
-func LogoutEverywhere(c *fiber.Ctx) error { return exchange(c).LogoutEverywhere(c.UserContext()) }
+// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies. [counterfoil.ErrNotFound] if the request is nobody's, or of
+// somebody whose session has ended: then nothing ends, but the cookies go. Of the replicas it says what [Logout] says.
+func LogoutEverywhere(c *fiber.Ctx) error {
+	return ended(c, Exchange(c).LogoutEverywhere(c.UserContext()))
+}
+
+// ended notes that the answer has to say so if what has ended could come back.
+func ended(c *fiber.Ctx, err error) error {
+	if errors.Is(err, counterfoil.ErrNotDurable) {
+		c.Status(fiber.StatusAccepted).Context().SetUserValue(weakKey, true)
+		return nil
+	}
+	return err
+}
 
 // Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate].
 func Rotate(c *fiber.Ctx, opt counterfoil.RotateOptions) error {
-	return exchange(c).Rotate(c.UserContext(), opt)
+	return Exchange(c).Rotate(c.UserContext(), opt)
 }
 
-// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is a [Logout].
+// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is a [Logout]; of the replicas it says
+// what that says.
 func EndDevice(c *fiber.Ctx, handle string) error {
-	return exchange(c).EndDevice(c.UserContext(), handle)
+	return ended(c, Exchange(c).EndDevice(c.UserContext(), handle))
 }
 
 // RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401 with the challenge of RFC 9470, on which the
@@ -231,7 +255,7 @@ func somebody(c *fiber.Ctx) error {
 		}
 		return nil
 	}
-	x := exchange(c)
+	x := Exchange(c)
 	if x.Session().Subject() != "" {
 		return nil
 	}

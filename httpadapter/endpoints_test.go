@@ -645,11 +645,15 @@ func TestEndingsThatAreNotDurable(t *testing.T) {
 		form    []string
 		cookies int
 	}{
-		{laptop, httpadapter.EndPath, []string{"handle", handle, "return", httpadapter.PagePath}, 0},
+		{laptop, httpadapter.EndPath, []string{"handle", handle, "return", "/a?b=\"c"}, 0},
 		{laptop, httpadapter.EndOthersPath, nil, 0},
-		{laptop, httpadapter.LogoutPath, []string{"return", "/"}, 2},
+		{laptop, httpadapter.LogoutPath, []string{"return", "/a?b=\"c"}, 2},
 	} {
 		w := tt.who.do("POST", tt.path, tt.form...)
+		// Whoever wanted to be sent somewhere finds the way there.
+		if back := strings.Contains(w.Body.String(), `<a href="/a?b=%22c">`); back != (tt.form != nil) || back != (w.Header().Get("Content-Security-Policy") != "") {
+			t.Errorf("%s: %v %s", tt.path, w.Header(), w.Body)
+		}
 		if w.Code != 202 || !strings.Contains(w.Body.String(), "not yet certain") || len(w.Result().Cookies()) != tt.cookies {
 			t.Errorf("%s: %d %q, %d cookies", tt.path, w.Code, w.Body, len(w.Result().Cookies()))
 		}

@@ -85,7 +85,7 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 			}
 			out.r = r.WithContext(context.WithValue(r.Context(), exchangeKey, out))
 			next.ServeHTTP(out, out.r)
-			out.commit(http.StatusOK) // a handler that wrote nothing answers 200
+			out.finish()
 		})
 	}, nil
 }
@@ -146,10 +146,12 @@ func answering(r *http.Request) *response {
 	return w
 }
 
-func exchange(r *http.Request) *counterfoil.Exchange { return answering(r).x }
+// Exchange returns what the middleware has opened for the request, for what these functions do not do: its Refusal says why a credential did not count, and
+// its Logout returns [counterfoil.ErrNotDurable] to whoever wants to decide on it. The middleware commits it. It panics if that is not in front of the handler.
+func Exchange(r *http.Request) *counterfoil.Exchange { return answering(r).x }
 
 // Session returns the session of the request. It panics if the middleware is not in front of the handler.
-func Session(r *http.Request) *counterfoil.Session { return exchange(r).Session() }
+func Session(r *http.Request) *counterfoil.Session { return Exchange(r).Session() }
 
 // Verified returns the access token that came with the request; behind [Verify] always a valid one.
 func Verified(r *http.Request) token.Verified {
@@ -171,24 +173,38 @@ func Login(r *http.Request, subject string, opt counterfoil.LoginOptions) error 
 	if opt.Address == "" {
 		opt.Address = answering(r).address(r)
 	}
-	return exchange(r).Login(r.Context(), subject, opt)
+	return Exchange(r).Login(r.Context(), subject, opt)
 }
 
 // Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate]. Call it before the header is written.
 func Rotate(r *http.Request, opt counterfoil.RotateOptions) error {
-	return exchange(r).Rotate(r.Context(), opt)
+	return Exchange(r).Rotate(r.Context(), opt)
 }
 
-// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is a [Logout].
+// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is a [Logout]; of the replicas it says
+// what that says.
 func EndDevice(r *http.Request, handle string) error {
-	return exchange(r).EndDevice(r.Context(), handle)
+	return ended(r, Exchange(r).EndDevice(r.Context(), handle))
 }
 
-// Logout ends the session of the request and removes its cookies. [counterfoil.ErrNotDurable]: both is done, see there; [Refuse] would answer 503.
-func Logout(r *http.Request) error { return exchange(r).Logout(r.Context()) }
+// Logout ends the session of the request and removes its cookies. Where too few replicas of the store have acknowledged it, it has happened and there is
+// nothing that the client could repeat: a handler that says nothing else answers with [Accepted]. [Exchange] has the Logout that returns that as an error.
+func Logout(r *http.Request) error { return ended(r, Exchange(r).Logout(r.Context())) }
 
-// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies.
-func LogoutEverywhere(r *http.Request) error { return exchange(r).LogoutEverywhere(r.Context()) }
+// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies. [counterfoil.ErrNotFound] if the request is nobody's, or of
+// somebody whose session has ended: then nothing ends, but the cookies go. Of the replicas it says what [Logout] says.
+func LogoutEverywhere(r *http.Request) error {
+	return ended(r, Exchange(r).LogoutEverywhere(r.Context()))
+}
+
+// ended notes that the answer has to say so if what has ended could come back.
+func ended(r *http.Request, err error) error {
+	if errors.Is(err, counterfoil.ErrNotDurable) {
+		answering(r).weak = true
+		return nil
+	}
+	return err
+}
 
 // Require lets only requests of somebody who is logged in pass; others get 401. It goes behind the middleware, or behind [Verify].
 func Require(next http.Handler) http.Handler {
@@ -209,7 +225,7 @@ func somebody(r *http.Request) error {
 		}
 		return nil
 	}
-	x := exchange(r)
+	x := Exchange(r)
 	if x.Session().Subject() != "" {
 		return nil
 	}

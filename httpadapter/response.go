@@ -20,6 +20,7 @@ type response struct {
 	address func(*http.Request) string
 	before  http.Header // what whoever is in front had set when the request arrived
 
+	weak    bool // something has ended that could come back: an answer that says nothing else says that
 	done    bool
 	refused bool // another answer has been written in the handler's place
 }
@@ -48,6 +49,22 @@ func (w *response) commit(status int) bool {
 	return true
 }
 
+// begin writes the header of an answer whose handler has named no status: 200, or what [Accepted] answers. It returns what commit does.
+func (w *response) begin() bool {
+	if w.weak && !w.done {
+		w.WriteHeader(http.StatusAccepted)
+	}
+	return w.commit(http.StatusOK)
+}
+
+// finish answers for a handler that wrote nothing.
+func (w *response) finish() {
+	if w.weak && !w.done {
+		Accepted(w)
+	}
+	w.commit(http.StatusOK)
+}
+
 // answer refuses in the handler's place. What the handler said of its own answer, such as Location, Content-Encoding or cookies, goes;
 // what others had set before it stays.
 func (w *response) answer(err error) {
@@ -67,7 +84,7 @@ func (w *response) WriteHeader(status int) {
 }
 
 func (w *response) Write(b []byte) (int, error) {
-	if !w.commit(http.StatusOK) {
+	if !w.begin() {
 		return len(b), nil
 	}
 	return w.ResponseWriter.Write(b)
@@ -75,7 +92,7 @@ func (w *response) Write(b []byte) (int, error) {
 
 // WriteString spares io.WriteString a copy.
 func (w *response) WriteString(s string) (int, error) {
-	if !w.commit(http.StatusOK) {
+	if !w.begin() {
 		return len(s), nil
 	}
 	return io.WriteString(w.ResponseWriter, s)
@@ -91,7 +108,7 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 
 // FlushError lets handlers stream through [http.ResponseController].
 func (w *response) FlushError() error {
-	if !w.commit(http.StatusOK) {
+	if !w.begin() {
 		return nil
 	}
 	return http.NewResponseController(w.ResponseWriter).Flush()

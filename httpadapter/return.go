@@ -1,12 +1,11 @@
 package httpadapter
 
 import (
-	"errors"
+	"bytes"
+	"html/template"
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/counterfoil/counterfoil"
 )
 
 const (
@@ -76,7 +75,35 @@ func form(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // notDurable is what a user is told who ended something while a replica is down.
-const notDurable = "Signed out. It is not yet certain that this would survive the loss of a server; we go on until it is.\n"
+const notDurable = "Done. It is not yet certain that this would survive the loss of a server; we go on until it is."
+
+// Accepted answers a user whose ending too few replicas of the store have acknowledged ([counterfoil.ErrNotDurable]): 202, and what is true. It has happened,
+// and the Manager goes on until it is safe.
+func Accepted(w http.ResponseWriter) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = w.Write([]byte(notDurable + "\n"))
+}
+
+var acceptedPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<title>Done</title><link rel="icon" href="data:,"><h1>Done</h1><p>{{.Text}}</p><p><a href="{{.Path}}">Go on</a></p></html>
+`))
+
+// acceptedBefore is Accepted for a browser that wanted to be sent somewhere: a page with the way there.
+func acceptedBefore(w http.ResponseWriter, path string) {
+	var b bytes.Buffer
+	if acceptedPage.Execute(&b, map[string]string{"Text": notDurable, "Path": path}) != nil {
+		Accepted(w)
+		return
+	}
+	dress(w.Header())
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = w.Write(b.Bytes())
+}
 
 // then does what a POST asks for and sends the browser back, or answers 204. A target that is not of this host is refused before.
 func then(do func(*http.Request) error) http.Handler {
@@ -86,29 +113,26 @@ func then(do func(*http.Request) error) http.Handler {
 			return
 		}
 		_, returns := r.Form["return"]
-		if _, ok := ReturnPath(r.FormValue("return")); returns && !ok {
+		path, ok := ReturnPath(r.FormValue("return"))
+		if returns && !ok {
 			badRequest(w)
 			return
 		}
-		switch err := do(r); {
+		err := do(r)
+		switch {
 		case err == errBadHandle:
 			badRequest(w)
-			return
-		case errors.Is(err, counterfoil.ErrNotDurable):
-			w.Header().Set("Cache-Control", "no-store")
-			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			w.WriteHeader(http.StatusAccepted)
-			_, _ = w.Write([]byte(notDurable))
-			return
-		case err != nil && !isNobody(err):
+		case err != nil:
 			Refuse(w, r, err)
-			return
+		case answering(r).weak && returns:
+			acceptedBefore(w, path)
+		case answering(r).weak:
+			Accepted(w)
+		case returns:
+			redirect(w, path)
+		default:
+			w.Header().Set("Cache-Control", "no-store")
+			w.WriteHeader(http.StatusNoContent)
 		}
-		if returns {
-			back(w, r)
-			return
-		}
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusNoContent)
 	})
 }

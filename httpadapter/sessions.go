@@ -18,9 +18,6 @@ var (
 	errBadHandle = errors.New("httpadapter: no handle")
 )
 
-// isNobody says that what should end has ended already.
-func isNobody(err error) bool { return errors.Is(err, counterfoil.ErrNotFound) }
-
 // Device is one session of a subject as the subject may see it, and as [ListPath] spells it in JSON. Neither its ID nor a token is in it.
 type Device struct {
 	Handle   string    `json:"handle"` // names the session to [EndPath]; good for nothing else
@@ -73,12 +70,15 @@ func end(r *http.Request) error {
 	if handle == "" {
 		return errBadHandle
 	}
-	return EndDevice(r, handle)
+	if err := EndDevice(r, handle); !errors.Is(err, counterfoil.ErrNotFound) {
+		return err
+	}
+	return nil
 }
 
 func endOthers(r *http.Request) error {
-	x := exchange(r)
-	return x.Manager().EndOthers(r.Context(), x.Session())
+	x := Exchange(r)
+	return ended(r, x.Manager().EndOthers(r.Context(), x.Session()))
 }
 
 // active says whether the session of the presented token lives, by asking.

@@ -23,7 +23,7 @@ type Answer struct {
 	Status     int
 	Body       string   // without a last newline
 	SetCookie  []string // sorted; values replaced by their kind
-	Header     string   // Cache-Control, WWW-Authenticate, Retry-After
+	Header     string   // Cache-Control, WWW-Authenticate, Retry-After, Location
 	RawCookies []*http.Cookie
 }
 
@@ -48,7 +48,7 @@ func answer(res *http.Response) Answer {
 		a.SetCookie = append(a.SetCookie, name+"="+value+";"+attributes)
 	}
 	slices.Sort(a.SetCookie)
-	for _, name := range []string{"Cache-Control", "WWW-Authenticate", "Retry-After"} {
+	for _, name := range []string{"Cache-Control", "WWW-Authenticate", "Retry-After", "Location"} {
 		if v := res.Header.Values(name); len(v) > 0 {
 			a.Header += "[" + name + ": " + strings.Join(v, " | ") + "]"
 		}
@@ -144,6 +144,22 @@ func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	})
 	handle("/logout", func(w http.ResponseWriter, r *http.Request) error { return httpadapter.Logout(r) })
 	handle("/everywhere", func(w http.ResponseWriter, r *http.Request) error { return httpadapter.LogoutEverywhere(r) })
+	handle("/leave", func(w http.ResponseWriter, r *http.Request) error {
+		if err := httpadapter.Logout(r); err != nil {
+			return err
+		}
+		w.Header().Set("Location", "/")
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
+	})
+	handle("/bye", func(w http.ResponseWriter, r *http.Request) error {
+		if err := httpadapter.Logout(r); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, "bye")
+		return err
+	})
+	handle("/certain", func(_ http.ResponseWriter, r *http.Request) error { return httpadapter.Exchange(r).Logout(r.Context()) })
 	mux.Handle("/me", httpadapter.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, httpadapter.Session(r).Subject())
 	})))
@@ -212,6 +228,19 @@ func Fiber(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	app.All("/upload", func(c *fiber.Ctx) error { return c.SendString(fmt.Sprint(len(c.Body()))) })
 	app.All("/logout", fiberadapter.Logout)
 	app.All("/everywhere", fiberadapter.LogoutEverywhere)
+	app.All("/leave", func(c *fiber.Ctx) error {
+		if err := fiberadapter.Logout(c); err != nil {
+			return err
+		}
+		return c.Redirect("/", fiber.StatusSeeOther)
+	})
+	app.All("/bye", func(c *fiber.Ctx) error {
+		if err := fiberadapter.Logout(c); err != nil {
+			return err
+		}
+		return c.SendString("bye")
+	})
+	app.All("/certain", func(c *fiber.Ctx) error { return fiberadapter.Exchange(c).Logout(c.UserContext()) })
 	app.All("/me", fiberadapter.Require, func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) })
 	app.All("/", func(c *fiber.Ctx) error {
 		return c.SendString(fiberadapter.Session(c).Subject() + "/" + fiberadapter.Verified(c).Subject())

@@ -90,6 +90,14 @@ func end(t testing.TB, r *rig.Rig, c client) {
 	}
 }
 
+// weak has too few replicas acknowledge what ends, until the row is over.
+func weak(t testing.TB, r *rig.Rig, _ client) {
+	r.Faults.On(rig.NotDurable("End", "Append"))
+	t.Cleanup(func() { r.Faults.On(nil) })
+}
+
+const uncertain = "Done. It is not yet certain that this would survive the loss of a server; we go on until it is."
+
 var table = []row{
 	{"nobody", nil, false, "GET", "/", nothing, is(200, "/", "")},
 	{"nobody writes", nil, false, "GET", "/incr", nothing, is(200, "1", noStore, fresh...)},
@@ -135,6 +143,11 @@ var table = []row{
 	{"logout", nil, false, "POST", "/logout", both, is(200, "", noStore, clearRefresh, clearAccess)},
 	{"logout of nobody", nil, false, "POST", "/logout", nothing, is(200, "", noStore, clearRefresh, clearAccess)},
 	{"logout everywhere", nil, false, "POST", "/everywhere", both, is(200, "", noStore, clearRefresh, clearAccess)},
+	{"logout, replicas down", weak, false, "POST", "/logout", both, is(202, uncertain, noStore, clearRefresh, clearAccess)},
+	{"logout everywhere, replicas down", weak, false, "POST", "/everywhere", both, is(202, uncertain, noStore, clearRefresh, clearAccess)},
+	{"logout that sends away, replicas down", weak, false, "POST", "/leave", both, is(303, "", noStore+"[Location: /]", clearRefresh, clearAccess)},
+	{"logout that says something, replicas down", weak, false, "POST", "/bye", both, is(202, "bye", noStore, clearRefresh, clearAccess)},
+	{"logout that wants to be certain, replicas down", weak, false, "POST", "/certain", both, is(503, "Service Unavailable", unavailable, clearRefresh, clearAccess)},
 	{"the session ends under the handler", nil, false, "GET", "/end", both, is(401, "Unauthorized", unauthorized)},
 
 	{"ended session", end, false, "GET", "/me", both, is(401, "Unauthorized", unauthorized)},
@@ -162,6 +175,8 @@ var table = []row{
 	{"endpoint: refresh by GET", nil, false, "GET", httpadapter.RefreshPath, both, is(405, "Method Not Allowed", "")},
 	{"endpoint: logout", nil, false, "POST", httpadapter.LogoutPath, both, is(204, "", noStore, clearRefresh, clearAccess)},
 	{"endpoint: logout by GET", nil, false, "GET", httpadapter.LogoutPath, both, is(405, "Method Not Allowed", "")},
+	{"endpoint: logout, replicas down", weak, false, "POST", httpadapter.LogoutPath, both, is(202, uncertain, noStore, clearRefresh, clearAccess)},
+	{"endpoint: logout everywhere", nil, false, "POST", httpadapter.LogoutEverywherePath, both, is(204, "", noStore, clearRefresh, clearAccess)},
 	{"endpoint: alive", nil, true, "GET", httpadapter.AlivePath, nothing, is(200, "ok", noStore)},
 	{"endpoint: not ready", nil, true, "GET", httpadapter.ReadyPath, nothing, is(503, "Service Unavailable", unavailable)},
 }
