@@ -239,8 +239,13 @@ func (x *Exchange) Logout(ctx context.Context) error {
 	return x.leave(ctx, func(s *Session) error { return x.m.End(ctx, s.ID()) })
 }
 
-// LogoutEverywhere ends all sessions of the request's subject, of which this is one, and has the cookies removed.
+// LogoutEverywhere ends all sessions of the request's subject, of which this is one, and has the cookies removed. Without a session, or with one that has
+// ended, nothing can end, and that would be taken for done: the cookies are removed, and the error is [ErrNotFound].
 func (x *Exchange) LogoutEverywhere(ctx context.Context) error {
+	if x.session.ID().IsZero() {
+		_ = x.leave(ctx, nil) // there is nothing to end
+		return ErrNotFound
+	}
 	return x.leave(ctx, func(s *Session) error {
 		if s.Subject() == "" {
 			return x.m.End(ctx, s.ID())

@@ -143,6 +143,8 @@ var table = []row{
 	{"logout", nil, false, "POST", "/logout", both, is(200, "", noStore, clearRefresh, clearAccess)},
 	{"logout of nobody", nil, false, "POST", "/logout", nothing, is(200, "", noStore, clearRefresh, clearAccess)},
 	{"logout everywhere", nil, false, "POST", "/everywhere", both, is(200, "", noStore, clearRefresh, clearAccess)},
+	{"logout everywhere of nobody", nil, false, "POST", "/everywhere", nothing, is(401, "Unauthorized", unauthorized, clearRefresh, clearAccess)},
+	{"logout everywhere of an ended session", end, false, "POST", "/everywhere", both, is(401, "Unauthorized", unauthorized, clearRefresh, clearAccess)},
 	{"logout, replicas down", weak, false, "POST", "/logout", both, is(202, uncertain, noStore, clearRefresh, clearAccess)},
 	{"logout everywhere, replicas down", weak, false, "POST", "/everywhere", both, is(202, uncertain, noStore, clearRefresh, clearAccess)},
 	{"logout that sends away, replicas down", weak, false, "POST", "/leave", both, is(303, "", noStore+"[Location: /]", clearRefresh, clearAccess)},
@@ -177,6 +179,8 @@ var table = []row{
 	{"endpoint: logout by GET", nil, false, "GET", httpadapter.LogoutPath, both, is(405, "Method Not Allowed", "")},
 	{"endpoint: logout, replicas down", weak, false, "POST", httpadapter.LogoutPath, both, is(202, uncertain, noStore, clearRefresh, clearAccess)},
 	{"endpoint: logout everywhere", nil, false, "POST", httpadapter.LogoutEverywherePath, both, is(204, "", noStore, clearRefresh, clearAccess)},
+	{"endpoint: logout everywhere of nobody", nil, false, "POST", httpadapter.LogoutEverywherePath, nothing, is(401, "Unauthorized", unauthorized, clearRefresh, clearAccess)},
+	{"endpoint: logout everywhere of an ended session", end, false, "POST", httpadapter.LogoutEverywherePath, both, is(401, "Unauthorized", unauthorized, clearRefresh, clearAccess)},
 	{"endpoint: alive", nil, true, "GET", httpadapter.AlivePath, nothing, is(200, "ok", noStore)},
 	{"endpoint: not ready", nil, true, "GET", httpadapter.ReadyPath, nothing, is(503, "Service Unavailable", unavailable)},
 }
