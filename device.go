@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/mileusna/useragent"
@@ -179,10 +180,11 @@ func parseNote(s string) note {
 	return note{persistent: parts[1] == "p", label: parts[2], address: parts[3], location: parts[4]}
 }
 
-// clean makes a short text of what somebody else wrote: valid UTF-8 without control characters, of at most limit bytes.
+// clean makes a short text of what somebody else wrote: valid UTF-8, of at most limit bytes, without control characters, line breaks, and what
+// changes the direction of its surroundings or is not seen.
 func clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
+		if r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return -1
 		}
 		return r

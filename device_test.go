@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/rig"
@@ -13,6 +14,37 @@ import (
 )
 
 const firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+
+// TestLabelsAreText: a label is what it looks like, and leaves the text around it alone.
+func TestLabelsAreText(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	for label, want := range map[string]string{
+		"\u202egnirts/1.0": "gnirts/1.0", // right-to-left override
+		"a\u202ab\u202bc\u202cd\u202de\u2066f\u2067g\u2068h\u2069i\u200ej\u200fk\u061cl": "abcdefghijkl",
+		"soft\u00adhyphen, zero\u200bwidth, \ufeffmark, tag\U000e0041":                   "softhyphen, zerowidth, mark, tag",
+		"two\u2028lines\u2029 more":      "twolines more",
+		"\x00\x1b[31mred\x7f\u0085":      "[31mred",
+		"\xff\xfebytes":                  "bytes",
+		"\u202e\u2066":                   "",
+		"Laptop von Jürgen – نهاد، 日本 💻": "Laptop von Jürgen – نهاد، 日本 💻",
+	} {
+		for how, opt := range map[string]counterfoil.LoginOptions{"its own": {Device: label}, "the browser's": {UserAgent: label}} {
+			s := must[*counterfoil.Session](t)(r.Login(t.Context(), nil, "alice", opt))
+			list, err := r.Devices(t.Context(), s)
+			if err != nil || len(list) != 1 {
+				t.Fatalf("%v, %v", list, err)
+			}
+			got := list[0].Label
+			if how == "its own" && got != want || strings.ContainsFunc(got, func(r rune) bool { return unicode.In(r, unicode.C, unicode.Zl, unicode.Zp, unicode.Bidi_Control) }) {
+				t.Errorf("%q as %s label becomes %q, want %q", label, how, got, want)
+			}
+			if err := r.End(t.Context(), s.ID()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
 
 func TestDevices(t *testing.T) {
 	t.Parallel()
