@@ -127,7 +127,9 @@ func (w *bridge) WriteHeader(status int) {
 	w.c.Status(status)
 	h := &w.c.Response().Header
 	for name, values := range w.header {
-		h.Del(name)
+		if name != fiber.HeaderSetCookie { // others' cookies, set before, are not ours to take back
+			h.Del(name)
+		}
 		for _, v := range values {
 			h.Add(name, v)
 		}

@@ -62,6 +62,9 @@ var (
 	visits = counterfoil.NewCounter("visits")
 )
 
+// Outer is the header of a request that has a middleware in front of both adapters set that cookie.
+const Outer = "X-Outer"
+
 // An App answers one request through an adapter.
 type App func(t testing.TB, r *http.Request) Answer
 
@@ -166,6 +169,9 @@ func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	app := sessions(mux)
 	return func(_ testing.TB, r *http.Request) Answer {
 		w := httptest.NewRecorder()
+		if v := r.Header.Get(Outer); v != "" {
+			w.Header().Add("Set-Cookie", v)
+		}
 		if httpadapter.Serves(r.URL.Path) {
 			endpoints.ServeHTTP(w, r)
 		} else {
@@ -183,6 +189,12 @@ func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 func Fiber(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	t.Helper()
 	app := fiber.New(fiber.Config{ReadBufferSize: 1 << 20}) // as much as net/http reads
+	app.Use(func(c *fiber.Ctx) error {
+		if v := c.Get(Outer); v != "" {
+			c.Response().Header.Add(fiber.HeaderSetCookie, v)
+		}
+		return c.Next()
+	})
 	app.Use(fiberadapter.Endpoints(m), fiberadapter.New(fiberadapter.Config{Manager: m}))
 	app.All("/incr", func(c *fiber.Ctx) error {
 		n, err := visits.Incr(c.UserContext(), fiberadapter.Session(c), 1)

@@ -96,6 +96,10 @@ func weak(t testing.TB, r *rig.Rig, _ client) {
 	t.Cleanup(func() { r.Faults.On(nil) })
 }
 
+const setOuter = "outer=1; Path=/; SameSite=Lax"
+
+var outer = func(c client) []string { return append(both(c), adaptertest.Outer, setOuter) }
+
 const uncertain = "Done. It is not yet certain that this would survive the loss of a server; we go on until it is."
 
 var table = []row{
@@ -181,6 +185,11 @@ var table = []row{
 	{"endpoint: logout everywhere", nil, false, "POST", httpadapter.LogoutEverywherePath, both, is(204, "", noStore, clearRefresh, clearAccess)},
 	{"endpoint: logout everywhere of nobody", nil, false, "POST", httpadapter.LogoutEverywherePath, nothing, is(401, "Unauthorized", unauthorized, clearRefresh, clearAccess)},
 	{"endpoint: logout everywhere of an ended session", end, false, "POST", httpadapter.LogoutEverywherePath, both, is(401, "Unauthorized", unauthorized, clearRefresh, clearAccess)},
+	{"endpoint: renew, behind one that sets a cookie", nil, false, "GET", httpadapter.RenewPath + "?return=/", outer, is(303, "", noStore+"[Location: /]", setAccess, setOuter)},
+	{"endpoint: refresh of nobody, behind one that sets a cookie", nil, false, "POST", httpadapter.RefreshPath, func(client) []string { return outer(client{})[2:] }, is(401, "Unauthorized", unauthorized, setOuter)},
+	{"endpoint: logout, behind one that sets a cookie", nil, false, "POST", httpadapter.LogoutPath, outer, is(204, "", noStore, clearRefresh, clearAccess, setOuter)},
+	{"login behind one that sets a cookie", nil, false, "POST", "/login", outer, is(200, "", noStore, setRefresh, setAccess, setOuter)},
+	{"a closed door behind one that sets a cookie", end, false, "GET", "/me", outer, is(401, "Unauthorized", unauthorized, setOuter)},
 	{"endpoint: alive", nil, true, "GET", httpadapter.AlivePath, nothing, is(200, "ok", noStore)},
 	{"endpoint: not ready", nil, true, "GET", httpadapter.ReadyPath, nothing, is(503, "Service Unavailable", unavailable)},
 }
