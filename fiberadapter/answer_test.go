@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
@@ -143,6 +144,26 @@ func TestHeaderNamesAsTheyCame(t *testing.T) {
 		got := raw(t, a, "POST /me HTTP/1.1\r\nhost: app.test\r\ncontent-length: 0\r\nconnection: close\r\ncookie: "+strings.Join(cookie, "; ")+"\r\n"+tt.header+"\r\n")
 		if !strings.HasPrefix(got, "HTTP/1.1 "+tt.want) || tt.want == "200" && !strings.HasSuffix(got, "alice") {
 			t.Errorf("%q: %q, want %s", tt.header, got, tt.want)
+		}
+	}
+}
+
+// TestRequireWhereNobodyLooked: a door behind a middleware that was skipped, or forgotten, is closed. fasthttp does not recover from a panic.
+func TestRequireWhereNobodyLooked(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	skip := func(*fiber.Ctx) bool { return true }
+	for name, before := range map[string]fiber.Handler{
+		"New, skipped":    fiberadapter.New(fiberadapter.Config{Manager: r.Manager, Next: skip}),
+		"Verify, skipped": fiberadapter.Verify(r.Guard(), fiberadapter.VerifyConfig{Next: skip}),
+		"nothing":         func(c *fiber.Ctx) error { return c.Next() },
+	} {
+		a := fiber.New()
+		a.Get("/mine", before, fiberadapter.Require, func(c *fiber.Ctx) error { return c.SendString("mine") })
+		a.Get("/fresh", before, fiberadapter.RequireFresh(time.Minute), func(c *fiber.Ctx) error { return c.SendString("mine") })
+		for _, path := range []string{"/mine", "/fresh"} {
+			if got := raw(t, a, "GET "+path+" HTTP/1.1\r\nHost: app.test\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 401") || strings.Contains(got, "mine") {
+				t.Errorf("%s, %s: %.60q", name, path, got)
+			}
 		}
 	}
 }

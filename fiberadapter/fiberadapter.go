@@ -240,6 +240,7 @@ func RequireFresh(d time.Duration) fiber.Handler {
 }
 
 // Require lets only requests of somebody who is logged in pass; others get 401. It is a handler to put behind the middleware, or behind [Verify].
+// Where neither has looked at the request, such as after Config.Next, everybody is nobody.
 func Require(c *fiber.Ctx) error {
 	if err := somebody(c); err != nil {
 		return Refuse(c, err)
@@ -255,12 +256,14 @@ func somebody(c *fiber.Ctx) error {
 		}
 		return nil
 	}
-	x := Exchange(c)
-	if x.Session().Subject() != "" {
+	x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange)
+	switch {
+	case !ok: // neither middleware is in front, or Next has skipped it
+		return counterfoil.ErrNotFound
+	case x.Session().Subject() != "":
 		return nil
-	}
-	if err := x.Refusal(); err != nil {
-		return err
+	case x.Refusal() != nil:
+		return x.Refusal()
 	}
 	return counterfoil.ErrNotFound
 }

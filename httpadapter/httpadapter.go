@@ -206,7 +206,8 @@ func ended(r *http.Request, err error) error {
 	return err
 }
 
-// Require lets only requests of somebody who is logged in pass; others get 401. It goes behind the middleware, or behind [Verify].
+// Require lets only requests of somebody who is logged in pass; others get 401. It goes behind the middleware, or behind [Verify]; without
+// either everybody is nobody.
 func Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := somebody(r); err != nil {
@@ -225,12 +226,14 @@ func somebody(r *http.Request) error {
 		}
 		return nil
 	}
-	x := Exchange(r)
-	if x.Session().Subject() != "" {
+	w, ok := r.Context().Value(exchangeKey).(*response)
+	switch {
+	case !ok: // neither middleware is in front
+		return counterfoil.ErrNotFound
+	case w.x.Session().Subject() != "":
 		return nil
-	}
-	if err := x.Refusal(); err != nil {
-		return err
+	case w.x.Refusal() != nil:
+		return w.x.Refusal()
 	}
 	return counterfoil.ErrNotFound
 }

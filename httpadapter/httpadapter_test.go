@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -257,4 +258,16 @@ func TestNewWantsAManager(t *testing.T) {
 		}
 	}()
 	httpadapter.Session(httptest.NewRequest("GET", "/", nil))
+}
+
+// A door behind no middleware at all is closed.
+func TestRequireWhereNobodyLooked(t *testing.T) {
+	mine := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "mine") })
+	for name, h := range map[string]http.Handler{"Require": httpadapter.Require(mine), "RequireFresh": httpadapter.RequireFresh(time.Minute)(mine)} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		if w.Code != 401 || strings.Contains(w.Body.String(), "mine") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
 }
