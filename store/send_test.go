@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -147,5 +148,85 @@ func (h stall) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipel
 			c.SetErr(err)
 		}
 		return err
+	}
+}
+
+// TestPipelinesUnderWay has callers come while nothing is answered: a second pipeline begins once eight have gathered, a third once eight more have, and no fourth.
+// Each caller gets its own answer.
+func TestPipelinesUnderWay(t *testing.T) {
+	server := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
+	defer client.Close()
+	s, err := store.New(background(t), client, store.Config{Logger: quiet, AutoPipeline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ref := newRef(t, s, "alice")
+	waves := []int{1, 8, 8, 32}
+	g := &gauge{begun: make(chan struct{}, 64), open: make(chan struct{})}
+	client.AddHook(g)
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	var wg sync.WaitGroup
+	for i, callers := range waves {
+		for range callers {
+			wg.Go(func() {
+				saved, err := s.Save(t.Context(), ref, []counterfoil.Op{{Kind: counterfoil.OpIncr, Name: "n", By: 1}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if n := string(saved.Values[0].Bytes); seen[n] {
+					t.Errorf("two callers were answered %s", n)
+				} else {
+					seen[n] = true
+				}
+			})
+		}
+		if i < len(waves)-1 {
+			<-g.begun
+		}
+	}
+	close(g.open)
+	wg.Wait()
+	if g.most != 3 || !seen["49"] || len(seen) != 49 {
+		t.Errorf("%d answers, %d pipelines at once; want 49 and 3", len(seen), g.most)
+	}
+	if g.sent > 16 {
+		t.Errorf("%d pipelines for 49 callers", g.sent)
+	}
+}
+
+// gauge is a hook that counts pipelines, and lets them go on when it is opened.
+type gauge struct {
+	begun, open chan struct{}
+
+	mu               sync.Mutex
+	sent, most, here int
+}
+
+func (g *gauge) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (g *gauge) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (g *gauge) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	count := func(n int) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.here += n
+		g.sent += max(n, 0)
+		g.most = max(g.most, g.here)
+	}
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if !strings.HasPrefix(cmds[0].Name(), "eval") { // what go-redis sends on a new connection
+			return next(ctx, cmds)
+		}
+		count(1)
+		defer count(-1)
+		g.begun <- struct{}{}
+		<-g.open
+		return next(ctx, cmds)
 	}
 }
