@@ -219,10 +219,7 @@ func (l *List) Len() int {
 }
 
 // Has reports whether exactly this session has been revoked.
-func (l *List) Has(id token.SessionID) bool {
-	a, b, tag := id.Words()
-	return l.sessions.find(a, b, uint64(tag)<<40, tagMask) != nil
-}
+func (l *List) Has(id token.SessionID) bool { return l.sessions.has(id) }
 
 // SubjectNotBefore returns the subject's not-before (Unix ms), 0 if there is none: its tokens with iat <= that are dead.
 func (l *List) SubjectNotBefore(subject [16]byte) int64 {

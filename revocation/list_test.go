@@ -299,6 +299,38 @@ func TestListRefuses(t *testing.T) {
 	}
 }
 
+// TestListHas: a session whose ID differs by little from a revoked one's is another session, and none is no session.
+func TestListHas(t *testing.T) {
+	present := randomIDs(5000, 1)
+	list := fill(t, present)
+	for name, change := range map[string]func(tag []byte, random *[16]byte, i int){
+		"one bit of the first word":   func(_ []byte, random *[16]byte, i int) { random[i%8] ^= 1 << (i / 8 % 8) },
+		"one bit of the second word":  func(_ []byte, random *[16]byte, i int) { random[8+i%8] ^= 1 << (i / 8 % 8) },
+		"the words the other way":     func(_ []byte, random *[16]byte, _ int) { *random = [16]byte(slices.Concat(random[8:], random[:8])) },
+		"one character of the tag":    func(tag []byte, _ *[16]byte, i int) { tag[i%3] = "ab"[tag[i%3]&1] },
+		"no bit of the random number": func(_ []byte, random *[16]byte, _ int) { *random = [16]byte{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i, id := range present {
+				tag, random := []byte(id.Tag()), id.Random()
+				change(tag, &random, i)
+				other, err := token.NewSessionID(string(tag), random)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !list.Has(id) || other != id && list.Has(other) {
+					t.Fatalf("%v is revoked: %v; %v, which is not: %v", id, list.Has(id), other, list.Has(other))
+				}
+			}
+		})
+	}
+	for range 300 { // the place of none is another one in each
+		if fill(t, present[:200]).Has(token.SessionID{}) {
+			t.Fatal("no session is revoked")
+		}
+	}
+}
+
 // TestListConcurrent: readers find everything that was added before they looked and nothing that was not, whatever the writers do.
 func TestListConcurrent(t *testing.T) {
 	list := newList(t, revocation.ListConfig{Max: 1 << 20})
