@@ -34,7 +34,7 @@ type report struct {
 	sent time.Time
 }
 
-func (g *registry) Report(_ context.Context, name string, at revocation.Position) error {
+func (g *registry) Report(_ context.Context, name string, at revocation.Position, age time.Duration) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	short, _, _ := strings.Cut(name, "/")
@@ -43,7 +43,7 @@ func (g *registry) Report(_ context.Context, name string, at revocation.Position
 	case at == "":
 		delete(g.followers, name)
 	default:
-		g.followers[name] = report{at, time.Now()}
+		g.followers[name] = report{at, time.Now().Add(-age)}
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type reporting struct {
 	to     Reporter // nil: nobody is told
 	name   string
 	said   Position  // what was told last; "" = nothing
+	news   time.Time // when that came
 	sent   time.Time // when
 	paid   time.Time // until then reports were sent ahead
 	failed int       // reports in a row
@@ -63,7 +64,7 @@ func (r *reporting) due(at Position) time.Time {
 
 // patience returns how long the next read may wait: not longer than until a report is due, so that the last of many positions is told as well.
 func (f *Follower) patience() time.Duration {
-	at := f.reportable()
+	at, _ := f.reportable()
 	if f.report.to == nil || at == "" {
 		return f.wait
 	}
@@ -73,14 +74,14 @@ func (f *Follower) patience() time.Duration {
 // tellProgress reports how far the follower is, if that is due. A report that fails is tried again, more and more rarely, and changes nothing else.
 func (f *Follower) tellProgress(ctx context.Context) {
 	r := &f.report
-	at := f.reportable()
+	at, news := f.reportable()
 	now := time.Now()
 	if r.to == nil || at == "" || now.Before(r.due(at)) {
 		return
 	}
 	rctx, cancel := context.WithTimeout(ctx, reportLimit)
 	defer cancel()
-	err := r.to.Report(rctx, r.name, at)
+	err := r.to.Report(rctx, r.name, at, f.now().Sub(news).Abs())
 	r.sent = now
 	if r.paid.Before(now) {
 		r.paid = now
@@ -89,7 +90,7 @@ func (f *Follower) tellProgress(ctx context.Context) {
 	if err != nil {
 		r.failed++
 	} else {
-		r.failed, r.said = 0, at
+		r.failed, r.said, r.news = 0, at, news
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -100,18 +101,24 @@ func (f *Follower) tellProgress(ctx context.Context) {
 	}
 }
 
-// reportable returns the position up to which the list has everything. While it lacks something, or holds something that this version does not
-// understand, the follower stays with what it said: to report more would be to vouch for what it does not refuse.
-func (f *Follower) reportable() Position {
+// reportable returns the position up to which the list has everything, and when the newest record of that came: a position may be of a history of the log that
+// is no more, and then it says nothing of what came into the log later. "" = there is nothing to say, for instance while it is not clear what the list lacks. While it
+// is known to lack something, or holds something that this version does not understand, the follower stays with what it said: to report more would be to
+// vouch for what it does not refuse.
+func (f *Follower) reportable() (at Position, news time.Time) {
 	if f.report.to == nil {
-		return ""
+		return "", time.Time{}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if ms := f.now().UnixMilli(); ms < f.list.lacks.Load() || ms < f.list.unknown.Load() {
-		return f.report.said
+	ms := f.now().UnixMilli()
+	switch {
+	case f.chain.whole:
+		return "", time.Time{}
+	case ms < f.list.lacks.Load() || ms < f.list.unknown.Load():
+		return f.report.said, f.report.news
 	}
-	return f.chain.at
+	return f.chain.at, f.chain.news
 }
 
 // leave tells that the follower follows no longer, so that nobody waits for it. If the log could not be reached lately nobody is told.
@@ -122,7 +129,7 @@ func (f *Follower) leave() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
 	defer cancel()
-	_ = r.to.Report(ctx, r.name, "") // it would count as silent after a while
+	_ = r.to.Report(ctx, r.name, "", 0) // it would count as silent after a while
 	r.said = ""
 }
 

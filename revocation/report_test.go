@@ -19,18 +19,21 @@ type reportedLog struct {
 	reports []reported
 	err     error
 	hangs   bool
+	knows   func() bool // asked at each report
 }
 
 type reported struct {
 	name string
 	at   revocation.Position
 	when time.Time
+	age  time.Duration
+	knew bool
 }
 
-func (l *reportedLog) Report(ctx context.Context, follower string, at revocation.Position) error {
+func (l *reportedLog) Report(ctx context.Context, follower string, at revocation.Position, age time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.reports = append(l.reports, reported{follower, at, time.Now()})
+	l.reports = append(l.reports, reported{follower, at, time.Now(), age, l.knows != nil && l.knows()})
 	if l.hangs {
 		l.mu.Unlock()
 		<-ctx.Done()
@@ -212,6 +215,77 @@ func TestFollowerReportsOnlyWhatItHas(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestFollowerReportsItsNews takes the log back to before what the follower has read, on a node whose clock is behind, and revokes something there under a position
+// that the follower is past. Whatever it reports then is not younger than that revocation, unless it has it: a report counts for what was revoked before
+// its news came.
+func TestFollowerReportsItsNews(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		beat  time.Duration
+		fails bool // reports do, before
+		more  int  // heartbeats after the revocation
+		wait  time.Duration
+	}{
+		{"a report that failed is tried again", revocation.Heartbeat, true, 0, 10 * time.Second},
+		{"what was said is said again", 12 * time.Second, false, 0, 40 * time.Second},
+		{"the log is read past the fork", revocation.Heartbeat, true, 8, 10 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			startReporting(t, func(t *testing.T, w *world, log *reportedLog) {
+				w.set(func() { w.beat = c.beat })
+				w.after(4*c.beat + 100*time.Millisecond)
+				content := w.log.Content()
+				for i := range 5 {
+					w.revoke(byte(10 + i))
+				}
+				w.after(c.beat)
+				if c.fails {
+					log.fail(errors.New("no"), false)
+					w.revoke(20)
+					w.after(0)
+				}
+				w.quiet(true)
+				w.after(100 * time.Millisecond)
+				log.all()
+				w.log.Rewind(content)
+				w.after(100 * time.Millisecond)
+				missed := time.Now()
+				lost := w.revoke(1)
+				log.mu.Lock()
+				log.knows = func() bool { return w.list.Has(lost) }
+				log.mu.Unlock()
+				records := w.log.Content().records
+				at := records[len(records)-1].Position
+				log.fail(nil, false)
+				for range c.more {
+					w.log.Append(t.Context())
+				}
+				w.after(c.wait - time.Second)
+				w.quiet(false)
+				w.after(c.beat + c.wait)
+				early, good := 0, 0
+				for _, r := range log.all() {
+					confirms := number(r.at) >= number(at) && !r.when.Add(-r.age).Before(missed)
+					switch {
+					case r.knew && confirms:
+						good++
+					case confirms:
+						t.Errorf("reported %q, known for %v, %v after it lost %q without hearing of it", r.at, r.age, r.when.Sub(missed), at)
+					case number(r.at) >= number(at):
+						early++
+					}
+				}
+				if good == 0 {
+					t.Error("when it has heard of it, it does not say so")
+				}
+				if early == 0 && c.more == 0 {
+					t.Error("it reported nothing meanwhile: this shows nothing")
+				}
+			})
+		})
+	}
 }
 
 func TestFollowerName(t *testing.T) {

@@ -77,17 +77,18 @@ type Appended struct {
 // A Reporter is a Source that takes reports of how far its followers are, so that whoever revokes can wait until all of them know. Those of package
 // store keep the reports in Redis; a feed's client needs none, because each of its requests says how far it is.
 type Reporter interface {
-	// Report says that the follower of that name has applied everything up to a position; with "" that it follows no longer, and is to be forgotten at once.
+	// Report says that the follower of that name has applied everything up to a position, and came to know of that so long ago; with "" that it follows no longer, and is
+	// to be forgotten at once.
 	// Names are 1 to 160 printable ASCII characters without spaces; of two followers of one name the later report counts, so they must not share one (a
 	// [Follower] adds what tells it from others).
-	Report(ctx context.Context, follower string, at Position) error
+	Report(ctx context.Context, follower string, at Position, age time.Duration) error
 }
 
 // Progress is how far one follower is.
 type Progress struct {
 	Follower string
 	Position Position      // everything up to here is applied
-	Silent   time.Duration // since its last report, by the log's clock
+	Silent   time.Duration // since it came to know of that, by the log's clock; longer if that is not known. What was revoked since, it does not confirm
 }
 
 // A Census tells how far the followers of a log are.

@@ -16,18 +16,19 @@ import (
 const (
 	maxFollowers    = 4096 // that report; another one is refused, and none is dropped for it
 	maxFollowerName = 160
+	maxAge          = 24 * time.Hour // of what is reported: nobody looks back so far
 )
 
 // ErrNoRoom means that as many followers report as are kept ([Redis.Report]). Nobody will wait for this one: it is not among the followers.
 var ErrNoRoom = errors.New("store: too many followers report to this log")
 
 // Report implements revocation.Reporter. At most 4096 followers are kept; of another one it returns [ErrNoRoom].
-func (s *Redis) Report(ctx context.Context, follower string, at revocation.Position) error {
-	return s.log.Report(ctx, follower, at)
+func (s *Redis) Report(ctx context.Context, follower string, at revocation.Position, age time.Duration) error {
+	return s.log.Report(ctx, follower, at, age)
 }
 
 // Report implements revocation.Reporter, as [Redis.Report] does. The Redis user needs the rights for it; see the package comment.
-func (l *LogReader) Report(ctx context.Context, follower string, at revocation.Position) error {
+func (l *LogReader) Report(ctx context.Context, follower string, at revocation.Position, age time.Duration) error {
 	if err := checkFollower(follower); err != nil {
 		return err
 	}
@@ -37,7 +38,7 @@ func (l *LogReader) Report(ctx context.Context, follower string, at revocation.P
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	rep, err := runOn(ctx, sender(l.client), reportScript, false, []string{l.keys.edges()},
-		follower, string(at), revocation.Live.Milliseconds(), maxFollowers)
+		follower, string(at), revocation.Live.Milliseconds(), maxFollowers, min(age.Abs(), maxAge).Milliseconds())
 	if err != nil {
 		return err
 	}

@@ -39,30 +39,30 @@ func TestCensusFull(t *testing.T) {
 			return len(list)
 		}
 		for range 3 {
-			if err := s.Report(ctx, "another", "1-0"); !errors.Is(err, store.ErrNoRoom) {
+			if err := s.Report(ctx, "another", "1-0", 0); !errors.Is(err, store.ErrNoRoom) {
 				t.Errorf("one more: %v, want ErrNoRoom", err)
 			}
 		}
-		if err := s.Report(ctx, "f10000", "2-0"); err != nil {
+		if err := s.Report(ctx, "f10000", "2-0", 0); err != nil {
 			t.Errorf("one that is there: %v", err)
 		}
 		if n := count(); n != most {
 			t.Errorf("%d are listed, want %d", n, most)
 		}
 		// One leaves, and so there is room for one.
-		if err := errors.Join(s.Report(ctx, "f10001", ""), s.Report(ctx, "another", "1-0")); err != nil {
+		if err := errors.Join(s.Report(ctx, "f10001", "", 0), s.Report(ctx, "another", "1-0", 0)); err != nil {
 			t.Error(err)
 		}
-		if err := s.Report(ctx, "yet another", "1-0"); err == nil {
+		if err := s.Report(ctx, "yet another", "1-0", 0); err == nil {
 			t.Error("a name with a space")
 		}
-		if err := s.Report(ctx, "yet-another", "1-0"); !errors.Is(err, store.ErrNoRoom) {
+		if err := s.Report(ctx, "yet-another", "1-0", 0); !errors.Is(err, store.ErrNoRoom) {
 			t.Errorf("one more again: %v, want ErrNoRoom", err)
 		}
 		// Nobody lists them, and all but one fall silent: there is room again.
 		client.HDel(ctx, "cf:{rev}edges", " ") // when it was last looked for
 		b.silence(t, revocation.Live+time.Second)
-		if err := s.Report(ctx, "yet-another", "1-0"); err != nil {
+		if err := s.Report(ctx, "yet-another", "1-0", 0); err != nil {
 			t.Errorf("when all others are silent: %v", err)
 		}
 		if n := count(); n != 1 {
@@ -82,7 +82,7 @@ func TestCensusDamaged(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := s.Report(ctx, "good", "7-1"); err != nil {
+		if err := s.Report(ctx, "good", "7-1", 0); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
@@ -116,7 +116,7 @@ func TestCensusClockStepsBack(t *testing.T) {
 	}{
 		{"by a minute", time.Minute, nil},
 		{"by a minute, and another follower asks for room", time.Minute, func(ctx context.Context, s *store.Redis) error {
-			if err := s.Report(ctx, "another", "1-0"); !errors.Is(err, store.ErrNoRoom) {
+			if err := s.Report(ctx, "another", "1-0", 0); !errors.Is(err, store.ErrNoRoom) {
 				return fmt.Errorf("another one: %v, want ErrNoRoom", err)
 			}
 			return nil
@@ -128,7 +128,7 @@ func TestCensusClockStepsBack(t *testing.T) {
 			onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
 				ctx := background(t)
 				b := backdoor{client, "cf:"}
-				if err := errors.Join(s.Report(ctx, "hangs", "9-0"), s.Report(ctx, "lives", "9-0")); err != nil {
+				if err := errors.Join(s.Report(ctx, "hangs", "9-0", 0), s.Report(ctx, "lives", "9-0", 0)); err != nil {
 					t.Fatal(err)
 				}
 				n := 2
@@ -148,7 +148,7 @@ func TestCensusClockStepsBack(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				if err := s.Report(ctx, "lives", "2-0"); err != nil {
+				if err := s.Report(ctx, "lives", "2-0", 0); err != nil {
 					t.Fatal(err)
 				}
 				for range 2 {
@@ -207,20 +207,20 @@ func TestReporterRights(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer edge.Close()
-		if err := edge.Report(ctx, "edge/1", a.Position); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+		if err := edge.Report(ctx, "edge/1", a.Position, 0); err == nil || !strings.Contains(err.Error(), "NOPERM") {
 			t.Errorf("a script that Redis has not seen: %v", err)
 		}
-		if err := s.Report(ctx, "app/1", a.Position); err != nil {
+		if err := s.Report(ctx, "app/1", a.Position, 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := edge.Report(ctx, "edge/1", a.Position); err != nil {
+		if err := edge.Report(ctx, "edge/1", a.Position, 0); err != nil {
 			t.Error(err)
 		}
 		list, err := s.Followers(ctx)
 		if err != nil || len(list) != 2 || list[1].Follower != "edge/1" || list[1].Position != a.Position {
 			t.Errorf("%+v, %v", list, err)
 		}
-		if err := edge.Report(ctx, "edge/1", ""); err != nil {
+		if err := edge.Report(ctx, "edge/1", "", 0); err != nil {
 			t.Error(err)
 		}
 		if b, err := edge.Read(ctx, "", 0); err != nil || len(b.Records) != 1 {
@@ -234,7 +234,7 @@ func TestReporterRights(t *testing.T) {
 		for i := range 4096 {
 			reports = append(reports, "f"+strconv.Itoa(i), "1-0 1")
 		}
-		if err := errors.Join(admin.HSet(ctx, "cf:{rev}edges", reports...).Err(), edge.Report(ctx, "edge/2", a.Position)); err != nil {
+		if err := errors.Join(admin.HSet(ctx, "cf:{rev}edges", reports...).Err(), edge.Report(ctx, "edge/2", a.Position, 0)); err != nil {
 			t.Error(err)
 		}
 

@@ -274,7 +274,7 @@ func (h *Handler) answer(ctx context.Context, who grant, q request) (revocation.
 		}
 		if (v.is == nothing || v.is == news) && !confirmed {
 			confirmed = true
-			h.confirm(who, q)
+			h.confirm(who, q, v)
 		}
 		switch {
 		case v.is == apart:
@@ -335,12 +335,13 @@ func (h *Handler) note(last *string, text string, err error, fresh revocation.Fr
 	}
 }
 
-func (h *Handler) confirm(who grant, q request) {
+func (h *Handler) confirm(who grant, q request, v view) {
 	if !h.cfg.Edges.valid(who) { // revoked since it was let in: what it says counts no longer
 		return
 	}
 	if h.reports != nil {
-		h.reports.note(who.name, q.instance, q.after.Position)
+		// What the edge has is in the log as this process knows it. Whether the log still is that, is as old as the newest record here.
+		h.reports.note(who.name, q.instance, q.after.Position, h.cfg.Tail.now().Sub(v.came))
 	}
 	if h.cfg.Reached != nil {
 		h.cfg.Reached(Confirmation{Edge: who.name, Instance: q.instance, Position: q.after.Position, Time: h.cfg.Tail.now()})

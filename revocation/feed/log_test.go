@@ -178,6 +178,14 @@ func (l *memoryLog) RollBack(n int) {
 	l.changed()
 }
 
+// Rewind is RollBack to a node whose clock is behind: what comes next gets positions that were given before.
+func (l *memoryLog) Rewind(n int) {
+	l.RollBack(n)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids -= n
+}
+
 // Trim takes all records out but the newest.
 func (l *memoryLog) Trim() {
 	l.mu.Lock()

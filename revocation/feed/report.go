@@ -42,6 +42,7 @@ type reports struct {
 // reach is how far one instance of an edge is.
 type reach struct {
 	at    revocation.Position
+	came  time.Time           // when the newest record came that the log was known to go on with
 	news  bool                // at is to be told
 	said  revocation.Position // what was told last
 	told  time.Time           // when that was
@@ -57,8 +58,8 @@ func newReports(to revocation.Reporter, each int) *reports {
 	return &reports{to: to, each: each, ctx: ctx, stop: stop, wake: make(chan struct{}, 1), edges: map[string]map[string]*reach{}}
 }
 
-// note remembers that an instance has everything up to a position.
-func (r *reports) note(edge, instance string, at revocation.Position) {
+// note remembers that an instance has everything up to a position of a log whose newest record came so long ago.
+func (r *reports) note(edge, instance string, at revocation.Position, age time.Duration) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,7 +80,7 @@ func (r *reports) note(edge, instance string, at revocation.Position) {
 		e = &reach{}
 		r.edges[edge][instance] = e
 	}
-	e.heard = now
+	e.heard, e.came = now, now.Add(-age)
 	if at == e.said && now.Sub(e.told) < reportAgain {
 		e.at, e.news = at, false
 		return
@@ -116,6 +117,7 @@ func (r *reports) forget(edge string, now time.Time) {
 type due struct {
 	edge, instance string
 	at             revocation.Position
+	came           time.Time
 }
 
 // run reports as long as there is something to report, and the log takes it. After a failure the next request of an edge tries again, not at once.
@@ -127,7 +129,7 @@ func (r *reports) run() {
 		}
 		for i, d := range list {
 			ctx, cancel := context.WithTimeout(r.ctx, reportLimit)
-			err := r.to.Report(ctx, reportName(d.edge, d.instance), d.at)
+			err := r.to.Report(ctx, reportName(d.edge, d.instance), d.at, time.Since(d.came))
 			cancel()
 			if err != nil {
 				r.giveUp(list[i:]) // the others would have to wait as long
@@ -171,7 +173,7 @@ func (r *reports) take() (list []due, wait time.Duration) {
 				e.paid = now
 			}
 			e.paid = e.paid.Add(reportEach)
-			list = append(list, due{edge, instance, e.at})
+			list = append(list, due{edge, instance, e.at, e.came})
 		}
 		r.forget(edge, now)
 	}

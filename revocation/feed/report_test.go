@@ -21,16 +21,17 @@ type census struct {
 	*memoryLog
 	mu    sync.Mutex
 	at    map[string]revocation.Position
+	news  map[string]time.Time
 	calls int
 	err   error
 	hangs bool
 }
 
 func newCensus() *census {
-	return &census{memoryLog: newLog(), at: map[string]revocation.Position{}}
+	return &census{memoryLog: newLog(), at: map[string]revocation.Position{}, news: map[string]time.Time{}}
 }
 
-func (c *census) Report(ctx context.Context, follower string, at revocation.Position) error {
+func (c *census) Report(ctx context.Context, follower string, at revocation.Position, age time.Duration) error {
 	c.mu.Lock()
 	hangs, err := c.hangs, c.err
 	c.calls++
@@ -44,7 +45,7 @@ func (c *census) Report(ctx context.Context, follower string, at revocation.Posi
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.at[follower] = at
+	c.at[follower], c.news[follower] = at, time.Now().Add(-age)
 	return nil
 }
 
@@ -114,6 +115,66 @@ func TestEdgesAreReported(t *testing.T) {
 			t.Errorf("the last position was lost: %s of %s", got, o.log.Cursor(0).Position)
 		}
 	})
+}
+
+// TestEdgesConfirmNoOtherHistory takes the log back to before what an edge has, and revokes something there under a position that the edge is past. Nobody has
+// noticed yet, so the edge is reported; but as of when its news came, which was before that.
+func TestEdgesConfirmNoOtherHistory(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fails bool          // reports do, before
+		wait  time.Duration // until the edge asks again
+	}{
+		{"an edge that was not reported yet", false, 0},
+		{"a report that failed is tried again", true, 500 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				log := newCensus()
+				o := newCountedOrigin(t, log)
+				pass(time.Second)
+				for range 5 {
+					o.revoke()
+				}
+				synctest.Wait()
+				at := o.log.Cursor(0)
+				if c.fails {
+					log.fail(errors.New("no"), false)
+					o.poll(at, 0)
+					pass(c.wait)
+					log.fail(nil, false)
+					at = o.log.Cursor(0)
+				} else {
+					pass(100 * time.Millisecond)
+				}
+				synctest.Wait()
+				o.log.Rewind(5)
+				missed := time.Now()
+				o.revoke()
+				if lost := o.log.Cursor(0).Position; number(lost) > number(at.Position) {
+					t.Fatalf("the revocation is at %s, the edge at %s", lost, at.Position)
+				}
+				o.poll(at, 0)
+				pass(100 * time.Millisecond)
+				log.mu.Lock()
+				got, news := log.at["edge-1"], log.news["edge-1"]
+				log.mu.Unlock()
+				if got != at.Position || !news.Before(missed) {
+					t.Errorf("reported %q as of %v after the revocation, want %q as of before", got, news.Sub(missed), at.Position)
+				}
+				// Once this server knows, so does who asks it.
+				pass(5 * time.Second)
+				synctest.Wait()
+				o.poll(o.log.Cursor(0), 0)
+				pass(time.Second)
+				log.mu.Lock()
+				defer log.mu.Unlock()
+				if news := log.news["edge-1"]; !news.After(missed) {
+					t.Errorf("in the end it is reported as of %v after the revocation", news.Sub(missed))
+				}
+			})
+		})
+	}
 }
 
 // What has no valid credential, or none any more, never counts.

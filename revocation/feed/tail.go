@@ -47,6 +47,7 @@ type Tail struct {
 	permanent map[fact]revocation.Entry
 	newest    revocation.Cursor
 	sent      time.Time           // when the request was sent that returned it
+	came      time.Time           // when it came
 	before    revocation.Position // the predecessor of the window's first record
 	window    []revocation.Record // the newest records, for frames that are not whole; only appended to
 	chunks    []*chunk            // all records, for those that are
@@ -108,9 +109,9 @@ func (t *Tail) Read(ctx context.Context, after revocation.Position, wait time.Du
 
 // Report implements revocation.Reporter: it passes the report on to its source. If that takes none, nobody is told, and there is no error: a log without a
 // census has nobody who waits.
-func (t *Tail) Report(ctx context.Context, follower string, at revocation.Position) error {
+func (t *Tail) Report(ctx context.Context, follower string, at revocation.Position, age time.Duration) error {
 	if r, ok := t.source.(revocation.Reporter); ok {
-		return r.Report(ctx, follower, at)
+		return r.Report(ctx, follower, at, age)
 	}
 	return nil
 }
@@ -132,7 +133,7 @@ func (t *Tail) keep(b revocation.Batch, sent time.Time) {
 		t.err = t.extend(b.Records)
 	}
 	if t.err == nil && len(b.Records) > 0 {
-		t.sent = sent
+		t.sent, t.came = sent, t.now()
 	}
 	close(t.changed)
 	t.changed = make(chan struct{})
@@ -148,7 +149,7 @@ func (t *Tail) keep(b revocation.Batch, sent time.Time) {
 func (t *Tail) load(b revocation.Batch) error {
 	t.loads++
 	t.epoch, t.birth, t.permanent = b.Epoch, b.Birth, make(map[fact]revocation.Entry)
-	t.newest, t.sent, t.before, t.window = revocation.Cursor{}, time.Time{}, "", nil
+	t.newest, t.sent, t.came, t.before, t.window = revocation.Cursor{}, time.Time{}, time.Time{}, "", nil
 	t.chunks, t.size, t.cut = nil, 0, 0
 	if b.Epoch == "" {
 		return errNoEpoch
@@ -253,6 +254,7 @@ type view struct {
 	birth   int64
 	newest  revocation.Cursor
 	sent    time.Time
+	came    time.Time
 	records []revocation.Record // if something is new: not to be changed
 	changed <-chan struct{}     // closed when asking again may bring another answer
 	err     error
@@ -272,7 +274,7 @@ const (
 func (t *Tail) look(after revocation.Cursor, full bool) view {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v := view{loads: t.loads, epoch: t.epoch, birth: t.birth, newest: t.newest, sent: t.sent, changed: t.changed, err: t.err}
+	v := view{loads: t.loads, epoch: t.epoch, birth: t.birth, newest: t.newest, sent: t.sent, came: t.came, changed: t.changed, err: t.err}
 	if t.err != nil {
 		return v // broken
 	}

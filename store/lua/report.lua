@@ -2,6 +2,7 @@
 --
 -- KEYS  1 edges
 -- ARGV  1 follower  2 its position, '' = forget the follower  3 ms of silence after which one is forgotten  4 the most that are kept
+--       5 ms since it came to know of what it reports
 -- reply 1, or 0: there is no room for another one
 --
 -- Serves whoever revokes and waits until all know. A follower that reported is never dropped for another one: whoever waits would take the silence for
@@ -33,5 +34,5 @@ if full() then
 		return 0
 	end
 end
-note(ARGV[1], ARGV[2], 0)
+note(ARGV[1], ARGV[2], tonumber(ARGV[5]))
 return 1

@@ -26,7 +26,7 @@ func onCensus(test func(s *suite, to revocation.Reporter, at [3]revocation.Posit
 
 func (s *suite) report(to revocation.Reporter, follower string, at revocation.Position) {
 	s.Helper()
-	s.must(to.Report(s.ctx, follower, at), "Report")
+	s.must(to.Report(s.ctx, follower, at, 0), "Report")
 }
 
 // followers checks who is listed, in this order, each with its position.
@@ -91,10 +91,27 @@ var censusRules = []rule{
 		s.report(to, "a", at[2])
 		s.followers(is("a", at[2]), is("b", at[1]))
 	})},
+	{"age", "What a follower has known for long is listed with that age, and makes it no less live", onCensus(func(s *suite, to revocation.Reporter, at [3]revocation.Position) {
+		s.must(to.Report(s.ctx, "a", at[0], time.Minute), "Report")
+		s.must(to.Report(s.ctx, "b", at[0], 1<<63-1), "Report")
+		s.report(to, "c", at[0])
+		for range 2 {
+			list := s.followers(is("a", at[0]), is("b", at[0]), is("c", at[0]))
+			for i, least := range []time.Duration{time.Minute, time.Hour, 0} {
+				if got := list[i].Silent; got < least || least == time.Minute && got > 80*time.Second || least == 0 && got > 20*time.Second {
+					s.broken("%q is silent for %v", list[i].Follower, got)
+				}
+			}
+		}
+		s.report(to, "a", at[1])
+		if p := s.followers(is("a", at[1]), is("b", at[0]), is("c", at[0])); p[0].Silent > 20*time.Second {
+			s.broken("what was reported without an age is %v old", p[0].Silent)
+		}
+	})},
 	{"names", "A name is 1 to 160 printable ASCII characters without spaces; others are an error, and leave no trace", onCensus(func(s *suite, to revocation.Reporter, at [3]revocation.Position) {
 		long := strings.Repeat("x", 160)
 		for _, name := range []string{"", " ", "a b", "a\n", "\x00", "\x7f", "é", long + "x"} {
-			if err := to.Report(s.ctx, name, at[0]); err == nil {
+			if err := to.Report(s.ctx, name, at[0], 0); err == nil {
 				s.broken("%q was accepted", name)
 			}
 		}
@@ -105,7 +122,7 @@ var censusRules = []rule{
 	{"positions", "Something that is no position is an error, and leaves no trace", onCensus(func(s *suite, to revocation.Reporter, at [3]revocation.Position) {
 		s.report(to, "a", at[0])
 		for _, bad := range []revocation.Position{"x", " ", "-", at[1] + " 0", "$", revocation.Position(strings.Repeat("9", 100))} {
-			if err := to.Report(s.ctx, "a", bad); err == nil {
+			if err := to.Report(s.ctx, "a", bad, 0); err == nil {
 				s.broken("%q was accepted", bad)
 			}
 		}
@@ -130,7 +147,7 @@ var censusRules = []rule{
 			want = append(want, is("follower-"+strconv.Itoa(100+i), pos[i%3]))
 		}
 		at(len(want), func(i int) {
-			if err := to.Report(s.ctx, want[i].Follower, want[i].Position); err != nil {
+			if err := to.Report(s.ctx, want[i].Follower, want[i].Position, 0); err != nil {
 				bad.note("Report: %w", err)
 			}
 		})
