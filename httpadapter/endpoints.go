@@ -84,6 +84,7 @@ type EndpointsConfig struct {
 //	POST /session/introspect            RFC 7662, for Callers
 //	POST /session/revoke                RFC 7009, for Callers
 //	GET  /session/revocations           the revocation log, by Feed
+//	DELETE the same                     an edge takes its leave, by Feed
 //	GET  /health/alive                  200 while the process serves
 //	GET  /health/ready                  200 while the store answers and the revocation list is fresh, 503 otherwise
 //
@@ -129,6 +130,7 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler,
 	mux.HandleFunc("POST "+RevokePath, e.called(e.revoke))
 	if cfg.Feed != nil {
 		mux.Handle("GET "+FeedPath, cfg.Feed)
+		mux.Handle("DELETE "+FeedPath, cfg.Feed)
 	}
 	mux.HandleFunc("GET "+AlivePath, func(w http.ResponseWriter, _ *http.Request) { healthy(w) })
 	mux.HandleFunc("GET "+ReadyPath, func(w http.ResponseWriter, r *http.Request) {

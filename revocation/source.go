@@ -84,6 +84,10 @@ type Reporter interface {
 	Report(ctx context.Context, follower string, at Position, age time.Duration) error
 }
 
+// ErrNoRoom means that as many followers report to a log as it keeps. Nobody will wait for this one: it is not among the followers. It says nothing of
+// others, who may be.
+var ErrNoRoom = errors.New("revocation: too many followers report to this log")
+
 // Progress is how far one follower is.
 type Progress struct {
 	Follower string

@@ -19,8 +19,8 @@ const (
 	maxAge          = 24 * time.Hour // of what is reported: nobody looks back so far
 )
 
-// ErrNoRoom means that as many followers report as are kept ([Redis.Report]). Nobody will wait for this one: it is not among the followers.
-var ErrNoRoom = errors.New("store: too many followers report to this log")
+// ErrNoRoom is a revocation.ErrNoRoom of this log ([Redis.Report]).
+var ErrNoRoom = fmt.Errorf("store: report: %w", revocation.ErrNoRoom)
 
 // Report implements revocation.Reporter. At most 4096 followers are kept; of another one it returns [ErrNoRoom].
 func (s *Redis) Report(ctx context.Context, follower string, at revocation.Position, age time.Duration) error {

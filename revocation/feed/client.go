@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/counterfoil/counterfoil/revocation"
@@ -52,6 +53,7 @@ type Client struct {
 	own        *http.Transport // nil: the caller's
 	maxLen     int
 	skipNonce  bool
+	known      atomic.Bool // a server may have reported it
 
 	mu     sync.Mutex
 	reader *revocation.FrameReader
@@ -59,7 +61,8 @@ type Client struct {
 
 const (
 	answerGrace   = 3 * time.Second // how much later than it was asked to an answer may begin
-	maxClientWait = time.Minute     // no server waits longer than a third of MaxStale anyway
+	leaveLimit    = 250 * time.Millisecond
+	maxClientWait = time.Minute // no server waits longer than a third of MaxStale anyway
 )
 
 // NewClient makes a Client. It makes no request. It refuses a configuration that is incomplete or out of bounds.
@@ -125,8 +128,17 @@ func isLoopback(host string) bool {
 // Instance returns the ID by which confirmations tell this client from others with the same credential. It is drawn at random.
 func (c *Client) Instance() string { return c.instance }
 
-// Close closes the idle connections of a client's own transport. It does not end a Read that is under way; its context does.
+// Close tells the server that this client follows no longer, so that nobody waits for it, and closes the idle connections of a client's own transport. It takes
+// a quarter of a second at most, and whether the server hears of it is no matter: it would count as silent after a while. It does not end a Read that is under
+// way; its context does.
 func (c *Client) Close() error {
+	if c.known.CompareAndSwap(true, false) {
+		ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
+		defer cancel()
+		if resp, err := c.send(ctx, http.MethodDelete, url.Values{paramInstance: {c.instance}}); err == nil {
+			resp.Body.Close()
+		}
+	}
 	if c.own != nil {
 		c.own.CloseIdleConnections()
 	}
@@ -161,6 +173,7 @@ func (c *Client) Read(ctx context.Context, after revocation.Position, wait time.
 	if err != nil {
 		return revocation.Batch{}, fmt.Errorf("feed: %w", err)
 	}
+	c.known.Store(true)
 	return f.Batch(), nil
 }
 
@@ -179,20 +192,9 @@ func (c *Client) ask(ctx context.Context, q revocation.FrameQuery, nonce [revoca
 	if !c.skipNonce {
 		params.Set(paramNonce, b64.EncodeToString(nonce[:]))
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"?"+params.Encode(), nil)
+	resp, err := c.send(ctx, http.MethodGet, params)
 	if err != nil {
-		return nil, fmt.Errorf("feed: %w", err)
-	}
-	req.SetBasicAuth(c.credential.Name, c.credential.Secret.Reveal())
-	req.Header.Set("Accept", ContentType)
-	req.Header.Set("Accept-Encoding", "gzip")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) { // it names the whole URL, which helps nobody
-			err = u.Err
-		}
-		return nil, fmt.Errorf("feed: %w", err)
+		return nil, err
 	}
 	switch status := resp.StatusCode; {
 	case status == http.StatusOK:
@@ -208,6 +210,26 @@ func (c *Client) ask(ctx context.Context, q revocation.FrameQuery, nonce [revoca
 	}
 	resp.Body.Close()
 	return nil, err
+}
+
+// send sends a request with the credential.
+func (c *Client) send(ctx context.Context, method string, params url.Values) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.url+"?"+params.Encode(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	req.SetBasicAuth(c.credential.Name, c.credential.Secret.Reveal())
+	req.Header.Set("Accept", ContentType)
+	req.Header.Set("Accept-Encoding", "gzip")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) { // it names the whole URL, which helps nobody
+			err = u.Err
+		}
+		return nil, fmt.Errorf("feed: %w", err)
+	}
+	return resp, nil
 }
 
 var (

@@ -15,7 +15,10 @@
 // is over; if the log does not go on from the cursor, it is the whole log again. An edge that polls with a cursor has
 // everything up to there: that is its [Confirmation], which the handler reports to the log, so that whoever revokes waits for it. The nonce is 16 random bytes in base64url.
 //
+// With DELETE, and nothing but the instance, an edge takes its leave: it follows no longer, and nobody waits for it.
+//
 //	200   a signed frame (see revocation.FrameHead), compressed with gzip where the client takes it
+//	204   of the leave, noted
 //	400   malformed
 //	401   no valid credential of an edge
 //	409   StatusBehind: this server knows less than the edge, or not whether what it knows is current

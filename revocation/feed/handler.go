@@ -142,8 +142,8 @@ func (h *Handler) Stats() Stats {
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
+	if r.Method != http.MethodGet && r.Method != http.MethodDelete {
+		w.Header().Set("Allow", http.MethodGet+", "+http.MethodDelete)
 		refuse(w, http.StatusMethodNotAllowed)
 		return
 	}
@@ -155,6 +155,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q, err := parseRequest(r.URL.RawQuery)
 	if err != nil {
 		refuse(w, http.StatusBadRequest)
+		return
+	}
+	if r.Method == http.MethodDelete {
+		h.leave(w, who, q)
 		return
 	}
 	if !h.seats.take(who.name) {
@@ -346,6 +350,18 @@ func (h *Handler) confirm(who grant, q request, v view) {
 	if h.cfg.Reached != nil {
 		h.cfg.Reached(Confirmation{Edge: who.name, Instance: q.instance, Position: q.after.Position, Time: h.cfg.Tail.now()})
 	}
+}
+
+// leave notes that an instance of an edge follows no longer, so that nobody waits for it.
+func (h *Handler) leave(w http.ResponseWriter, who grant, q request) {
+	if q != (request{instance: q.instance, full: true}) { // full is what parseRequest makes of no cursor
+		refuse(w, http.StatusBadRequest)
+		return
+	}
+	if h.reports != nil {
+		h.reports.note(who.name, q.instance, "", 0)
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // whole answers with the whole log.

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,7 +59,7 @@ func newReports(to revocation.Reporter, each int) *reports {
 	return &reports{to: to, each: each, ctx: ctx, stop: stop, wake: make(chan struct{}, 1), edges: map[string]map[string]*reach{}}
 }
 
-// note remembers that an instance has everything up to a position of a log whose newest record came so long ago.
+// note remembers that an instance has everything up to a position of a log whose newest record came so long ago; "" = that it has taken its leave.
 func (r *reports) note(edge, instance string, at revocation.Position, age time.Duration) {
 	now := time.Now()
 	r.mu.Lock()
@@ -131,6 +132,10 @@ func (r *reports) run() {
 			ctx, cancel := context.WithTimeout(r.ctx, reportLimit)
 			err := r.to.Report(ctx, reportName(d.edge, d.instance), d.at, time.Since(d.came))
 			cancel()
+			if errors.Is(err, revocation.ErrNoRoom) { // that is this one's trouble, not the others'
+				r.failed.Add(1)
+				continue
+			}
 			if err != nil {
 				r.giveUp(list[i:]) // the others would have to wait as long
 				return
@@ -160,6 +165,11 @@ func (r *reports) take() (list []due, wait time.Duration) {
 	for edge, instances := range r.edges {
 		for instance, e := range instances {
 			if !e.news {
+				continue
+			}
+			if e.at == "" { // there is nothing to remember
+				delete(instances, instance)
+				list = append(list, due{edge, instance, "", now})
 				continue
 			}
 			if left := e.paid.Add(-reportBurst).Sub(now); left > 0 {

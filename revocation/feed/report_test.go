@@ -3,6 +3,7 @@ package feed_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
@@ -25,6 +26,7 @@ type census struct {
 	calls int
 	err   error
 	hangs bool
+	full  int // the most that it keeps; 0 = all
 }
 
 func newCensus() *census {
@@ -45,6 +47,13 @@ func (c *census) Report(ctx context.Context, follower string, at revocation.Posi
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if at == "" {
+		delete(c.at, follower)
+		return nil
+	}
+	if _, ok := c.at[follower]; !ok && c.full > 0 && len(c.at) >= c.full {
+		return fmt.Errorf("full: %w", revocation.ErrNoRoom)
+	}
 	c.at[follower], c.news[follower] = at, time.Now().Add(-age)
 	return nil
 }
@@ -113,6 +122,86 @@ func TestEdgesAreReported(t *testing.T) {
 		}
 		if got := log.reached()[name(one)]; number(got) < number(o.log.Cursor(0).Position)-2 {
 			t.Errorf("the last position was lost: %s of %s", got, o.log.Cursor(0).Position)
+		}
+	})
+}
+
+// TestFullCensus: that there is no room for one edge keeps no other from being reported.
+func TestFullCensus(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newCensus()
+		log.full = 2
+		o := newCountedOrigin(t, log)
+		names := []string{"a", "b", "c", "d", "e"}
+		for range 20 {
+			pass(time.Second)
+			synctest.Wait()
+			for _, name := range names {
+				o.poll(o.log.Cursor(0), 0, query("instance="+name+"&after="+o.log.Cursor(0).String()))
+			}
+		}
+		pass(100 * time.Millisecond)
+		got := log.reached()
+		for name, at := range got {
+			if number(at) < number(o.log.Cursor(0).Position) {
+				t.Errorf("%s is reported at %s, the log is at %s", name, at, o.log.Cursor(0).Position)
+			}
+		}
+		if s := o.handler.Stats(); len(got) != 2 || s.Reported < 30 || s.Unreported < 30 {
+			t.Errorf("%d are kept; %d reports taken, %d not", len(got), s.Reported, s.Unreported)
+		}
+	})
+}
+
+// TestEdgesLeave: an edge that ends properly is not waited for, whoever else uses its credential, and one that goes on is.
+func TestEdgesLeave(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		log := newCensus()
+		o := newCountedOrigin(t, log)
+		one, two := o.client(direct{o.handler}), o.client(direct{o.handler})
+		_, f1, stop1 := follow(t, one)
+		_, f2, _ := follow(t, two)
+		for _, f := range []*revocation.Follower{f1, f2} {
+			if err := f.Ready(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pass(time.Second)
+		if got := log.reached(); len(got) != 2 {
+			t.Fatalf("%v, want both", got)
+		}
+		stop1()
+		for range 2 {
+			if err := one.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		if got := log.reached(); len(got) != 1 || got["edge-1/"+two.Instance()] == "" {
+			t.Errorf("%v, want the one that goes on", got)
+		}
+		pass(5 * time.Second)
+		if got := log.reached(); len(got) != 1 {
+			t.Errorf("later: %v", got)
+		}
+		// A credential takes leave for its own processes only, and says nothing else.
+		for name, c := range map[string]struct {
+			query string
+			want  int
+		}{
+			"with a cursor": {"instance=" + two.Instance() + "&after=" + o.log.Cursor(0).String(), 400},
+			"with a wait":   {"instance=" + two.Instance() + "&wait=1", 400},
+			"of an edge":    {"", 204},
+			"of nobody":     {"instance=other", 204},
+		} {
+			leave := func(r *http.Request) { r.Method = http.MethodDelete }
+			if resp := o.poll(revocation.Cursor{}, 0, query(c.query), leave); resp.StatusCode != c.want {
+				t.Errorf("%s: %d, want %d", name, resp.StatusCode, c.want)
+			}
+		}
+		synctest.Wait()
+		if got := log.reached(); len(got) != 1 {
+			t.Errorf("in the end: %v", got)
 		}
 	})
 }
