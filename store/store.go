@@ -367,7 +367,7 @@ func tailClient(client redis.UniversalClient) (redis.UniversalClient, error) {
 		opt := *c.Options()
 		opt.ContextTimeoutEnabled = true
 		opt.MaxRetries = -1           // the follower decides when to read again
-		opt.ReadTimeout = fullTimeout // every read has a context that is shorter, but for the whole of a long log
+		opt.ReadTimeout = fullTimeout // every read has a context that is shorter, but for the whole of a long log; see also progressing
 		opt.DialTimeout = tailDialTimeout
 		opt.DialerRetries = 1
 		opt.MinIdleConns = 0
@@ -376,6 +376,7 @@ func tailClient(client redis.UniversalClient) (redis.UniversalClient, error) {
 		opt.DisableIdentity = true
 		opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		opt.ClientSideCacheConfig, opt.ClientSideCache = nil, nil
+		opt.Dialer = progressing(opt.Dialer)
 		return redis.NewClient(&opt), nil
 	case *redis.ClusterClient:
 		opt := *c.Options()
@@ -389,6 +390,10 @@ func tailClient(client redis.UniversalClient) (redis.UniversalClient, error) {
 		opt.ConnMaxLifetime = tailConnLife
 		opt.DisableIdentity = true
 		opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		if opt.Dialer == nil {
+			opt.Dialer = redis.NewDialer(&redis.Options{DialTimeout: opt.DialTimeout, TLSConfig: opt.TLSConfig})
+		}
+		opt.Dialer = progressing(opt.Dialer)
 		return redis.NewClusterClient(&opt), nil
 	case *redis.Ring:
 		return nil, errors.New("store: redis.Ring drops dead nodes and re-hashes, sessions and revocations would vanish; use a Cluster")
