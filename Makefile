@@ -104,5 +104,5 @@ fuzz: ## every fuzz target in turn, each for FUZZTIME (30s)
 	done
 	cd internal/e2e && $(GO) test -run='^$$' -fuzz='^FuzzOracle$$' -fuzztime=$(FUZZTIME) ./oracle
 
-ci: ## all of the above but serve and fuzz, and Redis, Node, Chromium and gcc installed where missing (Debian)
+ci: ## test, race, lint, wasm, vectors, nested, races, edge, browser and demo, and what they need installed where it is missing (Debian)
 	./.ci/run
