@@ -98,6 +98,95 @@ func TestClusterFailover(t *testing.T) {
 	testFailover(t, url, masters, nodes[0])
 }
 
+// TestClusterSlotOnItsWay moves a slot from one master to another by hand, and looks at its sessions on the way: they can be read, what changes them
+// is refused for a while, and nothing is lost or ended by it.
+func TestClusterSlotOnItsWay(t *testing.T) {
+	t.Parallel()
+	nodes := redistest.StartCluster(t, 3, redistest.Options{})
+	ctx := background(t)
+	s := openStore(t, "redis+cluster://"+nodes[2].Addr(), store.Config{})
+	from, to := dialURL(t, nodes[0].URL()), dialURL(t, nodes[1].URL())
+	subject, slot := "", int64(slots)
+	for i := 0; slot >= slots/3; i++ {
+		subject = "subject " + strconv.Itoa(i)
+		slot = from.ClusterKeySlot(ctx, "{"+counterfoil.SubjectTag(subject)+"}").Val()
+	}
+	set := counterfoil.Op{Kind: counterfoil.OpSet, Name: "set", Value: []byte("before")}
+	ref, ended := newRef(t, s, subject, set), newRef(t, s, subject)
+	saved := int64(0)
+	look := func(when string, readable, writable bool) {
+		t.Helper()
+		r, err := s.Load(ctx, ref)
+		if readable && (err != nil || string(r.Fields["set"]) != "before") {
+			t.Errorf("%s: load: %q, %v", when, r.Fields, err)
+		}
+		_, saveErr := s.Save(ctx, ref, []counterfoil.Op{{Kind: counterfoil.OpIncr, Name: "n", By: 1}})
+		if saveErr == nil {
+			saved++
+		}
+		fresh, refreshErr := s.Refresh(ctx, counterfoil.Presented{Session: ref.Session, Generation: 1, Window: time.Minute})
+		if refreshErr == nil && fresh.Verdict != counterfoil.Renewed {
+			t.Errorf("%s: refresh: %+v", when, fresh)
+		}
+		for step, err := range map[string]error{"load": err, "save": saveErr, "refresh": refreshErr} {
+			switch {
+			case step != "load" && writable != (err == nil):
+				t.Errorf("%s: %s: %v", when, step, err)
+			case errors.Is(err, counterfoil.ErrNotFound), errors.Is(err, counterfoil.ErrConflict):
+				t.Errorf("%s: %s: %v, which would log somebody out", when, step, err)
+			}
+		}
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := func() error { _, err := s.End(ctx, counterfoil.Ending{Session: ended.Session}); return err }
+
+	look("before", true, true)
+	source, target := from.ClusterMyID(ctx).Val(), to.ClusterMyID(ctx).Val()
+	must(to.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", source).Err())
+	must(from.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", target).Err())
+	look("nothing has moved yet", true, false)
+
+	host, port, _ := net.SplitHostPort(nodes[1].Addr())
+	keys := from.ClusterGetKeysInSlot(ctx, int(slot), 100).Val()
+	move := func(record bool) {
+		t.Helper()
+		for _, key := range keys {
+			if strings.Contains(key, "}s:") == record {
+				must(from.Migrate(ctx, host, port, key, 0, 5*time.Second).Err())
+			}
+		}
+	}
+	move(true)
+	look("the records have moved", true, false)
+	if err := end(); err == nil || errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("an ending while index and record are apart: %v", err)
+	}
+	move(false)
+	look("all has moved", true, false)
+
+	for _, c := range []*redis.Client{to, from, dialURL(t, nodes[2].URL())} {
+		must(c.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", target).Err())
+	}
+	look("the slot is served there", true, true)
+	if err := end(); err != nil {
+		t.Errorf("an ending then: %v", err)
+	}
+	if _, err := s.Load(ctx, ended); !errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("the session that has ended: %v", err)
+	}
+	if r, err := s.Load(ctx, ref); err != nil || string(r.Fields["n"]) != strconv.FormatInt(saved, 10) {
+		t.Errorf("%d saves were acknowledged, the record has %q, %v", saved, r.Fields["n"], err)
+	}
+}
+
+// slots is how many a Cluster has.
+const slots = 16384
+
 // TestSentinelFailover does the same with a primary, its replica and three Sentinels.
 func TestSentinelFailover(t *testing.T) {
 	s := redistest.StartSentinel(t, redistest.Options{Replicas: 1, Password: "right"})
