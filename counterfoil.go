@@ -58,6 +58,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil/internal/backlog"
+	"github.com/counterfoil/counterfoil/internal/device"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 	"github.com/counterfoil/counterfoil/token/issuer"
@@ -246,7 +247,7 @@ type Manager struct {
 	log           *slog.Logger
 	salt          [16]byte // of the session IDs in logs
 	now           func() time.Time
-	handles       *handles
+	handles       *device.Handles
 	vault         *vault // nil = values are not encrypted
 	codec         Codec
 	claims        func(context.Context, *Session) ([]token.Claim, error)
@@ -321,7 +322,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if m.sealer, err = newSealer(cfg.Secrets, cfg.Issuer, cfg.Audience); err != nil {
 		return nil, err
 	}
-	if m.handles, err = newHandles(cfg.Secrets, cfg.Issuer, cfg.Audience); err != nil {
+	if m.handles, err = device.NewHandles(cfg.Secrets, cfg.Issuer, cfg.Audience); err != nil {
 		return nil, err
 	}
 	if m.vault, err = newVault(cfg.ValueKeys, cfg.InsecureReadPlainValues, cfg.Issuer, cfg.Audience); err != nil {

@@ -216,7 +216,7 @@ func (x *Exchange) Rotate(ctx context.Context, opt RotateOptions) error {
 
 // EndDevice ends the session that a handle of [Manager.Devices] names. If it is the request's own, this is a [Exchange.Logout].
 func (x *Exchange) EndDevice(ctx context.Context, handle string) error {
-	id, ok := x.m.handles.open(handle, x.session.Subject())
+	id, ok := x.m.handles.Open(handle, x.session.Subject())
 	switch {
 	case !ok:
 		return ErrNotFound

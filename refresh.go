@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/device"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 )
@@ -168,12 +169,12 @@ func (m *Manager) bound(ctx context.Context, id token.SessionID, client Client) 
 	if err != nil {
 		return err
 	}
-	n := parseNote(r.Device)
+	n := device.ParseNote(r.Device)
 	err = m.bind(ctx, Renewal{
 		Session: &Session{m: m, id: id, begun: r.Created, subject: r.Subject, authTime: milli(r.AuthTime), fields: r.Fields},
 		Device: Device{
-			Handle: m.handles.seal(id, r.Subject), Label: n.label, Address: n.address, Location: n.location, LoggedIn: milli(r.Created),
-			LastSeen: milli(r.Renewed), Expires: milli(r.Expires), Persistent: n.persistent, Current: true,
+			Handle: m.handles.Seal(id, r.Subject), Label: n.Label, Address: n.Address, Location: n.Location, LoggedIn: milli(r.Created),
+			LastSeen: milli(r.Renewed), Expires: milli(r.Expires), Persistent: n.Persistent, Current: true,
 		},
 		Client: client,
 	})
@@ -263,7 +264,7 @@ func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented, clie
 	s.fields = snapshot.fields // read once is enough
 	tokens, err := m.mint(t.session, r.Subject, grant{
 		generation: r.Generation, at: r.At, expires: r.Expires, idleEnds: r.IdleEnds, authTime: r.AuthTime,
-		pair: r.Verdict != Renewed && r.Verdict != Adopted, persistent: parseNote(r.Device).persistent, claims: claims,
+		pair: r.Verdict != Renewed && r.Verdict != Adopted, persistent: device.ParseNote(r.Device).Persistent, claims: claims,
 	})
 	if err != nil {
 		return nil, Tokens{}, err
