@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(killSetting); text != "" {
+		if err := killedProcess(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	// These tests wait, for heartbeats and for the end of a read, far more than they compute.
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
