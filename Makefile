@@ -15,7 +15,7 @@ WASM = ./token ./revocation ./edge
 # The module itself. Without inlining in the runtime it is 17 KiB smaller (brotli), with the collector before the present one another 9; its heap is small.
 MODULE = GOEXPERIMENT=nogreenteagc GOOS=wasip1 GOARCH=wasm $(GO) build -buildvcs=false -trimpath -buildmode=c-shared '-ldflags=-s -w -buildid=' '-gcflags=runtime=-l'
 
-.PHONY: help demo serve test race lint vet staticcheck fmt wasm module nested parity races faults browser vectors differential edge bench fuzz ci
+.PHONY: help demo serve test race lint vet staticcheck fmt wasm module nested parity races lives faults browser vectors differential edge bench fuzz ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,9 @@ parity: ## what koa-session 7 does and what the tutorial claims, each shown on F
 
 races: ## lost updates, undone logouts and needless writes, beside five peers (needs redis-server; Node for two of the peers, which ARGS=-require=node insists on)
 	cd internal/races && $(GO) run -buildvcs=false . $(ARGS)
+
+lives: ## hundreds of thousands of simulated lives of a cookie jar with 1, 2 and 6 tabs, and of stolen refresh tokens (minutes)
+	$(GO) test -buildvcs=false -count=1 -timeout=60m -v -run='^(TestNoTabIsLoggedOut|TestTheftOutOfStepIsFound)$$' -lives=100000 -thefts=1000000 -rapid.checks=1000 .
 
 faults: ## real Redis servers broken in every way we know, and a table of what was lost, late or mixed up (needs redis-server; minutes)
 	cd internal/faults && COUNTERFOIL_REQUIRE=redis $(GO) test -buildvcs=false -count=1 -timeout=20m -run='^TestFaults$$' -whole

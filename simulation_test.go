@@ -1,7 +1,9 @@
 package counterfoil_test
 
 import (
+	"bytes"
 	"container/heap"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,25 +19,69 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/internal/storemodel"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/issuer"
 )
 
-var lives = flag.Int("lives", 25, "simulated lives of a cookie jar for each number of tabs")
+var (
+	lives  = flag.Int("lives", 5000, "simulated lives of a cookie jar for each number of tabs")
+	thefts = flag.Int("thefts", 20_000, "simulated thefts of a refresh token")
+)
 
 // listOnly has nobody ask: a machine that is busy with other tests may take longer to answer than a question waits.
 func listOnly(c *counterfoil.Config) { c.Policy = revocation.BestEffort }
 
+// place is where lives are lived: a Manager, and the clock of its store.
+type place struct {
+	*counterfoil.Manager
+	advance func(time.Duration)
+}
+
+// modelled is a place whose store is the model that the scripts are compared with. It is so much faster that there can be many lives.
+func modelled(t *testing.T) place {
+	t.Helper()
+	m := storemodel.New()
+	now := func() time.Time { return time.UnixMilli(m.Now()) }
+	key := must[*issuer.Key](t)(issuer.NewHMACKey(bytes.Repeat([]byte("k"), 32)))
+	manager, err := counterfoil.New(t.Context(), counterfoil.Config{
+		Issuer: "https://issuer.test", Audience: "app", Keys: must[*issuer.Ring](t)(issuer.NewRing(key)), Secrets: [][]byte{bytes.Repeat([]byte("s"), 32)},
+		Store: m, Log: unread{now}, Policy: revocation.BestEffort, Now: now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { manager.Close() })
+	return place{manager, m.Advance}
+}
+
+// unread is a revocation log that nobody reads.
+type unread struct{ now func() time.Time }
+
+func (u unread) Append(context.Context, ...revocation.Entry) (revocation.Appended, error) {
+	return revocation.Appended{Position: "1-0", Now: u.now().UnixMilli()}, nil
+}
+
+// scripted is a place with the real scripts.
+func scripted(t *testing.T) place {
+	t.Helper()
+	r := rig.New(t, rig.Embedded, listOnly)
+	return place{r.Manager, r.Advance}
+}
+
 // world is a browser, a network and a server on one clock that only events move.
 type world struct {
 	*testing.T
-	r     *rig.Rig
+	place place
 	rand  *rand.Rand
 	now   time.Duration
 	queue events
 	seq   int
 	jar   http.CookieJar
 	story []string
+
+	renewed int // answers with cookies
 }
 
 type event struct {
@@ -63,7 +109,7 @@ func (w *world) run(until time.Duration) {
 	for len(w.queue) > 0 && w.queue[0].at <= until && !w.Failed() {
 		e := heap.Pop(&w.queue).(event)
 		if e.at > w.now {
-			w.r.Advance(e.at - w.now)
+			w.place.advance(e.at - w.now)
 			w.now = e.at
 		}
 		e.do()
@@ -125,7 +171,7 @@ func (w *world) roundTrip(tab string, then func()) {
 	w.after(there, func() {
 		if kind == 3 {
 			in.Method = "POST"
-			list, err := w.r.RefreshCookies(w.T.Context(), in)
+			list, err := w.place.RefreshCookies(w.T.Context(), in)
 			w.tell("%s: refresh endpoint: %d cookies, %v", tab, len(list), err)
 			if err != nil && !errors.Is(err, counterfoil.ErrSuperseded) {
 				w.Errorf("%s was logged out by the refresh endpoint: %v", tab, err)
@@ -133,7 +179,7 @@ func (w *world) roundTrip(tab string, then func()) {
 			w.after(back, func() { w.answer(tab, lost, list, then) })
 			return
 		}
-		x, err := w.r.Begin(w.T.Context(), in)
+		x, err := w.place.Begin(w.T.Context(), in)
 		if err != nil || x.Session().Subject() != "alice" {
 			w.Errorf("%s was logged out on arrival: %v, %v", tab, err, refusalOf(x))
 			return
@@ -162,6 +208,9 @@ func refusalOf(x *counterfoil.Exchange) error {
 }
 
 func (w *world) answer(tab string, lost int, list []counterfoil.Cookie, then func()) {
+	if len(list) > 0 {
+		w.renewed++
+	}
 	if lost < 6 {
 		w.tell("%s: the answer is lost", tab)
 		w.after(w.between(time.Second, 12*time.Second), then)
@@ -172,49 +221,59 @@ func (w *world) answer(tab string, lost int, list []counterfoil.Cookie, then fun
 }
 
 // TestNoTabIsLoggedOut lives many lives of one cookie jar with several tabs, over several lives of an access token each, with answers that come late,
-// out of order, or never. A round trip stays under the window. Nobody may be logged out.
+// out of order, or never. A round trip stays under the window. Nobody may be logged out. A few of the lives are lived on the real scripts.
 func TestNoTabIsLoggedOut(t *testing.T) {
 	t.Parallel()
 	for _, tabs := range []int{1, 2, 6} {
 		t.Run(fmt.Sprint(tabs, " tabs"), func(t *testing.T) {
 			t.Parallel()
-			r := rig.New(t, rig.Embedded, listOnly)
-			seed := rand.Uint64()
-			for life := range *lives {
-				w := &world{T: t, r: r, rand: rand.New(rand.NewPCG(seed, uint64(life)))}
-				w.jar, _ = cookiejar.New(nil)
-				x, err := r.Begin(t.Context(), counterfoil.Request{Method: "POST"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := x.Login(t.Context(), "alice", counterfoil.LoginOptions{}); err != nil {
-					t.Fatal(err)
-				}
-				list, _ := x.Commit(t.Context())
-				w.keep(list)
-				for tab := range tabs {
-					var next func()
-					name := fmt.Sprint("tab ", tab+1)
-					next = func() {
-						pause := w.between(0, 4*time.Second)
-						if w.rand.IntN(2) == 0 {
-							pause = w.between(0, 9*time.Minute)
-						}
-						w.after(pause, func() { w.roundTrip(name, next) })
-					}
-					next()
-				}
-				w.run(40 * time.Minute) // eight lives of an access token
-				if t.Failed() {
-					t.Fatalf("seed %d, life %d:\n%s", seed, life, strings.Join(w.story[max(0, len(w.story)-40):], "\n"))
-				}
-				if err := r.EndAll(t.Context(), "alice"); err != nil {
-					t.Fatal(err)
-				}
-				r.Advance(time.Minute)
-			}
+			live(t, modelled(t), tabs, *lives)
+		})
+		t.Run(fmt.Sprint(tabs, " tabs, scripts"), func(t *testing.T) {
+			t.Parallel()
+			live(t, scripted(t), tabs, max(5, min(*lives/250, 100)))
 		})
 	}
+}
+
+// live lives so many lives.
+func live(t *testing.T, p place, tabs, lives int) {
+	seed, renewed := rand.Uint64(), 0
+	for life := range lives {
+		w := &world{T: t, place: p, rand: rand.New(rand.NewPCG(seed, uint64(life)))}
+		w.jar, _ = cookiejar.New(nil)
+		x, err := p.Begin(t.Context(), counterfoil.Request{Method: "POST"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Login(t.Context(), "alice", counterfoil.LoginOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		list, _ := x.Commit(t.Context())
+		w.keep(list)
+		for tab := range tabs {
+			var next func()
+			name := fmt.Sprint("tab ", tab+1)
+			next = func() {
+				pause := w.between(0, 4*time.Second)
+				if w.rand.IntN(2) == 0 {
+					pause = w.between(0, 9*time.Minute)
+				}
+				w.after(pause, func() { w.roundTrip(name, next) })
+			}
+			next()
+		}
+		w.run(40 * time.Minute) // eight lives of an access token
+		if t.Failed() {
+			t.Fatalf("seed %d, life %d:\n%s", seed, life, strings.Join(w.story[max(0, len(w.story)-40):], "\n"))
+		}
+		renewed += w.renewed
+		if err := p.EndAll(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
+		}
+		p.advance(time.Minute)
+	}
+	t.Logf("%d lives, %d renewals", lives, renewed)
 }
 
 // party is the owner of a session or the thief of its cookies.
@@ -223,75 +282,117 @@ type party struct {
 	access token.Secret
 }
 
-// TestTheftOutOfStepIsFound has owner and thief refresh in any order, each more than a window after the other, the thief with any token it ever held, both
-// with or without state in between. The second alternation between them ends the session at the latest.
+// habit is what a thief, and the owner, do besides refreshing out of step.
+type habit int
+
+const (
+	anything habit = iota // the thief presents any token it ever held, and either may use the session or not
+	newest                // the thief presents its newest token only
+	using                 // whoever has refreshed uses the session before the other one refreshes
+	habits
+)
+
+// succeed is how many alternations out of step may succeed at most before the next one ends the session. It is what an exploration of all states finds.
+var succeed = [habits]int{anything: 2, newest: 1, using: 0}
+
+// TestTheftOutOfStepIsFound has owner and thief refresh in any order, each more than a window after the other. An alternation is a refresh after one of the
+// other's. No more than two of them succeed, and so many only if the thief keeps an old token for it: whoever comes next ends the session.
 func TestTheftOutOfStepIsFound(t *testing.T) {
 	t.Parallel()
-	r := rig.New(t, rig.Embedded, listOnly)
-	ctx := t.Context()
-	rapid.Check(t, func(rt *rapid.T) {
-		s, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{})
-		if err != nil {
-			rt.Fatal(err)
-		}
-		defer func() {
-			if err := r.End(ctx, s.ID()); err != nil {
-				rt.Fatal(err)
-			}
-		}()
-		issued, _ := s.Issued()
-		owner, thief := &party{held: []string{issued.Refresh.Reveal()}, access: issued.Access}, &party{}
-		refresh := func(p *party, raw string) error {
-			_, tokens, err := r.Refresh(ctx, raw, token.Verified{})
-			if err != nil {
-				return err
-			}
-			p.access = tokens.Access
-			if !tokens.Refresh.IsZero() {
-				p.held = append(p.held, tokens.Refresh.Reveal())
-			}
-			return nil
-		}
-		state := func(p *party) {
-			if v, err := r.Guard().Check(ctx, p.access.Reveal()); err == nil && rapid.Bool().Draw(rt, "state") {
-				_, _ = visits.Incr(ctx, r.Open(v), 1)
+	t.Run("scripts", func(t *testing.T) {
+		t.Parallel()
+		p := scripted(t)
+		rapid.Check(t, func(rt *rapid.T) {
+			steal(t.Context(), rt, p, func(n int, what string) int { return rapid.IntRange(0, n-1).Draw(rt, what) })
+		})
+	})
+	t.Run("many", func(t *testing.T) {
+		t.Parallel()
+		p, seed := modelled(t), rand.Uint64()
+		var most [habits]int
+		for i := range *thefts {
+			r := rand.New(rand.NewPCG(seed, uint64(i)))
+			how, n := steal(t.Context(), t, p, func(n int, _ string) int { return r.IntN(n) })
+			most[how] = max(most[how], n)
+			if t.Failed() {
+				t.Fatalf("seed %d, theft %d", seed, i)
 			}
 		}
-		for range rapid.IntRange(0, 3).Draw(rt, "refreshes before the theft") {
-			r.Advance(11 * time.Second)
-			if err := refresh(owner, owner.held[len(owner.held)-1]); err != nil {
-				rt.Fatalf("before the theft: %v", err)
-			}
-			state(owner)
-		}
-		thief.held = []string{owner.held[len(owner.held)-1]}
-		var last *party
-		for alternations := 0; ; {
-			p := owner
-			if rapid.Bool().Draw(rt, "thief") {
-				p = thief
-			}
-			raw := p.held[len(p.held)-1]
-			if p == thief && rapid.IntRange(0, 3).Draw(rt, "old") == 0 {
-				raw = rapid.SampledFrom(p.held).Draw(rt, "which")
-			}
-			r.Advance(11*time.Second + time.Duration(rapid.IntRange(0, 60).Draw(rt, "seconds"))*time.Second)
-			err := refresh(p, raw)
-			switch {
-			case errors.Is(err, counterfoil.ErrReuse), errors.Is(err, counterfoil.ErrNotFound):
-				return
-			case err != nil:
-				rt.Fatalf("neither renewed nor ended: %v", err)
-			}
-			state(p)
-			if last != nil && last != p {
-				if alternations++; alternations > 2 {
-					rt.Fatalf("three alternations, and both still hold the session")
-				}
-			}
-			last = p
+		if *thefts >= 500 && most != succeed {
+			t.Errorf("%v alternations succeeded at most, the bound of %v says more than it should", most, succeed)
 		}
 	})
+}
+
+// steal is one theft, to its end. It returns how many alternations succeeded.
+func steal(ctx context.Context, t rapid.TB, place place, choose func(n int, what string) int) (how habit, alternations int) {
+	s, err := place.Login(ctx, nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := place.End(ctx, s.ID()); err != nil {
+			t.Error(err)
+		}
+	}()
+	issued, _ := s.Issued()
+	owner, thief := &party{held: []string{issued.Refresh.Reveal()}, access: issued.Access}, &party{}
+	how = habit(choose(int(habits), "habit"))
+	refresh := func(p *party, raw string) error {
+		_, tokens, err := place.Refresh(ctx, raw, token.Verified{})
+		if err != nil {
+			return err
+		}
+		p.access = tokens.Access
+		if !tokens.Refresh.IsZero() {
+			p.held = append(p.held, tokens.Refresh.Reveal())
+		}
+		if how == using || choose(2, "state") == 1 {
+			v, err := place.Guard().Check(ctx, p.access.Reveal())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := visits.Incr(ctx, place.Open(v), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return nil
+	}
+	for range choose(4, "refreshes before the theft") {
+		place.advance(11 * time.Second)
+		if err := refresh(owner, owner.held[len(owner.held)-1]); err != nil {
+			t.Fatalf("before the theft: %v", err)
+		}
+	}
+	thief.held = []string{owner.held[len(owner.held)-1]}
+	var last *party
+	for range 200 {
+		p := []*party{owner, thief}[choose(2, "thief")]
+		raw := p.held[len(p.held)-1]
+		if p == thief && how != newest && choose(4, "old") == 0 {
+			raw = p.held[choose(len(p.held), "which")]
+		}
+		place.advance(11*time.Second + time.Duration(choose(61, "seconds"))*time.Second)
+		err := refresh(p, raw)
+		switch {
+		case errors.Is(err, counterfoil.ErrReuse):
+			for _, p := range []*party{owner, thief} { // it has ended for both
+				if err := refresh(p, p.held[len(p.held)-1]); !errors.Is(err, counterfoil.ErrNotFound) {
+					t.Fatalf("after the end: %v", err)
+				}
+			}
+			return how, alternations
+		case err != nil:
+			t.Fatalf("neither renewed nor ended: %v", err)
+		}
+		if last != nil && last != p {
+			if alternations++; alternations > succeed[how] {
+				t.Fatalf("habit %d: %d alternations, and both still hold the session", how, alternations)
+			}
+		}
+		last = p
+	}
+	return how, alternations
 }
 
 // TestWhatTheTableCannotSee states the known limits, each as it is.

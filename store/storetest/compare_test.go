@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/storemodel"
 	"github.com/counterfoil/counterfoil/store"
 	"github.com/counterfoil/counterfoil/store/embedded"
 	"github.com/counterfoil/counterfoil/token"
@@ -32,15 +33,15 @@ func TestScriptsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ctx := context.Background()
 		run++
-		m := newModel()
-		srv.SetTime(time.UnixMilli(m.now))
+		m := storemodel.New()
+		srv.SetTime(time.UnixMilli(m.Now()))
 		s, err := store.New(ctx, client, store.Config{Prefix: fmt.Sprintf("run%d:", run), Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.Close()
 		(&comparison{T: t, ctx: ctx, model: m, redis: s, clock: func() {
-			srv.SetTime(time.UnixMilli(m.now))
+			srv.SetTime(time.UnixMilli(m.Now()))
 			client.Exists(ctx, "") // keys expire when the server is touched: let it see every time, also one that is stepped back from
 		}}).run()
 	})
@@ -49,7 +50,7 @@ func TestScriptsAgainstModel(t *testing.T) {
 type comparison struct {
 	*rapid.T
 	ctx   context.Context
-	model *model
+	model *storemodel.Model
 	redis *store.Redis
 	clock func() // brings the server's clock to the model's
 	refs  []counterfoil.Ref
@@ -98,7 +99,7 @@ func (c *comparison) move() {
 		rapid.Map(rapid.Int64Range(0, 30_000), func(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }),
 		rapid.SampledFrom([]time.Duration{29 * time.Minute, 30 * time.Minute, 17 * time.Minute}),
 	).Draw(c.T, "duration")
-	c.model.advance(d)
+	c.model.Advance(d)
 	c.clock()
 }
 
@@ -117,8 +118,8 @@ func (c *comparison) create() {
 	r := counterfoil.NewRecord{
 		Session: id, Subject: subject, Idle: 30 * time.Minute,
 		Absolute: rapid.SampledFrom([]time.Duration{time.Hour, 40 * time.Minute, 12 * time.Hour}).Draw(c.T, "absolute"),
-		NotAfter: rapid.SampledFrom([]int64{0, 0, c.model.now, c.model.now + 20_000, c.model.now + time.Hour.Milliseconds()}).Draw(c.T, "not after"),
-		AuthTime: rapid.SampledFrom([]int64{0, c.model.now - 60_000}).Draw(c.T, "authenticated"),
+		NotAfter: rapid.SampledFrom([]int64{0, 0, c.model.Now(), c.model.Now() + 20_000, c.model.Now() + time.Hour.Milliseconds()}).Draw(c.T, "not after"),
+		AuthTime: rapid.SampledFrom([]int64{0, c.model.Now() - 60_000}).Draw(c.T, "authenticated"),
 		Login:    rapid.Bool().Draw(c.T, "login"), Device: "device", Cap: rapid.IntRange(0, 3).Draw(c.T, "cap"), Ops: c.ops(),
 	}
 	want, wantErr := c.model.Create(c.ctx, r)
@@ -158,8 +159,8 @@ func (c *comparison) refresh() {
 		Quiet:       rapid.IntRange(0, 5).Draw(c.T, "quiet") == 0,
 		OnlyCurrent: rapid.IntRange(0, 5).Draw(c.T, "only current") == 0,
 	}
-	if r := c.model.sessions[ref.Session]; r != nil && rapid.IntRange(0, 3).Draw(c.T, "near") != 0 { // near the present one, where the rows are
-		p.Generation = max(1, r.cur-rapid.Uint64Range(0, min(2, r.cur)).Draw(c.T, "back"))
+	if cur := c.model.Generation(ref.Session); cur > 0 && rapid.IntRange(0, 3).Draw(c.T, "near") != 0 { // near the present one, where the rows are
+		p.Generation = max(1, cur-rapid.Uint64Range(0, min(2, cur)).Draw(c.T, "back"))
 	}
 	want, wantErr := c.model.Refresh(c.ctx, p)
 	got, gotErr := c.redis.Refresh(c.ctx, p)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/storemodel"
 	"github.com/counterfoil/counterfoil/store/storetest"
 	"github.com/counterfoil/counterfoil/token"
 )
@@ -15,9 +16,9 @@ func TestModel(t *testing.T) { run(t, "") }
 
 func run(t *testing.T, fault string) {
 	storetest.Run(t, func(t *testing.T) storetest.Under {
-		m := newModel()
-		m.fault = fault
-		return storetest.Under{Store: m, Pass: func(_ testing.TB, _ token.SessionID, d time.Duration) { m.advance(d) }}
+		m := storemodel.New()
+		m.Fault = fault
+		return storetest.Under{Store: m, Pass: func(_ testing.TB, _ token.SessionID, d time.Duration) { m.Advance(d) }}
 	})
 }
 

@@ -1,4 +1,7 @@
-package storetest_test
+// Package storemodel is a counterfoil.Store in plain Go: [New] makes a [Model]. It is a second statement of the rules of a Store, the refresh table among
+// them. The conformance suite is tested on it, the Redis scripts are compared with it to the millisecond, and simulations of many lives run on it,
+// since it takes a hundredth of the time of scripts in an embedded server.
+package storemodel
 
 import (
 	"context"
@@ -17,16 +20,16 @@ import (
 	"github.com/counterfoil/counterfoil/token"
 )
 
-// model is a Store in plain Go, a second statement of the rules: the suite is tested on it, and the Redis scripts are compared with it.
-// A named fault breaks one rule.
-type model struct {
+// Model is a Store whose clock stands still until it is moved. [New] makes one. It is safe for concurrent use.
+type Model struct {
+	Fault string // the name of a rule that is broken, for tests of tests; "" = none
+
 	mu       sync.Mutex
 	now      int64 // the clock, Unix ms
 	forward  int64 // how far the clock has moved forward in all; what expires, expires by this
 	sessions map[token.SessionID]*record
 	nbf      map[string]int64
 	index    map[string]*index
-	fault    string
 }
 
 type record struct {
@@ -50,16 +53,35 @@ type state struct {
 	h, k      int64
 }
 
-func newModel() *model {
-	return &model{now: time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC).UnixMilli(),
+// New makes a Model without sessions.
+func New() *Model {
+	return &Model{now: time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC).UnixMilli(),
 		sessions: map[token.SessionID]*record{}, nbf: map[string]int64{}, index: map[string]*index{}}
 }
 
-func (m *model) advance(d time.Duration) {
+// Now returns the time of its clock, Unix ms.
+func (m *Model) Now() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now
+}
+
+// Advance moves its clock: forward, or back as a clock does that is set. What expires, expires by what it has moved forward.
+func (m *Model) Advance(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.now += d.Milliseconds()
 	m.forward += max(0, d.Milliseconds())
+}
+
+// Generation returns the current refresh generation of a record that it holds, 0 if there is none.
+func (m *Model) Generation(id token.SessionID) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.sessions[id]; r != nil {
+		return r.cur
+	}
+	return 0
 }
 
 // judge is the refresh table of the design, row by row.
@@ -88,26 +110,26 @@ func judge(s state, p counterfoil.Presented, now int64) (counterfoil.Verdict, st
 }
 
 // live returns the record if it is a live session of the subject.
-func (m *model) live(id token.SessionID, subject string) *record {
+func (m *Model) live(id token.SessionID, subject string) *record {
 	r := m.sessions[id]
 	if r != nil && r.idleEnd <= m.forward {
 		delete(m.sessions, id)
 		return nil
 	}
-	if r == nil || (r.Subject != subject && m.fault != "subject ignored") || r.Expires <= m.now ||
+	if r == nil || (r.Subject != subject && m.Fault != "subject ignored") || r.Expires <= m.now ||
 		subject != "" && r.Created <= m.nbf[subject] {
 		return nil
 	}
 	return r
 }
 
-func (m *model) arrived(r *record, gen uint64) {
-	if gen != 0 && gen == r.cur && r.k == 0 && r.frozen == 0 && m.fault != "never confirmed" {
+func (m *Model) arrived(r *record, gen uint64) {
+	if gen != 0 && gen == r.cur && r.k == 0 && r.frozen == 0 && m.Fault != "never confirmed" {
 		r.k = m.now
 	}
 }
 
-func (m *model) members(subject string) *index {
+func (m *Model) members(subject string) *index {
 	x := m.index[subject]
 	if x == nil || x.ends <= m.forward || len(x.score) == 0 {
 		x = &index{score: map[token.SessionID]int64{}}
@@ -116,20 +138,21 @@ func (m *model) members(subject string) *index {
 	return x
 }
 
-func (m *model) Create(_ context.Context, n counterfoil.NewRecord) (counterfoil.Created, error) {
+// Create and the other methods are those of counterfoil.Store.
+func (m *Model) Create(_ context.Context, n counterfoil.NewRecord) (counterfoil.Created, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if r := m.sessions[n.Session]; r != nil && r.idleEnd > m.forward && m.fault != "used ID taken over" {
+	if r := m.sessions[n.Session]; r != nil && r.idleEnd > m.forward && m.Fault != "used ID taken over" {
 		return counterfoil.Created{}, errors.New("model: used before")
 	}
 	created := max(m.now, m.nbf[n.Subject]+1)
-	if m.fault == "created before the not-before" {
+	if m.Fault == "created before the not-before" {
 		created = m.now
 	}
 	r := &record{idle: n.Idle.Milliseconds(), state: state{cur: 1, h: m.now}}
 	r.Record = counterfoil.Record{Session: n.Session, Subject: n.Subject, Created: created, Renewed: created, Idle: n.Idle,
 		Expires: created + n.Absolute.Milliseconds(), AuthTime: n.AuthTime, Device: n.Device, Fields: map[string][]byte{}}
-	if n.NotAfter > 0 && m.fault != "life prolonged" {
+	if n.NotAfter > 0 && m.Fault != "life prolonged" {
 		r.Expires = min(r.Expires, n.NotAfter)
 	}
 	if r.Expires <= created {
@@ -162,10 +185,10 @@ func (m *model) Create(_ context.Context, n counterfoil.NewRecord) (counterfoil.
 			}
 			return strings.Compare(a.Session.String(), b.Session.String())
 		})
-		if m.fault == "cap ends the newest" {
+		if m.Fault == "cap ends the newest" {
 			slices.Reverse(others)
 		}
-		for n.Cap > 0 && len(others)+1 > n.Cap && m.fault != "no cap" {
+		for n.Cap > 0 && len(others)+1 > n.Cap && m.Fault != "no cap" {
 			delete(m.sessions, others[0].Session)
 			delete(x.score, others[0].Session)
 			c.Evicted = append(c.Evicted, others[0].Session)
@@ -182,7 +205,7 @@ func (m *model) Create(_ context.Context, n counterfoil.NewRecord) (counterfoil.
 }
 
 // prune drops members that are no live sessions, and ends that are not worth announcing any more.
-func (m *model) prune(x *index, subject string) {
+func (m *Model) prune(x *index, subject string) {
 	for id, score := range x.score {
 		if score < 0 && -score < m.now || score >= 0 && m.live(id, subject) == nil {
 			delete(x.score, id)
@@ -190,19 +213,20 @@ func (m *model) prune(x *index, subject string) {
 	}
 }
 
-func (m *model) answer(r *record) counterfoil.Record {
+func (m *Model) answer(r *record) counterfoil.Record {
 	out := r.Record
 	out.Frozen, out.Generation, out.Fields = r.frozen != 0, r.cur, map[string][]byte{}
 	for k, v := range r.Fields {
 		out.Fields[k] = slices.Clone(v)
 	}
-	if m.fault == "fields shared" {
+	if m.Fault == "fields shared" {
 		out.Fields = r.Fields
 	}
 	return out
 }
 
-func (m *model) Load(_ context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
+// Load see Create.
+func (m *Model) Load(_ context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.live(ref.Session, ref.Subject)
@@ -210,22 +234,23 @@ func (m *model) Load(_ context.Context, ref counterfoil.Ref) (counterfoil.Record
 		return counterfoil.Record{}, counterfoil.ErrNotFound
 	}
 	m.arrived(r, ref.Generation)
-	if m.fault == "loading renews" {
+	if m.Fault == "loading renews" {
 		r.idleEnd = m.forward + r.idle
 	}
 	return m.answer(r), nil
 }
 
-func (m *model) Save(_ context.Context, ref counterfoil.Ref, ops []counterfoil.Op) (counterfoil.Saved, error) {
+// Save see Create.
+func (m *Model) Save(_ context.Context, ref counterfoil.Ref, ops []counterfoil.Op) (counterfoil.Saved, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.live(ref.Session, ref.Subject)
-	if r == nil && m.fault == "late save revives" && !ref.Session.IsZero() {
+	if r == nil && m.Fault == "late save revives" && !ref.Session.IsZero() {
 		r = &record{idle: 1e6, idleEnd: m.forward + 1e6}
 		r.Record = counterfoil.Record{Session: ref.Session, Subject: ref.Subject, Created: math.MaxInt64 / 2, Expires: math.MaxInt64, Fields: map[string][]byte{}}
 		m.sessions[ref.Session] = r
 	}
-	if r == nil || r.frozen != 0 && m.fault != "frozen is written" {
+	if r == nil || r.frozen != 0 && m.Fault != "frozen is written" {
 		return counterfoil.Saved{}, counterfoil.ErrNotFound
 	}
 	values, err := m.apply(r, ops)
@@ -236,17 +261,17 @@ func (m *model) Save(_ context.Context, ref counterfoil.Ref, ops []counterfoil.O
 	return counterfoil.Saved{Values: values}, nil
 }
 
-func (m *model) apply(r *record, ops []counterfoil.Op) ([]counterfoil.Value, error) {
+func (m *Model) apply(r *record, ops []counterfoil.Op) ([]counterfoil.Value, error) {
 	for _, o := range ops {
 		if o.Name == "" || len(o.Name) > counterfoil.MaxNameLen || o.Kind < counterfoil.OpSet || o.Kind > counterfoil.OpTake {
 			return nil, errors.New("model: bad operation")
 		}
-		if old, ok := r.Fields[o.Name]; o.If && (ok != o.Was.Present || ok && string(old) != string(o.Was.Bytes)) && m.fault != "conditions ignored" {
+		if old, ok := r.Fields[o.Name]; o.If && (ok != o.Was.Present || ok && string(old) != string(o.Was.Bytes)) && m.Fault != "conditions ignored" {
 			return nil, counterfoil.ErrConflict
 		}
 	}
 	after := maps.Clone(r.Fields)
-	if m.fault == "half a save" {
+	if m.Fault == "half a save" {
 		after = r.Fields
 	}
 	var values []counterfoil.Value
@@ -260,7 +285,7 @@ func (m *model) apply(r *record, ops []counterfoil.Op) ([]counterfoil.Value, err
 			delete(after, o.Name)
 		case counterfoil.OpTake:
 			v = counterfoil.Value{Bytes: old, Present: ok}
-			if m.fault != "take leaves it" {
+			if m.Fault != "take leaves it" {
 				delete(after, o.Name)
 			}
 		case counterfoil.OpIncr:
@@ -272,7 +297,7 @@ func (m *model) apply(r *record, ops []counterfoil.Op) ([]counterfoil.Value, err
 				return nil, counterfoil.ErrNotInteger
 			}
 			sum := new(big.Int).Add(big.NewInt(n), big.NewInt(o.By))
-			if m.fault == "floating increments" {
+			if m.Fault == "floating increments" {
 				sum, _ = new(big.Float).SetFloat64(float64(n) + float64(o.By)).Int(nil)
 			}
 			if !sum.IsInt64() {
@@ -287,14 +312,15 @@ func (m *model) apply(r *record, ops []counterfoil.Op) ([]counterfoil.Value, err
 	for name, value := range after {
 		used += len(name) + len(value)
 	}
-	if used > counterfoil.MaxDataLen && used > r.used && m.fault != "no budget" {
+	if used > counterfoil.MaxDataLen && used > r.used && m.Fault != "no budget" {
 		return nil, counterfoil.ErrTooLarge
 	}
 	r.Fields, r.used = after, used
 	return values, nil
 }
 
-func (m *model) Refresh(_ context.Context, p counterfoil.Presented) (counterfoil.Refreshed, error) {
+// Refresh see Create.
+func (m *Model) Refresh(_ context.Context, p counterfoil.Presented) (counterfoil.Refreshed, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if p.Generation == 0 {
@@ -309,20 +335,20 @@ func (m *model) Refresh(_ context.Context, p counterfoil.Presented) (counterfoil
 	}
 	a := counterfoil.Refreshed{Verdict: counterfoil.Superseded, Subject: r.Subject, Generation: r.cur, At: max(m.now, r.Renewed),
 		Created: r.Created, Expires: r.Expires, IdleEnds: m.now + r.idleEnd - m.forward, AuthTime: r.AuthTime, Device: r.Device}
-	if r.frozen != 0 && m.fault != "frozen is renewed" {
+	if r.frozen != 0 && m.Fault != "frozen is renewed" {
 		if max(m.now-r.frozen, r.frozen-m.now) <= p.Window.Milliseconds() {
 			return a, nil
 		}
 		return counterfoil.Refreshed{}, counterfoil.ErrNotFound
 	}
-	if m.fault == "quiet judges" {
+	if m.Fault == "quiet judges" {
 		p.Quiet = false
 	}
-	if m.fault == "no window" {
+	if m.Fault == "no window" {
 		p.Window = time.Millisecond
 	}
 	verdict, s := judge(r.state, p, m.now)
-	if m.fault == "reuse forgiven" && verdict == counterfoil.Reused {
+	if m.Fault == "reuse forgiven" && verdict == counterfoil.Reused {
 		verdict = counterfoil.Superseded
 	}
 	a.Verdict = verdict
@@ -330,7 +356,7 @@ func (m *model) Refresh(_ context.Context, p counterfoil.Presented) (counterfoil
 	case counterfoil.Superseded:
 	case counterfoil.Reused:
 		a.IdleEnds = m.now
-		if m.fault != "reuse does not end" {
+		if m.Fault != "reuse does not end" {
 			delete(m.sessions, p.Session)
 			if r.Subject != "" {
 				delete(m.members(r.Subject).score, p.Session)
@@ -339,7 +365,7 @@ func (m *model) Refresh(_ context.Context, p counterfoil.Presented) (counterfoil
 	default:
 		r.state, r.Renewed = s, a.At
 		left := min(r.idle, r.Expires-m.now)
-		if m.fault == "absolute life extended" {
+		if m.Fault == "absolute life extended" {
 			left = r.idle
 			r.Expires = max(r.Expires, m.now+left)
 		}
@@ -349,7 +375,8 @@ func (m *model) Refresh(_ context.Context, p counterfoil.Presented) (counterfoil
 	return a, nil
 }
 
-func (m *model) Freeze(_ context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
+// Freeze see Create.
+func (m *Model) Freeze(_ context.Context, ref counterfoil.Ref) (counterfoil.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.live(ref.Session, ref.Subject)
@@ -362,7 +389,8 @@ func (m *model) Freeze(_ context.Context, ref counterfoil.Ref) (counterfoil.Reco
 	return m.answer(r), nil
 }
 
-func (m *model) End(_ context.Context, e counterfoil.Ending) (counterfoil.Ended, error) {
+// End see Create.
+func (m *Model) End(_ context.Context, e counterfoil.Ending) (counterfoil.Ended, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ended := counterfoil.Ended{At: m.now}
@@ -376,7 +404,7 @@ func (m *model) End(_ context.Context, e counterfoil.Ending) (counterfoil.Ended,
 			if r.Subject != "" {
 				delete(m.members(r.Subject).score, e.Session)
 			}
-		} else if m.fault == "ending twice fails" {
+		} else if m.Fault == "ending twice fails" {
 			return ended, counterfoil.ErrNotFound
 		}
 		delete(m.sessions, e.Session)
@@ -392,14 +420,14 @@ func (m *model) End(_ context.Context, e counterfoil.Ending) (counterfoil.Ended,
 			}
 			delete(m.sessions, id)
 		}
-		if m.fault == "not-before too early" {
+		if m.Fault == "not-before too early" {
 			n = m.now - 1000
 		}
 		m.nbf[e.Subject], ended.NotBefore = n, n
 		delete(m.index, e.Subject)
 	case len(e.Announced) > 0:
 		for _, id := range e.Announced {
-			if score, ok := x.score[id]; ok && score < 0 || m.fault == "announcing unlists" {
+			if score, ok := x.score[id]; ok && score < 0 || m.Fault == "announcing unlists" {
 				delete(x.score, id)
 			}
 		}
@@ -413,7 +441,7 @@ func (m *model) End(_ context.Context, e counterfoil.Ending) (counterfoil.Ended,
 				if score >= 0 {
 					delete(m.sessions, id)
 					x.score[id] = -(m.now + revocation.Horizon.Milliseconds())
-					if m.fault == "ends are forgotten" {
+					if m.Fault == "ends are forgotten" {
 						delete(x.score, id)
 					}
 				}
@@ -423,21 +451,22 @@ func (m *model) End(_ context.Context, e counterfoil.Ending) (counterfoil.Ended,
 		if len(ended.Sessions) > 0 {
 			x.ends = max(x.ends, m.forward+revocation.Horizon.Milliseconds())
 		}
-		if m.fault == "the kept one ends too" {
+		if m.Fault == "the kept one ends too" {
 			delete(m.sessions, e.Keep)
 		}
 	}
 	return ended, nil
 }
 
-func (m *model) Sessions(_ context.Context, subject string) ([]counterfoil.Record, error) {
+// Sessions see Create.
+func (m *Model) Sessions(_ context.Context, subject string) ([]counterfoil.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if subject == "" {
 		return nil, nil
 	}
 	x := m.members(subject)
-	if m.fault != "index not pruned" {
+	if m.Fault != "index not pruned" {
 		m.prune(x, subject)
 	}
 	var list []counterfoil.Record
