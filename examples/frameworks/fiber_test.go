@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/gofiber/fiber/v2"
@@ -13,7 +14,11 @@ import (
 	"github.com/gofiber/fiber/v2/middleware/idempotency"
 	"github.com/gofiber/fiber/v2/middleware/limiter"
 
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
 	"github.com/counterfoil/counterfoil/fiberadapter/storage"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/internal/rig"
 	"github.com/counterfoil/counterfoil/store/embedded"
 )
 
@@ -81,4 +86,31 @@ func TestFibersOwnMiddleware(t *testing.T) {
 		t.Errorf("cache: run %s, then %s", first, again)
 	}
 
+}
+
+// TestBehindCSRF: Fiber's own csrf, in front of the endpoints, gives each visitor a cookie; the renew page sets cookies as well, and both arrive.
+func TestBehindCSRF(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	a := fiber.New()
+	a.Use(csrf.New())
+	a.Use(fiberadapter.Endpoints(r.Manager))
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	req := httptest.NewRequest("GET", httpadapter.RenewPath+"?return=/", nil)
+	req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal()+"; __Host-Http-refresh="+tokens.Refresh.Reveal())
+	res, err := a.Test(req, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range res.Cookies() {
+		names = append(names, c.Name)
+	}
+	slices.Sort(names)
+	if want := []string{"__Host-Http-session", "csrf_"}; res.StatusCode != 303 || !slices.Equal(names, want) {
+		t.Errorf("%d, cookies %q, want %q", res.StatusCode, names, want)
+	}
 }

@@ -1,0 +1,54 @@
+package frameworks
+
+import (
+	"time"
+
+	"github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
+)
+
+// Socket is an application on Fiber with a WebSocket that says everything back until its session ends, here or anywhere.
+func Socket(m *counterfoil.Manager) *fiber.App {
+	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app.Use(fiberadapter.Endpoints(m), fiberadapter.New(fiberadapter.Config{Manager: m}))
+	app.Get("/talk", fiberadapter.Require, func(c *fiber.Ctx) error {
+		// Of the locals of a request, a websocket.Conn takes along those whose key is a string.
+		c.Locals("session", fiberadapter.Session(c))
+		return c.Next()
+	}, websocket.New(talk))
+	return app
+}
+
+func talk(c *websocket.Conn) {
+	done := c.Locals("session").(*counterfoil.Session).Done()
+	left := make(chan struct{})
+	defer close(left)
+	conn := c.Conn // c itself is used again for others
+	go func() {
+		select {
+		case <-done:
+			bye := websocket.FormatCloseMessage(websocket.ClosePolicyViolation, "signed out")
+			_ = conn.WriteControl(websocket.CloseMessage, bye, time.Now().Add(time.Second))
+			_ = conn.Close() // also under a read or a write that hangs
+		case <-left:
+		}
+	}()
+	for {
+		kind, text, err := conn.ReadMessage()
+		if err != nil {
+			return
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+		_ = conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		if conn.WriteMessage(kind, text) != nil {
+			return
+		}
+	}
+}
