@@ -53,6 +53,9 @@ type EndpointsConfig struct {
 	// Login is the path of this host where whoever is not logged in is sent, with the parameter "return". "" = they are told, with 401.
 	Login string
 
+	// Home is the path of this host that the page leads back to; "" = "/".
+	Home string
+
 	// Page is the page [PagePath], executed with a [PageData]; nil = the one that comes with this package.
 	Page *template.Template
 
@@ -74,7 +77,7 @@ type EndpointsConfig struct {
 //	POST /session/refresh               renews the cookies: 204; 409 = another tab did just now, read the jar again; 401 = log in
 //	GET  /session/renew?return=/path    renews the cookies of a browser that a gateway sent here, and sends it back
 //	POST /session/logout                ends the session
-//	POST /session/logout-everywhere     ends all sessions of the subject
+//	POST /session/logout-everywhere     ends all sessions of the subject; 401 = the one that asks has ended, and nothing else has
 //	GET  /session/active                {"active":true} or {"active":false} for the token that comes with the request
 //	GET  /session/list                  the sessions of the subject, as JSON; each has an opaque handle
 //	POST /session/end                   ends the one with the handle of the form field "handle"
@@ -147,6 +150,7 @@ type endpoints struct {
 	m        *counterfoil.Manager
 	callers  *feed.Edges
 	login    string
+	home     string
 	template *template.Template
 	streams  streams
 	stop     <-chan struct{}
@@ -158,11 +162,18 @@ func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, erro
 	if _, ok := ReturnPath(cfg.Login); cfg.Login != "" && !ok {
 		return nil, errors.New("httpadapter: EndpointsConfig.Login is not a path of this host")
 	}
+	if cfg.Home == "" {
+		cfg.Home = "/"
+	}
+	home, ok := ReturnPath(cfg.Home)
+	if !ok {
+		return nil, errors.New("httpadapter: EndpointsConfig.Home is not a path of this host")
+	}
 	if cfg.MaxStreams < 0 {
 		return nil, errors.New("httpadapter: EndpointsConfig.MaxStreams is negative")
 	}
 	e := &endpoints{
-		m: m, callers: cfg.Callers, login: cfg.Login, template: cfg.Page, stop: cfg.Stop,
+		m: m, callers: cfg.Callers, login: cfg.Login, home: home, template: cfg.Page, stop: cfg.Stop,
 		address: cfg.Address, now: cfg.Now,
 	}
 	if e.address == nil {

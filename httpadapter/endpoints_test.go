@@ -366,12 +366,12 @@ func TestFeedIsServedIfThereIsOne(t *testing.T) {
 
 func TestPage(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
-	h := handler(t, r, httpadapter.EndpointsConfig{Login: "/login"})
+	h := handler(t, r, httpadapter.EndpointsConfig{Login: "/login", Home: "/account"})
 	p := signIn(t, r, h, "Firefox on Linux")
 	signIn(t, r, h, `<script>alert(1)</script>" onload="x`)
 	w := p.do("GET", httpadapter.PagePath)
 	body := w.Body.String()
-	if w.Code != 200 || !strings.Contains(body, "Firefox on Linux") || !strings.Contains(body, "this device") || !strings.Contains(body, `action="/session/end"`) {
+	if w.Code != 200 || !strings.Contains(body, "Firefox on Linux") || strings.Count(strings.ToLower(body), "this device") != 1 || !strings.Contains(body, `<a href="/account">Back</a>`) || !strings.Contains(body, `action="/session/logout-everywhere"`) || !strings.Contains(body, `action="/session/end"`) {
 		t.Errorf("%d %s", w.Code, body)
 	}
 	if strings.Contains(body, "<script>alert") || strings.Contains(body, `" onload="`) {
@@ -395,6 +395,39 @@ func TestPage(t *testing.T) {
 	r.StopServer()
 	if w := p.do("GET", httpadapter.PagePath); w.Code != 503 || strings.Contains(w.Body.String(), "Firefox") {
 		t.Errorf("store gone: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestPageSaysNothingOfTheCredential: whatever came with the request and was refused, the page for whoever is signed out is the same.
+func TestPageSaysNothingOfTheCredential(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{})
+	gone := signIn(t, r, h, "Laptop")
+	if err := r.End(t.Context(), gone.s.ID()); err != nil {
+		t.Fatal(err)
+	}
+	garbled := *gone
+	garbled.access, garbled.refresh = "no-token", "nor-this"
+	want := (&person{t: t, h: h}).do("GET", httpadapter.PagePath).Body.String()
+	for name, p := range map[string]*person{"ended": gone, "garbled": &garbled} {
+		if w := p.do("GET", httpadapter.PagePath); w.Code != 401 || w.Body.String() != want {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
+func TestAddressesForPeople(t *testing.T) {
+	near := httpadapter.PageFuncs["near"].(func(string) string)
+	for network, want := range map[string]string{
+		"203.0.113.0/24": "an address that begins with 203.0.113", "2001:db8:1::/48": "an address that begins with 2001:db8:1", "2001:db8::/48": "an address that begins with 2001:db8",
+		"127.0.0.0/24": "the service's own computer", "::/48": "the service's own computer", "": "", "the moon": "the moon",
+	} {
+		if got := near(network); got != want {
+			t.Errorf("%q is shown as %q, want %q", network, got, want)
+		}
+	}
+	if _, err := httpadapter.Endpoints(rig.New(t, rig.Embedded).Manager, httpadapter.EndpointsConfig{Home: "https://evil.test"}); err == nil {
+		t.Error("a Home elsewhere is taken")
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -30,6 +32,24 @@ var PageFuncs = template.FuncMap{
 	"when": func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
 	// iso writes a time for the datetime attribute.
 	"iso": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	// near writes the network of [Device] for people: "an address that begins with 203.0.113".
+	"near": near,
+}
+
+func near(network string) string {
+	p, err := netip.ParsePrefix(network)
+	if err != nil {
+		return network
+	}
+	a := p.Addr()
+	if a.IsLoopback() || a == netip.IPv6Unspecified() { // "::/48" is where ::1 is
+		return "the service's own computer"
+	}
+	begin := a.String()
+	if p.Bits()%8 == 0 && a.Is4() {
+		begin = strings.Join(strings.Split(begin, ".")[:p.Bits()/8], ".")
+	}
+	return "an address that begins with " + strings.TrimRight(begin, ":")
 }
 
 // PageData is what the template of the page "Where you are signed in" is executed with.
@@ -39,6 +59,7 @@ type PageData struct {
 	This     Device   // the session that looks on
 	Others   []Device // those seen last come first
 	Login    string   // where to log in, "" = nowhere known
+	Home     string   // the application's own page
 
 	Path, End, EndOthers, Logout, LogoutEverywhere, Style, Script, Events string // paths
 }
@@ -47,7 +68,7 @@ type PageData struct {
 func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 	s := Session(r)
 	data := PageData{
-		SignedIn: s.Subject() != "", Subject: s.Subject(), Login: e.login,
+		SignedIn: s.Subject() != "", Subject: s.Subject(), Login: e.login, Home: e.home,
 		Path: PagePath, End: EndPath, EndOthers: EndOthersPath, Logout: LogoutPath, LogoutEverywhere: LogoutEverywherePath,
 		Style: pageStylePath, Script: pageScriptPath, Events: EventsPath,
 	}

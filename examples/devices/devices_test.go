@@ -16,7 +16,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 			t.Fatal(body)
 		}
 	}
-	_, body := laptop.Get("/")
+	_, body := laptop.Get("/session/devices")
 	_, rest, found := strings.Cut(body, `name="handle" value="`)
 	if !found {
 		t.Fatalf("the other device is not listed: %s", body)

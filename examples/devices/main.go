@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -32,11 +33,21 @@ const form = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Sign i
 <p><label><input type="checkbox" name="remember"> Stay signed in when I close the browser</label></p>
 <p><button>Sign in</button></p></form>`
 
+const home = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Devices</title><meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><h1>You are signed in</h1>
+<p><a href="/session/devices">Where you are signed in</a></p>
+<form method="post" action="/session/logout"><input type="hidden" name="return" value="/"><button>Sign out</button></form>`
+
 func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReadBufferSize: 16 << 10}) // room for all cookies of localhost
 	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/login", Stop: stop}))
 	app.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
-	app.Get("/", func(c *fiber.Ctx) error { return c.Redirect(httpadapter.PagePath) })
+	app.Get("/", func(c *fiber.Ctx) error {
+		if fiberadapter.Session(c).Subject() == "" {
+			return c.Redirect("/login")
+		}
+		return c.Type("html", "utf-8").SendString(home)
+	})
 	app.Get("/login", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").SendString(form) })
 	app.Post("/login", func(c *fiber.Ctx) error {
 		name := strings.ToValidUTF8(strings.TrimSpace(c.FormValue("name")), "")
@@ -98,9 +109,11 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 }
 
 func main() {
+	addr := flag.String("addr", "localhost:3002", "where to listen")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, "localhost:3002", os.Stdout); err != nil {
+	if err := run(ctx, *addr, os.Stdout); err != nil {
 		log.Fatal("devices: ", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"html/template"
 	"io"
@@ -135,9 +136,11 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 }
 
 func main() {
+	addr := flag.String("addr", "localhost:3001", "where to listen")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, "localhost:3001", os.Stdout); err != nil {
+	if err := run(ctx, *addr, os.Stdout); err != nil {
 		log.Fatal("nethttp: ", err)
 	}
 }

@@ -20,7 +20,7 @@ func TestCounterLoginAndDevices(t *testing.T) {
 	if _, body := b.Post("/login", url.Values{"name": {"alice"}, "return": {"/"}}); !strings.Contains(body, "You are alice") || !strings.Contains(body, "3 times") {
 		t.Errorf("after the login: %s", body)
 	}
-	if status, body := b.Get("/session/devices"); status != 200 || !strings.Contains(body, "this device") {
+	if status, body := b.Get("/session/devices"); status != 200 || !strings.Contains(body, "This device") {
 		t.Errorf("devices: %d %s", status, body)
 	}
 	if _, body := b.Post("/session/logout", url.Values{"return": {"/"}}); !strings.Contains(body, "1 times") {

@@ -60,8 +60,7 @@ function ended(data) {
 function confirmed(data) {
 	const line = past.querySelector(`li[data-handle="${CSS.escape(data.handle)}"]`);
 	if (!line) return;
-	const everywhere = data.verifiers === 1 ? "the one verifier" : `all ${data.verifiers} verifiers`;
-	line.textContent += `, confirmed by ${everywhere} at ${new Date(data.at).toLocaleTimeString()}`;
+	line.textContent += `; every server knows since ${new Date(data.at).toLocaleTimeString()}`;
 }
 
 // What ends other devices is sent without leaving the page, so that the page can tell what comes of it and who has confirmed it.
@@ -96,6 +95,12 @@ localize(document);
 addEventListener("pagehide", () => { document.documentElement.hidden = true; });
 addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
 
+// The page says the same to everybody who is signed out, whatever came with the request. What was seen happen can be told here.
+const goneKey = "counterfoil gone";
+const why = document.getElementById("why");
+if (why && sessionStorage.getItem(goneKey)) why.textContent = "This device was signed out just now: from another device or another tab, or by the service.";
+sessionStorage.removeItem(goneKey);
+
 // What to do when something happens, by the name of the event.
 const hear = {
 	began(data) {
@@ -104,7 +109,10 @@ const hear = {
 	},
 	ended,
 	confirmed,
-	gone() { location.reload(); },
+	gone() {
+		sessionStorage.setItem(goneKey, "yes"); // for the page that comes next
+		location.reload();
+	},
 	opened: refresh,
 };
 

@@ -28,7 +28,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/rig"
 )
 
-var screenshots = flag.String("screenshots", "", "directory to write pictures of the pages to")
+var screenshots = flag.String("screenshots", "", "directory to write pictures of the pages to; those of docs: -run=TestEndTheOtherDevice -screenshots=../../docs")
 
 // chromium starts one browser for a test. Without one the test is skipped, unless COUNTERFOIL_REQUIRE names it.
 func chromium(t *testing.T) context.Context {
@@ -196,7 +196,7 @@ func onHTTP(t *testing.T, m *counterfoil.Manager, around ...func(http.Handler) h
 	mux.Handle("/session/", endpoints)
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(form)) })
 	mux.Handle("POST /login", sessions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := httpadapter.Login(r, r.FormValue("as"), counterfoil.LoginOptions{Device: r.FormValue("device")}); err != nil {
+		if err := httpadapter.Login(r, r.FormValue("as"), counterfoil.LoginOptions{Device: r.FormValue("device"), Address: r.FormValue("from")}); err != nil {
 			httpadapter.Refuse(w, r, err)
 			return
 		}
@@ -223,7 +223,7 @@ func onFiber(t *testing.T, m *counterfoil.Manager) string {
 	app.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
 	app.Get("/login", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").SendString(form) })
 	app.Post("/login", func(c *fiber.Ctx) error {
-		if err := fiberadapter.Login(c, c.Query("as"), counterfoil.LoginOptions{Device: c.Query("device")}); err != nil {
+		if err := fiberadapter.Login(c, c.Query("as"), counterfoil.LoginOptions{Device: c.Query("device"), Address: c.Query("from")}); err != nil {
 			return err
 		}
 		return c.Redirect(httpadapter.PagePath, http.StatusSeeOther)
@@ -247,9 +247,9 @@ func TestEndTheOtherDevice(t *testing.T) {
 			r.Fresh(t)
 			at := serve(t, r.Manager)
 			laptop, phone := device(t, browser), device(t, browser)
-			laptop.signIn(at, "alice&device=Firefox on Linux")
+			laptop.signIn(at, "alice&device=Firefox on Linux&from=203.0.113.7")
 			phone.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile))
-			phone.signIn(at, "alice&device=Safari on iPhone")
+			phone.signIn(at, "alice&device=Safari on iPhone&from=2001:db8:1::7")
 			took := laptop.until("the phone is listed", laptop.shows("Safari on iPhone"))
 			t.Logf("the phone was listed after %v", took)
 			phone.fits("the page of devices")
@@ -261,7 +261,6 @@ func TestEndTheOtherDevice(t *testing.T) {
 					_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, dark)
 					return err
 				}))
-				laptop.picture("devices-dark")
 			}
 			laptop.click("article[data-handle] button")
 			if took := phone.until("the phone is signed out", phone.shows("You are signed out")); took > time.Second {
@@ -269,16 +268,17 @@ func TestEndTheOtherDevice(t *testing.T) {
 			} else {
 				t.Logf("the phone was thrown out after %v", took)
 			}
+			phone.until("it is told what has happened", phone.shows("signed out just now"))
 			phone.fits("the page after it")
 			laptop.until("the list is empty", laptop.shows("nowhere else"))
 			if name == "http" {
 				phone.picture("signed-out-phone")
 			}
 			tablet := device(t, browser)
-			tablet.signIn(at, "alice&device=Chrome on Android")
+			tablet.signIn(at, "alice&device=Chrome on Android&from=198.51.100.7")
 			laptop.until("the tablet is listed", laptop.shows("Chrome on Android"))
 			tablet.click("#this ~ article button")
-			laptop.until("its end is told, and who confirmed it", laptop.shows("confirmed by the one verifier"))
+			laptop.until("its end is told, and who confirmed it", laptop.shows("Chrome on Android: signed out; every server knows since"))
 			if name == "http" {
 				laptop.picture("devices-ended")
 			}
@@ -290,7 +290,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 func TestEndingIsToldWhereItWasDone(t *testing.T) {
 	browser := chromium(t)
 	for name, serve := range map[string]func(*testing.T, *counterfoil.Manager) string{"http": plainly, "fiber": onFiber} {
-		for button, selector := range map[string]string{"that of the device": "article[data-handle] button", "that of all others": "form.all button"} {
+		for button, selector := range map[string]string{"that of the device": "article[data-handle] button", "that of all others": ".all button"} {
 			t.Run(name+"/"+button, func(t *testing.T) {
 				r := rig.New(t, rig.Embedded)
 				r.Fresh(t)
@@ -302,7 +302,7 @@ func TestEndingIsToldWhereItWasDone(t *testing.T) {
 				_ = eval[bool](laptop, "window.stayed = true")
 				laptop.click(selector)
 				laptop.until("the phone's end is told", laptop.shows("Safari on iPhone was signed out."))
-				laptop.until("who confirmed it is told", laptop.shows("confirmed by the one verifier"))
+				laptop.until("who confirmed it is told", laptop.shows("every server knows since"))
 				laptop.until("the list is empty", laptop.shows("nowhere else"))
 				if !eval[bool](laptop, "window.stayed === true && document.activeElement.id === 'others'") {
 					t.Error("the page was left, or the focus was lost with the button")
@@ -518,7 +518,7 @@ func TestKeyboard(t *testing.T) {
 	}
 	b := device(t, browser)
 	b.signIn(at, "alice")
-	for _, want := range []string{"Sign out here", "Sign out Phone", "Sign out everywhere else"} {
+	for _, want := range []string{"Back", "Sign out here", "Sign out Phone", "Sign out everywhere else", "Sign out everywhere, here too"} {
 		b.do(chromedp.KeyEvent("\t"))
 		if got := eval[string](b, "document.activeElement.ariaLabel || document.activeElement.innerText"); got != want {
 			t.Errorf("the focus is on %q, want %q", got, want)
@@ -527,6 +527,7 @@ func TestKeyboard(t *testing.T) {
 	if eval[bool](b, "!document.documentElement.lang || !document.title || document.querySelectorAll('main,h1').length !== 2 || !document.querySelector('[aria-live]')") {
 		t.Error("language, title, main, h1 or live region is missing")
 	}
+	_ = eval[bool](b, "document.querySelector('.all button').focus(), true")
 	b.do(chromedp.KeyEvent("\r"))
 	b.until("the others are gone", b.shows("nowhere else"))
 }

@@ -64,6 +64,36 @@ func (b *tab) fill(name, text string) {
 	b.do(chromedp.SetValue(chromedp.CSS("input[name="+name+"]"), text), chromedp.Click(chromedp.CSS("form:has(input[name="+name+"]) button")))
 }
 
+// TestExamplesOnAPhone opens the pages of the other examples as wide as a phone is and as wide as a screen, and signs in and out again.
+func TestExamplesOnAPhone(t *testing.T) {
+	browser := chromium(t)
+	for _, tt := range []struct{ example, path, nobody, somebody, out, after string }{
+		{"visits", "/", "Not logged in", "Logged in as alice", "form[action='/logout'] button", "Not logged in"},
+		{"devices", "/login", "Your name", "Where you are signed in", "article button", "You are signed out"},
+		{"devices", "/login", "Your name", "Where you are signed in", ".back a", "You are signed in"},
+		{"nethttp", "/", "You have visited this page 1 times", "You are alice", "form button", "Your name"},
+	} {
+		t.Run(tt.example, func(t *testing.T) {
+			at := example(t, tt.example)
+			for _, width := range []int64{360, 1000} {
+				b := device(t, browser)
+				if width < 500 {
+					b.do(chromedp.EmulateViewport(width, 740, chromedp.EmulateMobile))
+				}
+				b.do(chromedp.Navigate(at + tt.path))
+				b.until("it knows nobody", b.shows(tt.nobody))
+				b.fits(tt.example + ", signed out")
+				b.fill("name", "alice")
+				b.until("it knows alice", b.shows(tt.somebody))
+				b.fits(tt.example + ", signed in")
+				b.click(tt.out)
+				b.until("it has let go", b.shows(tt.after))
+				b.fits(tt.example + ", afterwards")
+			}
+		})
+	}
+}
+
 // TestChat: a WebSocket closes within a second when its session is ended elsewhere, and the page says so without a reload.
 func TestChat(t *testing.T) {
 	browser := chromium(t)
