@@ -12,7 +12,15 @@
 //
 // # Fiber's reused buffers
 //
-// Whatever these functions return stays valid after the request; nothing of it points into Fiber's buffers.
+// Whatever these functions return stays valid after the request; nothing of it points into Fiber's buffers. Of a [counterfoil.Session] that goes for
+// who it is and for its Done, by which a WebSocket or a body stream outlives its request; its data are those that the request has seen, and what is
+// set later nobody saves.
+//
+// # WebSockets
+//
+// An upgrade counts as unsafe, so pages of other sites are refused, and its answer carries renewed cookies. The Conn of
+// github.com/gofiber/contrib/websocket takes along only locals whose key is a string: a handler in front of it does
+// c.Locals("session", fiberadapter.Session(c)). Package examples/frameworks has one that closes when its session ends.
 //
 // # Endpoints
 //
