@@ -1,6 +1,7 @@
 package readme
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +39,48 @@ func TestProgramCompiles(t *testing.T) {
 	format := exec.CommandContext(t.Context(), filepath.Join(goroot(t), "bin", "gofmt"), "-l", file)
 	if out, err := format.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("it is not formatted: %v", err)
+	}
+}
+
+// TestFragmentsCompile puts each piece of Go that is no program into a function of its own, with what the text around it speaks of.
+func TestFragmentsCompile(t *testing.T) {
+	paths := map[string]string{
+		"context": "context", "fmt": "fmt", "time": "time", "counterfoil": "", "fiber": "github.com/gofiber/fiber/v2", "fiberadapter": "/fiberadapter",
+		"feed": "/revocation/feed", "jwks": "/token/jwks", "revocation": "/revocation", "store": "/store", "token": "/token",
+	}
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(read(t, "README.md"), -1)
+	code, pieces := "const app = \"\"\n", 0
+	for _, b := range blocks {
+		if strings.HasPrefix(b[1], "package ") {
+			continue
+		}
+		pieces++
+		code += fmt.Sprintf("func piece%d(ctx context.Context, m *counterfoil.Manager, sessions *store.Redis, edge *fiber.App) {\n%s", pieces, b[1])
+		for _, m := range regexp.MustCompile(`(?m)^(\w+), err :?=|^(\w+) :=`).FindAllStringSubmatch(b[1], -1) {
+			code += "_ = " + m[1] + m[2] + "\n"
+		}
+		code += "_ = err\n}\n"
+	}
+	if pieces == 0 {
+		t.Fatal("the README has no pieces")
+	}
+	head := "package readme\nimport (\n"
+	for name, path := range paths {
+		if path == "" || path[0] == '/' {
+			path = "github.com/counterfoil/counterfoil" + path
+		}
+		if regexp.MustCompile(`\b` + name + `\.`).MatchString(code) {
+			head += fmt.Sprintf("%s %q\n", name, path)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "pieces.go")
+	if err := os.WriteFile(file, []byte(head+")\n"+code), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "vet", file)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("the pieces of the README: %v\n%s\n%s", err, out, code)
 	}
 }
 
