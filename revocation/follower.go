@@ -94,7 +94,8 @@ type FollowerStats struct {
 const (
 	maxWait = 5 * time.Second
 
-	// How long a whole read may take, and another read beyond Wait; up to eight times as long after failures. A dead connection takes that long to notice.
+	// How long a whole read may take, and another read beyond Wait; up to eight times as long after failures, since a log that is slow would otherwise never be
+	// read. Sources notice a dead connection sooner, by its silence.
 	wholeRead = 5 * time.Second
 	tailRead  = time.Second
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -57,10 +58,16 @@ type Client struct {
 
 	mu     sync.Mutex
 	reader *revocation.FrameReader
+	slow   bool // the last answer did not begin in time
 }
 
 const (
-	answerGrace   = 3 * time.Second // how much later than it was asked to an answer may begin
+	// How much later than it was asked to an answer may begin, and how long it may stop in the middle. With the second that a Follower waits this is the time in
+	// which a half-open connection is noticed.
+	answerGrace = time.Second
+	// How much later where that may take longer: a connection has to be made, or a transport of the caller's does not say that there is one; the server
+	// has to put the whole log together; or it was too slow the last time.
+	slowGrace     = 4 * time.Second
 	leaveLimit    = 250 * time.Millisecond
 	maxClientWait = time.Minute // no server waits longer than a third of MaxStale anyway
 )
@@ -157,24 +164,52 @@ func (c *Client) Read(ctx context.Context, after revocation.Position, wait time.
 	if wait = min(max(wait, 0), maxClientWait); q.Full {
 		wait = 0
 	}
-	// A large answer may take long, as long as ctx allows, but it must have begun soon: a connection that is half open says nothing.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	silence := time.AfterFunc(wait+answerGrace, cancel)
-	resp, err := c.ask(ctx, q, nonce, wait)
-	if !silence.Stop() && err != nil {
-		err = errSilence
+	// A large answer may take long, as long as ctx allows, but it must begin soon and go on: a connection that is half open says nothing.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(wait+slowGrace, func() { cancel(errSilence) })
+	defer silence.Stop()
+	grace := answerGrace
+	if q.Full || c.slow {
+		grace = slowGrace
 	}
+	connected := httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { silence.Reset(wait + grace) }}
+	resp, err := c.ask(httptrace.WithClientTrace(ctx, &connected), q, nonce, wait)
+	c.slow = context.Cause(ctx) == errSilence
 	if err != nil {
-		return revocation.Batch{}, err
+		return revocation.Batch{}, errOf(ctx, err)
 	}
 	defer resp.Body.Close()
+	silence.Reset(answerGrace)
+	resp.Body = progressBody{resp.Body, silence}
 	f, err := c.open(resp)
 	if err != nil {
-		return revocation.Batch{}, fmt.Errorf("feed: %w", err)
+		return revocation.Batch{}, errOf(ctx, fmt.Errorf("feed: %w", err))
 	}
 	c.known.Store(true)
 	return f.Batch(), nil
+}
+
+// errOf returns what ended a read: silence, where that was it, otherwise err.
+func errOf(ctx context.Context, err error) error {
+	if context.Cause(ctx) == errSilence {
+		return errSilence
+	}
+	return err
+}
+
+// progressBody is a body that must not stop in the middle.
+type progressBody struct {
+	io.ReadCloser
+	silence *time.Timer
+}
+
+func (b progressBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.silence.Reset(answerGrace)
+	}
+	return n, err
 }
 
 // ask sends the question and looks at the status of the answer.

@@ -6,14 +6,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/faults"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/revocation/feed"
 	"github.com/counterfoil/counterfoil/token"
@@ -430,6 +433,93 @@ func TestOwnTransport(t *testing.T) {
 	}
 	if n := connections.Load(); n <= before {
 		t.Error("the connection of a request that was given up is used again")
+	}
+}
+
+// TestHalfOpen: a connection that says nothing any more is noticed within two seconds, a whole answer that has not begun within four, and an answer that goes on
+// may take longer.
+func TestHalfOpen(t *testing.T) {
+	const busy = 400 * time.Millisecond
+	for _, c := range []struct {
+		name   string
+		whole  bool
+		do     string        // "mute", or how the server answers
+		within time.Duration // 0 = it is answered
+	}{
+		{"tail", false, "mute", 2 * time.Second},
+		{"tail, in the middle", false, "half", 2 * time.Second},
+		{"whole", true, "mute", 4 * time.Second},
+		{"whole, in the middle", true, "half", time.Second},
+		{"whole, slow", true, "drip", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			o := newOrigin(t, newLog())
+			var do atomic.Value
+			do.Store("")
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				kind := do.Load().(string)
+				if kind != "half" && kind != "drip" {
+					o.handler.ServeHTTP(w, r)
+					return
+				}
+				answer := httptest.NewRecorder()
+				o.handler.ServeHTTP(answer, r)
+				maps.Copy(w.Header(), answer.Header())
+				b := answer.Body.Bytes()
+				const parts = 8
+				for i := range parts {
+					if kind == "half" && i == parts/2 {
+						<-r.Context().Done()
+						return
+					}
+					w.Write(b[i*len(b)/parts : (i+1)*len(b)/parts])
+					http.NewResponseController(w).Flush()
+					if kind == "drip" {
+						pass(600 * time.Millisecond)
+					}
+				}
+			}))
+			t.Cleanup(server.Close)
+			p, err := faults.NewProxy(server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(p.Close)
+			client := o.client(nil, func(c *feed.ClientConfig) { c.URL, c.HTTP = "http://"+p.Addr(), nil })
+			t.Cleanup(func() { client.Close() })
+			ctx := t.Context()
+			var b revocation.Batch
+			for len(b.Records) == 0 {
+				if b, err = client.Read(ctx, "", 0); err != nil {
+					t.Log(err) // it has not read the log yet
+					pass(10 * time.Millisecond)
+				}
+			}
+			at := b.Records[len(b.Records)-1].Position
+			if c.whole {
+				at = ""
+			}
+			do.Store(c.do)
+			if c.do == "mute" {
+				p.Set(faults.Trouble{Mute: true})
+			}
+			began := time.Now()
+			_, err = client.Read(ctx, at, revocation.Heartbeat)
+			switch took := time.Since(began); {
+			case c.within == 0 && err != nil:
+				t.Errorf("after %v: %v", took, err)
+			case c.within > 0 && (err == nil || took > c.within+busy):
+				t.Errorf("noticed after %v: %v", took, err)
+			case c.within > 0 && !strings.Contains(err.Error(), "does not answer"):
+				t.Errorf("it is said that %v", err)
+			}
+			do.Store("")
+			p.Set(faults.Trouble{})
+			if _, err = client.Read(ctx, at, 0); err != nil {
+				t.Errorf("afterwards: %v", err)
+			}
+		})
 	}
 }
 
