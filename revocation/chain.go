@@ -1,6 +1,11 @@
 package revocation
 
-import "github.com/counterfoil/counterfoil/internal/lean/time"
+import (
+	"bytes"
+	"strings"
+
+	"github.com/counterfoil/counterfoil/internal/lean/time"
+)
 
 const (
 	// A log with a writer is silent for at most two heartbeats; half of one is slack for timers.
@@ -14,6 +19,7 @@ type chain struct {
 	begun     bool     // a whole read was taken in
 	whole     bool     // the next read must be a whole one
 	at        Position // of the newest record
+	last      Record   // that record: after a failover another one may have its position
 	epoch     string
 	lastEpoch string // the last one that was not empty
 	birth     int64
@@ -62,7 +68,7 @@ func (c *chain) takeWhole(b Batch, sent, now time.Time) (how turn, hole int64) {
 		if r.Epoch != "" {
 			hole = 0 // for what was lost before an epoch its birth stands
 		}
-		if r.Position == c.at && r.Time == c.newest {
+		if r.Position == c.at && r.Time == c.newest && r.same(&c.last) {
 			found = i
 		}
 	}
@@ -98,6 +104,9 @@ func (c *chain) takeWhole(b Batch, sent, now time.Time) (how turn, hole int64) {
 			c.why = reasonBroken
 		}
 	}
+	if n := len(b.Records); n > 0 {
+		c.last = b.Records[n-1].clone()
+	}
 	if c.epoch == "" {
 		c.why = reasonNoEpoch
 	}
@@ -121,11 +130,25 @@ func (c *chain) takePart(b Batch, sent, now time.Time) {
 	}
 	switch silent := now.Sub(c.quiet); {
 	case len(b.Records) > 0:
+		c.last = b.Records[len(b.Records)-1].clone()
 		c.prove(sent, now)
 	case !b.Checked && (silent >= c.patience || silent < 0):
 		// The log may have been rolled back to before this position, and then nothing newer than it may ever come.
 		c.whole = true
 	}
+}
+
+// same reports whether r says the same as another record of its position.
+func (r *Record) same(s *Record) bool {
+	return r.Prev == s.Prev && r.Epoch == s.Epoch && bytes.Equal(r.Entry, s.Entry)
+}
+
+// clone returns a copy that keeps nothing else in memory.
+func (r *Record) clone() Record {
+	c := *r
+	c.Position, c.Prev = Position(strings.Clone(string(r.Position))), Position(strings.Clone(string(r.Prev)))
+	c.Epoch, c.Entry = strings.Clone(r.Epoch), bytes.Clone(r.Entry)
+	return c
 }
 
 // advance goes on to the next record.

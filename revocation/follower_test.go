@@ -258,6 +258,17 @@ func TestFollowerUnites(t *testing.T) {
 			5 * time.Second, []revocation.EventKind{fork, stale, healed}},
 		"the last record lost": {func(w *world, _ logContent) { w.log.Drop(w.log.Len() - 1) },
 			3 * time.Second, []revocation.EventKind{stale, fork, healed}},
+		"the last position given again": {func(w *world, earlier logContent) {
+			content := w.log.Content()
+			newest := content.records[len(content.records)-1]
+			w.log.Restore(earlier)
+			newest.Entry, _ = revocation.Entry{Kind: revocation.KindSession, At: newest.Time, Session: id(9)}.AppendBinary(nil)
+			w.log.AppendRecord(newest)
+			w.quiet(true)
+			w.after(3 * time.Second) // silence makes it read the whole log
+			w.wantRevoked("after the fault", id(9))
+			w.quiet(false)
+		}, 3 * time.Second, []revocation.EventKind{revocation.EventRevoked, fork, stale, healed}},
 		"another log of the same epoch": {func(w *world, earlier logContent) {
 			for i := range earlier.records {
 				earlier.records[i].Position = "other " + earlier.records[i].Position

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -165,6 +166,10 @@ type LogReader struct {
 	keys   keys
 
 	timeout time.Duration // of a report
+
+	mu     sync.Mutex
+	last   revocation.Record // the newest that was read
+	failed bool              // the last read did: who answers the next may be another
 }
 
 func newLogReader(tail redis.UniversalClient, cfg Config) *LogReader {
@@ -214,7 +219,23 @@ func (l *LogReader) Close() error {
 }
 
 // Read implements revocation.Source. It waits at most 0.9 s, whatever wait says, and returns at most some thousands of records at a time.
+//
+// After a read that failed it looks whether the record at the position is still the one that was read: a replica that lacked that one may have been promoted, and have
+// given its position, which is no more than a time and a number, to another. Then the answer is the whole log.
 func (l *LogReader) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
+	b, err := l.read(ctx, after, wait)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = err != nil
+	if n := len(b.Records); err == nil && n > 0 {
+		l.last = b.Records[n-1]
+		l.last.Prev, l.last.Epoch = revocation.Position(strings.Clone(string(l.last.Prev))), strings.Clone(l.last.Epoch)
+		l.last.Entry = bytes.Clone(l.last.Entry)
+	}
+	return b, err
+}
+
+func (l *LogReader) read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
 	if after == "" {
 		return l.readAll(ctx)
 	}
@@ -226,7 +247,16 @@ func (l *LogReader) Read(ctx context.Context, after revocation.Position, wait ti
 	if wait < time.Millisecond {
 		block = -1 // do not wait; 0 would wait for ever
 	}
-	streams, err := l.tail(ctx, after, block, max(wait, 0)+tailGrace)
+	l.mu.Lock()
+	failed, last := l.failed, l.last
+	l.mu.Unlock()
+	if !failed {
+		last = revocation.Record{}
+	}
+	streams, err := l.tail(ctx, after, last, block, max(wait, 0)+tailGrace)
+	if errors.Is(err, errOther) {
+		return l.readAll(ctx)
+	}
 	if errors.Is(err, redis.Nil) {
 		return revocation.Batch{}, nil
 	}
@@ -241,8 +271,8 @@ func (l *LogReader) Read(ctx context.Context, after revocation.Position, wait ti
 }
 
 // tail reads what is newer than after. go-redis looks at a context before and after a command, not while one blocks, so the command runs beside
-// the caller, who goes when the context ends. What is left behind ends when the block does, or with Close.
-func (l *LogReader) tail(ctx context.Context, after revocation.Position, block, limit time.Duration) ([]redis.XStream, error) {
+// the caller, who goes when the context ends. What is left behind ends when the block does, or with Close. If last is a record it must still be the one at after.
+func (l *LogReader) tail(ctx context.Context, after revocation.Position, last revocation.Record, block, limit time.Duration) ([]redis.XStream, error) {
 	type answer struct {
 		streams []redis.XStream
 		err     error
@@ -251,6 +281,13 @@ func (l *LogReader) tail(ctx context.Context, after revocation.Position, block, 
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
+		if last.Position != "" {
+			if err := l.holds(ctx, after, last); err != nil {
+				suspect(ctx, l.client, err)
+				answered <- answer{nil, err}
+				return
+			}
+		}
 		streams, err := l.client.XRead(ctx, &redis.XReadArgs{
 			Streams: []string{l.keys.log(), string(after)}, Count: tailCount, Block: block,
 		}).Result()
@@ -263,6 +300,22 @@ func (l *LogReader) tail(ctx context.Context, after revocation.Position, block, 
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// errOther means that another record is at a position than the one that was read there, or none.
+var errOther = errors.New("store: read: the log is another one")
+
+// holds looks whether a record is still at its position.
+func (l *LogReader) holds(ctx context.Context, at revocation.Position, want revocation.Record) error {
+	messages, err := l.client.XRange(ctx, l.keys.log(), string(at), string(at)).Result()
+	if err != nil {
+		return err
+	}
+	got, err := appendRecords(nil, messages)
+	if err == nil && (len(got) != 1 || !same(got[0], want)) {
+		err = errOther
+	}
+	return err
 }
 
 // readAll reads meta and stream. It reads the stream in parts, so that a long one neither keeps Redis from everybody else nor is here several times over.

@@ -372,3 +372,83 @@ func TestReadEndsWithItsContext(t *testing.T) {
 		t.Errorf("the next read: %v, %v", b, err)
 	}
 }
+
+// TestPositionGivenAgain puts another record at the position that a reader has reached, as a replica may that lacked the first and was promoted. The first read after one that
+// failed says so, by the whole log, and a follower that reads it has both.
+func TestPositionGivenAgain(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(ctx context.Context, client *redis.Client, log string, newest redis.XMessage, other []byte) error
+		fails  bool
+		whole  bool
+	}{
+		{"nothing happened", nil, true, false},
+		{"nothing failed", nil, false, false},
+		{"another entry", func(ctx context.Context, client *redis.Client, log string, newest redis.XMessage, other []byte) error {
+			return client.XAdd(ctx, &redis.XAddArgs{Stream: log, ID: newest.ID, Values: []any{"r", other, "p", newest.Values["p"]}}).Err()
+		}, true, true},
+		{"nothing there", func(context.Context, *redis.Client, string, redis.XMessage, []byte) error { return nil }, true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *store.Redis, client *redis.Client) {
+				ctx := background(t)
+				const log = "cf:{rev}log"
+				first, lost, other := sessionEntry(t, time.Now()), sessionEntry(t, time.Now()), sessionEntry(t, time.Now())
+				if _, err := s.Append(ctx, first, lost); err != nil {
+					t.Fatal(err)
+				}
+				list, err := revocation.NewList(revocation.ListConfig{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				f, err := revocation.NewFollower(revocation.FollowerConfig{Source: s, List: list})
+				if err != nil {
+					t.Fatal(err)
+				}
+				read := func(ctx context.Context) (revocation.Batch, error) {
+					sent := time.Now()
+					b, err := s.Read(ctx, f.Next(), time.Millisecond)
+					if err == nil {
+						f.Apply(b, sent)
+					}
+					return b, err
+				}
+				if b, err := read(ctx); err != nil || len(b.Records) != 2 {
+					t.Fatalf("%+v, %v", b, err)
+				}
+				if c.change != nil {
+					all := client.XRange(ctx, log, "-", "+").Val()
+					raw, err := other.AppendBinary(nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := client.Del(ctx, log).Err(); err != nil { // the stream remembers its last ID otherwise
+						t.Fatal(err)
+					}
+					if err := client.XAdd(ctx, &redis.XAddArgs{Stream: log, ID: all[0].ID, Values: all[0].Values}).Err(); err != nil {
+						t.Fatal(err)
+					}
+					if err := c.change(ctx, client, log, all[1], raw); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if c.fails {
+					over, cancel := context.WithCancel(ctx)
+					cancel()
+					if _, err := read(over); err == nil {
+						t.Fatal("a read whose context is over succeeds")
+					}
+				}
+				if b, err := read(ctx); err != nil || b.Full != c.whole {
+					t.Fatalf("whole: %v, want %v; %v", b.Full, c.whole, err)
+				}
+				if !list.Has(first.Session) || !list.Has(lost.Session) || list.Has(other.Session) != (c.name == "another entry") {
+					t.Errorf("the list has the first %v, the lost one %v, the other %v", list.Has(first.Session), list.Has(lost.Session), list.Has(other.Session))
+				}
+				if forks := f.Stats().Forks; (forks == 1) != c.whole {
+					t.Errorf("%d forks", forks)
+				}
+			})
+		})
+	}
+}
