@@ -181,8 +181,8 @@ func (a apart) Read(ctx context.Context, after revocation.Position, wait time.Du
 	return a.rest.Read(ctx, after, wait)
 }
 
-func (a apart) Report(ctx context.Context, follower string, at revocation.Position) error {
-	return a.rest.Report(ctx, follower, at)
+func (a apart) Report(ctx context.Context, follower string, at revocation.Position, age time.Duration) error {
+	return a.rest.Report(ctx, follower, at, age)
 }
 
 // openWired makes a Manager whose store is watched by w. What is returned second closes everything.
