@@ -262,14 +262,14 @@ func TestEndingIsMadeSafeBesideOthersThatAreNot(t *testing.T) {
 		ctx := t.Context()
 		const each = 500 * time.Millisecond // which is how long a WAIT takes that too few answer
 		p.weaken(each, true)
-		for i := range 100 {
+		for i := range 40 {
 			s, _ := begin(t, m, fmt.Sprint("somebody ", i), counterfoil.LoginOptions{})
 			p.lose(s.ID())
 			if err := m.End(ctx, s.ID()); !errors.Is(err, counterfoil.ErrNotDurable) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(5 * time.Minute) // all have been tried again and again
+		time.Sleep(time.Minute) // all have been tried again and again
 		s, _ := begin(t, m, "alice", counterfoil.LoginOptions{})
 		if err := m.End(ctx, s.ID()); !errors.Is(err, counterfoil.ErrNotDurable) {
 			t.Fatal(err)
