@@ -14,7 +14,7 @@ import (
 )
 
 // until gives a step its deadline, without a timer where there need not be one: go-redis bounds connecting, writing and reading by the time, and
-// the wait for a free connection by its PoolTimeout, if that is no longer than a step may take.
+// the wait for a free connection by its PoolTimeout, if that is no longer than a step may take; before it waits again it looks at the clock.
 func (s *Redis) until(ctx context.Context) context.Context {
 	at := time.Now().Add(s.timeout)
 	rest, earlier, ok := deadline.Apart(ctx)

@@ -88,7 +88,7 @@ func Apart(ctx context.Context) (rest context.Context, at time.Time, ok bool) {
 	return ctx, at, ok
 }
 
-// ByTime returns ctx with a deadline for those who ask for it: it does not end by itself then.
+// ByTime returns ctx with a deadline for those who ask for it, or who look from time to time whether it is over: whoever waits for Done is not woken by it.
 func ByTime(ctx context.Context, at time.Time) context.Context { return byTime{ctx, at} }
 
 type byTime struct {
@@ -96,4 +96,21 @@ type byTime struct {
 	at time.Time
 }
 
+var past = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
+
 func (c byTime) Deadline() (time.Time, bool) { return c.at, true }
+
+// Done returns another channel once the time is over, for those who try again and again and look in between.
+func (c byTime) Done() <-chan struct{} {
+	if !time.Now().Before(c.at) {
+		return past
+	}
+	return c.Context.Done()
+}
+
+func (c byTime) Err() error {
+	if err := c.Context.Err(); err != nil || time.Now().Before(c.at) {
+		return err
+	}
+	return context.DeadlineExceeded
+}

@@ -99,6 +99,30 @@ func TestApart(t *testing.T) {
 	}
 }
 
+// Whoever looks from time to time sees that the time is over.
+func TestByTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parent, cancel := context.WithCancel(t.Context())
+		c := deadline.ByTime(parent, time.Now().Add(time.Second))
+		if c.Done() != parent.Done() || c.Err() != nil {
+			t.Errorf("over before its time: %v", c.Err())
+		}
+		time.Sleep(time.Second)
+		select {
+		case <-c.Done():
+		default:
+			t.Error("not over when its time is")
+		}
+		if c.Err() != context.DeadlineExceeded {
+			t.Errorf("Err: %v", c.Err())
+		}
+		cancel()
+		if c.Err() != context.Canceled {
+			t.Errorf("Err after its parent has ended: %v", c.Err())
+		}
+	})
+}
+
 func TestAfterAllocates(t *testing.T) {
 	ctx := context.Background()
 	if n := testing.AllocsPerRun(100, func() { deadline.After(ctx, time.Second).Release() }); n > 1 {
