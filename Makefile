@@ -84,7 +84,7 @@ faults: ## real Redis servers broken in every way we know, and a table of what w
 	cd internal/faults && COUNTERFOIL_REQUIRE=redis $(GO) test -buildvcs=false -count=1 -timeout=20m -run='^TestFaults$$' -whole
 
 browser: ## what the adapters promise, seen in Chromium (needs Chromium; without it the tests are skipped)
-	cd internal/browser && $(GO) test -count=1 -timeout=4m ./...
+	cd internal/browser && $(GO) test -count=1 -timeout=8m ./...
 
 vectors: ## the token against its own vectors, Wycheproof and the RFCs' examples, a line a corpus
 	cd internal/e2e && $(GO) run -buildvcs=false -tags counterfoil_seam ./vectors

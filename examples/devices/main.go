@@ -33,8 +33,8 @@ const form = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Sign i
 <p><label><input type="checkbox" name="remember"> Stay signed in when I close the browser</label></p>
 <p><button>Sign in</button></p></form>`
 
-const home = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Devices</title><meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><h1>You are signed in</h1>
+const home = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Welcome</title><meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><h1>Welcome</h1>
 <p><a href="/session/devices">Where you are signed in</a></p>
 <form method="post" action="/session/logout"><input type="hidden" name="return" value="/"><button>Sign out</button></form>`
 

@@ -66,15 +66,18 @@ func (b *tab) fill(name, text string) {
 
 // TestExamplesOnAPhone opens the pages of the other examples as wide as a phone is and as wide as a screen, and signs in and out again.
 func TestExamplesOnAPhone(t *testing.T) {
-	browser := chromium(t)
-	for _, tt := range []struct{ example, path, nobody, somebody, out, after string }{
-		{"visits", "/", "Not logged in", "Logged in as alice", "form[action='/logout'] button", "Not logged in"},
-		{"devices", "/login", "Your name", "Where you are signed in", "article button", "You are signed out"},
-		{"devices", "/login", "Your name", "Where you are signed in", ".back a", "You are signed in"},
-		{"nethttp", "/", "You have visited this page 1 times", "You are alice", "form button", "Your name"},
+	type click struct{ on, shows string }
+	for _, tt := range []struct {
+		example, path, nobody, somebody string
+		then                            []click
+	}{
+		{"visits", "/", "Not logged in", "Logged in as alice", []click{{"form[action='/logout'] button", "Not logged in"}}},
+		{"devices", "/login", "Your name", "Where you are signed in", []click{{".back a", "Welcome"}, {"form button", "Your name"}}},
+		{"nethttp", "/", "You have visited this page 1 times", "You are alice", []click{{"form button", "Your name"}}},
 	} {
 		t.Run(tt.example, func(t *testing.T) {
 			at := example(t, tt.example)
+			browser := chromium(t)
 			for _, width := range []int64{360, 1000} {
 				b := device(t, browser)
 				if width < 500 {
@@ -86,9 +89,11 @@ func TestExamplesOnAPhone(t *testing.T) {
 				b.fill("name", "alice")
 				b.until("it knows alice", b.shows(tt.somebody))
 				b.fits(tt.example + ", signed in")
-				b.click(tt.out)
-				b.until("it has let go", b.shows(tt.after))
-				b.fits(tt.example + ", afterwards")
+				for _, c := range tt.then {
+					b.click(c.on)
+					b.until("the next page is there", b.shows(c.shows))
+					b.fits(tt.example + ", " + c.shows)
+				}
 			}
 		})
 	}
