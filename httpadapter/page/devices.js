@@ -28,8 +28,10 @@ async function refresh() {
 	const now = new DOMParser().parseFromString(text, "text/html").getElementById("sessions");
 	if (!now || mine !== turn) return; // a later answer is, or will be, there
 	localize(now);
+	const before = document.getElementById("sessions");
+	if (now.isEqualNode(before)) return; // somebody may be pressing a button of it
 	const at = document.activeElement?.closest("#sessions form, #others");
-	document.getElementById("sessions").replaceWith(document.adoptNode(now));
+	before.replaceWith(document.adoptNode(now));
 	if (!at) return;
 	const again = at.id !== "others" && [...document.querySelectorAll("#sessions form")].find((form) => key(form) === key(at));
 	((again && again.querySelector("button")) || document.getElementById("others"))?.focus();
@@ -51,14 +53,17 @@ function note(text) {
 	return line;
 }
 
+const told = (handle) => past.querySelector(`li[data-handle="${CSS.escape(handle)}"]`);
+
 function ended(data) {
+	if (told(data.handle)) return refresh();
 	note(name(data.device) + ": signed out").dataset.handle = data.handle;
 	say(name(data.device) + " was signed out.");
 	return refresh();
 }
 
 function confirmed(data) {
-	const line = past.querySelector(`li[data-handle="${CSS.escape(data.handle)}"]`);
+	const line = told(data.handle);
 	if (!line) return;
 	line.textContent += `; every server knows since ${new Date(data.at).toLocaleTimeString()}`;
 }
@@ -67,6 +72,10 @@ function confirmed(data) {
 async function send(form) {
 	const fields = new URLSearchParams(new FormData(form));
 	fields.delete("return"); // nobody has to be sent anywhere
+	const one = form.closest("article[data-handle]");
+	const those = [...(one ? [one] : document.querySelectorAll("article[data-handle]"))]
+		.map((a) => ({ handle: a.dataset.handle, device: a.querySelector("h3")?.textContent }));
+	await Promise.race([listening, new Promise((done) => setTimeout(done, 2000))]);
 	let answer;
 	try {
 		answer = await fetch(form.action, { method: "POST", body: fields, credentials: "same-origin" });
@@ -76,8 +85,12 @@ async function send(form) {
 	if (answer.status === 401) return location.reload();
 	if (!answer.ok) return say("This did not work. Try again.");
 	if (answer.status === 202) note(await answer.text());
-	return refresh();
+	return Promise.all(those.map(ended)); // if the stream has not told it before
 }
+
+// Kept when a stream is open, which then tells who has confirmed what ends from now on.
+let heard;
+const listening = new Promise((done) => { heard = done; });
 
 addEventListener("submit", async (e) => {
 	const form = e.target;
@@ -127,7 +140,7 @@ if (path) {
 		const open = () => {
 			events = new EventSource(path);
 			// What happened between the loading of the page, or the end of the stream before, and now was told to nobody.
-			events.addEventListener("open", () => { pause = 1000; tabs.postMessage({ event: "opened" }); refresh(); });
+			events.addEventListener("open", () => { pause = 1000; heard(); tabs.postMessage({ event: "opened" }); refresh(); });
 			for (const event of Object.keys(hear)) {
 				events.addEventListener(event, (e) => {
 					const data = JSON.parse(e.data);
@@ -150,6 +163,7 @@ if (path) {
 	if (navigator.locks) {
 		navigator.locks.request("counterfoil events", { ifAvailable: true }, (lock) => {
 			if (lock) return listen();
+			heard(); // by the tab that listens
 			navigator.locks.request("counterfoil events", listen); // when the tab that listens has gone
 		});
 	} else {

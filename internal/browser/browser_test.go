@@ -150,6 +150,7 @@ func (b *tab) signIn(at, as string) {
 	b.t.Helper()
 	b.do(chromedp.Navigate(at+"/login?as="+as), chromedp.Click(chromedp.CSS("button")))
 	b.until("the page of devices is there", b.shows("Where you are signed in"))
+	b.until("it is whole, so that nothing moves under a click", "document.readyState === 'complete'")
 }
 
 func (b *tab) picture(name string) {
