@@ -314,6 +314,33 @@ func TestEndingIsToldWhereItWasDone(t *testing.T) {
 	}
 }
 
+// TestEndingIsToldWithoutAStream: where the stream is refused, the page says what it has ended all the same.
+func TestEndingIsToldWithoutAStream(t *testing.T) {
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	at := onHTTP(t, r.Manager, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == httpadapter.EventsPath {
+				httpadapter.Refuse(w, r, counterfoil.ErrUnavailable)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	if _, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: "Safari on iPhone"}); err != nil {
+		t.Fatal(err)
+	}
+	laptop := device(t, browser)
+	laptop.mu.Lock()
+	laptop.expect = "status of 503"
+	laptop.mu.Unlock()
+	laptop.signIn(at, "alice")
+	laptop.click("article[data-handle] button")
+	laptop.until("the end is told", laptop.shows("Safari on iPhone: signed out"))
+	laptop.until("the list is empty", laptop.shows("nowhere else"))
+}
+
 // TestEndingThatIsNotDurable: a page that stays says what one that is left would have said.
 func TestEndingThatIsNotDurable(t *testing.T) {
 	browser := chromium(t)
