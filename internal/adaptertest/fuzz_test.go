@@ -83,7 +83,9 @@ func raws(m *counterfoil.Manager) map[string]func([]byte) string {
 		panic(err)
 	}
 	pages := http.NewServeMux()
-	pages.HandleFunc("/who", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, httpadapter.Session(r).Subject()) })
+	pages.HandleFunc("/who", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, httpadapter.Session(r).Subject())
+	})
 	pages.HandleFunc("/note", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -200,8 +202,8 @@ func TestLargeSeedsArrive(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	for name, app := range raws(r.Manager) {
 		for header, want := range map[string]string{
-			"Cookie: " + strings.Repeat("a=b; ", 2000):                "HTTP/1.1 200",
-			"Authorization: Bearer " + strings.Repeat("a", 9000):       "HTTP/1.1 401",
+			"Cookie: " + strings.Repeat("a=b; ", 2000):                  "HTTP/1.1 200",
+			"Authorization: Bearer " + strings.Repeat("a", 9000):        "HTTP/1.1 401",
 			"Authorization: Bearer " + strings.Repeat("a.", 30<<10)[1:]: "HTTP/1.1 401",
 		} {
 			if got := app([]byte("GET /who HTTP/1.1\r\nHost: app.test\r\n" + header + "\r\n\r\n")); !strings.HasPrefix(got, want) {
