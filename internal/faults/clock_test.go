@@ -34,6 +34,15 @@ func TestBehind(t *testing.T) {
 	if !late.Round(0).Equal(now.Round(0)) {
 		t.Errorf("the wall clock shows %v instead of %v", late, now)
 	}
+	for _, by := range []time.Duration{time.Hour, -time.Hour} {
+		set := behind(now.Add(by), by)
+		if d := set.Sub(now); d != 0 {
+			t.Errorf("the monotonic clock has moved by %v", d)
+		}
+		if d := set.Round(0).Sub(now.Round(0)); d != by {
+			t.Errorf("the wall clock was set by %v instead of %v", d, by)
+		}
+	}
 }
 
 // clocked starts a server whose wall clock moves by what set is given. It needs a C compiler, since only code inside the server can do that.

@@ -63,18 +63,27 @@ var connections = []fault{
 	}},
 }
 
-// shifted gives all verifiers that only follow a clock of their own, which moves by the returned offset.
-func (r *run) shifted() (offset *atomic.Int64) {
+// shifted gives all verifiers that only follow a clock of their own, which moves by the returned offset: wall clock and monotonic clock, or the wall clock alone.
+func (r *run) shifted(wallOnly bool) (offset *atomic.Int64) {
 	offset = new(atomic.Int64)
-	now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	now := func() time.Time {
+		by := time.Duration(offset.Load())
+		if wallOnly {
+			return behind(time.Now().Add(by), by)
+		}
+		return time.Now().Add(by)
+	}
 	r.follow = func(f *revocation.FollowerConfig, g *revocation.GuardConfig, _ string) { f.Now, g.Now = now, now }
 	return offset
 }
 
-// moved moves the followers' clocks for a while.
-func moved(by, d time.Duration) func(*run) {
+// moved moves the followers' clocks for a while, and stepped their wall clocks, as somebody does who sets them.
+func moved(by, d time.Duration) func(*run)   { return shift(by, d, false) }
+func stepped(by, d time.Duration) func(*run) { return shift(by, d, true) }
+
+func shift(by, d time.Duration, wallOnly bool) func(*run) {
 	return func(r *run) {
-		offset := r.shifted()
+		offset := r.shifted(wallOnly)
 		_, b := r.solo(redistest.Options{})
 		r.begin(b, true)
 		offset.Store(int64(by))
@@ -140,6 +149,10 @@ var followers = []fault{
 	{"followers' clocks 60 s behind", true, moved(-time.Minute, 6*time.Second)},
 	{"followers' clocks one hour ahead", false, moved(time.Hour, 6*time.Second)},
 	{"followers' clocks one hour behind", false, moved(-time.Hour, 6*time.Second)},
+	{"followers' wall clocks set 60 s ahead, monotonic clocks go on", false, stepped(time.Minute, 6*time.Second)},
+	{"followers' wall clocks set 60 s back, monotonic clocks go on", false, stepped(-time.Minute, 6*time.Second)},
+	{"followers' wall clocks set one hour ahead, monotonic clocks go on", false, stepped(time.Hour, 6*time.Second)},
+	{"followers' wall clocks set one hour back, monotonic clocks go on", false, stepped(-time.Hour, 6*time.Second)},
 }
 
 // meddled has answers of the feed go through f for six seconds.
