@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/counterfoil/counterfoil/internal/redistest"
 )
 
@@ -39,10 +41,14 @@ func (r *run) flood(s *redistest.Server) {
 // died kills a primary under load, with a healthy replica or with one that has been frozen and is far behind, and starts it again after a while.
 func (r *run) died(primary, replica *redistest.Server, frozen bool) {
 	if frozen {
+		began := time.Now()
 		replica.Pause(r)
 		r.flood(primary)
 		r.hold(2 * time.Second)
 		primary.Kill()
+		if r.replicas < 0 { // of which the operator was told
+			r.oracle.Excuse(began, time.Now().Add(onItsWay))
+		}
 		replica.Resume(r)
 	} else {
 		primary.Kill()
@@ -54,6 +60,9 @@ func (r *run) died(primary, replica *redistest.Server, frozen bool) {
 		r.Error("no caller was told that a revocation is not durable")
 	}
 }
+
+// onItsWay is how long the answer of a server that was killed may have been under way to who notes it.
+const onItsWay = 200 * time.Millisecond
 
 const notWaited = "replicas are not waited for (Config.Replicas)"
 
@@ -72,12 +81,12 @@ var failovers = []fault{
 		s, b := r.sentinels()
 		r.replicas = -1
 		r.begin(b, false)
-		r.told(notWaited, "start: replicas are not waited for", true)
+		r.told(notWaited, "start: replicas are not waited for")
 		r.died(s.Primary, s.Replicas[0], true)
 	}},
 	{"Sentinel: primary frozen (SIGSTOP) for 6 s, and back as it was", false, func(r *run) {
 		s, b := r.sentinels()
-		r.recordBound = bound
+		r.recordBound.Store(int64(bound))
 		r.begin(b, false)
 		s.Primary.Pause(r)
 		r.hold(6 * time.Second)
@@ -107,7 +116,7 @@ var failovers = []fault{
 	}},
 	{"Cluster: all three masters frozen in turn, 4 s each", false, func(r *run) {
 		_, _, all, b := r.cluster()
-		r.recordBound = bound
+		r.recordBound.Store(int64(bound))
 		r.begin(b, false)
 		for _, s := range all[:3] {
 			s.Pause(r)
@@ -141,9 +150,17 @@ func (r *run) replicaOf(s *redistest.Server, of *redistest.Server) {
 // promised anything by a replica that is not promoted: that one acknowledging replica is enough, is what Replicas = 1 says here.
 func (r *run) split(d time.Duration, stay func(name string) bool, config ...string) {
 	old, replicas, b := r.trio(config...)
-	r.recordBound = d + bound
+	notices := len(config) > 0
+	lag := d
+	if notices {
+		lag = min(d, noticed)
+	} else {
+		r.askBound = d + bound // a guard that asks is told what its master knows
+	}
+	r.cutOff = stay
 	r.replicas = 1
 	r.begin(b, false)
+	r.recordBound.Store(int64(lag + bound))
 	r.replicaOf(replicas[1], replicas[0])
 	r.replicaOf(replicas[0], nil)
 	for name, p := range r.proxies {
@@ -152,11 +169,43 @@ func (r *run) split(d time.Duration, stay func(name string) bool, config ...stri
 		}
 	}
 	r.hold(d)
+	if notices {
+		r.answered(r.admin(old), "NOREPLICAS")
+	}
+	if notices && d > lag+bound {
+		r.doubted("origin 1")
+	}
+	if d > lag+bound || !notices && d > bound+noticed {
+		r.doubted("feed 1", "feed 2") // their feed is that of origin 1, which stays
+		for _, name := range []string{"edge 1", "edge 2"} {
+			if stay(name) {
+				r.doubted(name)
+			}
+		}
+	}
 	r.replicaOf(old, replicas[0])
 	for _, p := range r.proxies {
 		p.Move(replicas[0].Addr())
 	}
 	r.heal()
+	r.promoted(r.admin(replicas[0]), r.admin(old))
+}
+
+// noticed is after what time a primary refuses writes that has lost its replicas: min-replicas-max-lag, and as it looks once a second, one more.
+const noticed = 3 * time.Second
+
+// promoted fails the test if the server has not become the primary that scripts are sent to, or if the old one is still one.
+func (r *run) promoted(c, old *redis.Client) {
+	r.Helper()
+	if text := c.Info(r.ctx, "replication").Val(); !strings.Contains(text, "role:master") {
+		r.Errorf("the replica was not promoted: this shows nothing:\n%s", text)
+	}
+	if text := c.Info(r.ctx, "commandstats").Val(); !strings.Contains(text, "cmdstat_evalsha:") {
+		r.Error("nobody used the replica that was promoted: this shows nothing")
+	}
+	if text := old.Info(r.ctx, "replication").Val(); !strings.Contains(text, "role:slave") {
+		r.Errorf("the old primary follows nobody:\n%s", text)
+	}
 }
 
 func firsts(name string) bool { return strings.HasSuffix(name, "1") }
@@ -173,11 +222,13 @@ func wrongOne(r *run) {
 	old, replicas, b := r.trio()
 	r.replicas = 1
 	r.begin(b, false)
-	r.told(notAll, "start: not all replicas must acknowledge", true)
+	r.told(notAll, "start: not all replicas must acknowledge")
+	began := time.Now()
 	replicas[0].Pause(r)
 	r.flood(old)
 	r.hold(2 * time.Second)
 	old.Kill()
+	r.oracle.Excuse(began, time.Now().Add(onItsWay))
 	replicas[0].Resume(r)
 	r.replicaOf(replicas[0], nil)
 	r.replicaOf(replicas[1], replicas[0])
@@ -196,6 +247,9 @@ var splits = []fault{
 	{"primary killed, the replica is promoted that did not acknowledge", false, wrongOne},
 	{"isolated old primary takes writes of half of the clients, 10 s", false, func(r *run) {
 		r.split(10*time.Second, firsts)
-		r.told(cutOff, "start: min-replicas-to-write is 0", true)
+		r.told(cutOff, "start: min-replicas-to-write is 0")
+		if r.oracle.Counts().Told == 0 {
+			r.Error("no caller was told that a revocation is not durable")
+		}
 	}},
 }

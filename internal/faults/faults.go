@@ -14,8 +14,11 @@
 // record was sent more than MaxStale ago by the monotonic clock, or when that record is older than MaxStale + leeway by the wall clock, so no
 // list that may be believed lacks what was acknowledged longer ago than that. A check that was begun later than the bound after
 // the acknowledgement, and accepted, is accepted after the bound. What the origin does with the record itself (load, save, renew) has no bound: there the
-// revocation holds from the acknowledgement on, except while a split keeps origins at a server that is no master any more; that takes as
+// revocation holds from the acknowledgement on, except that a split keeps origins at a server that is no master any more; there it takes as
 // long as Redis takes to notice, and the bound here.
+//
+// A revocation is excused if it was acknowledged while a fault did what the operator was told of beforehand. It may be lost, and uses of the sessions that it
+// ended may be late; both are counted apart. What was acknowledged before, or after, is not excused.
 //
 // A session is mixed up with another when it answers with data that carry the other's mark, or when a token or a renewal made for one is accepted as the other.
 //
@@ -47,6 +50,7 @@ type Oracle struct {
 	bound    time.Duration
 	epoch    time.Time
 	lossless bool
+	excuses  []excuse
 
 	mu       sync.Mutex
 	subjects map[string]*subject
@@ -63,8 +67,25 @@ type Counts struct {
 	Late         int // uses accepted after the bound
 	Mixed        int // sessions
 	Uses         int // uses that were judged
+	LostExcused  int // revocations
+	LateExcused  int // uses
 	Latest       time.Duration
 	// Latest is how long after an acknowledgement the last use was begun that was accepted by a verifier.
+}
+
+// excuse is a time in which what is acknowledged may be lost.
+type excuse struct{ from, to time.Time }
+
+// Excuse excuses the revocations that were, or will have been, acknowledged between two times.
+func (o *Oracle) Excuse(from, to time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.excuses = append(o.excuses, excuse{from, to})
+}
+
+// excused is called with the lock held.
+func (o *Oracle) excused(acked time.Time) bool {
+	return slices.ContainsFunc(o.excuses, func(e excuse) bool { return !acked.Before(e.from) && !acked.After(e.to) })
 }
 
 type subject struct {
@@ -224,10 +245,14 @@ func (o *Oracle) Used(s *Session, at Where, called time.Time, v Verdict) {
 	o.counts.Uses++
 	if v == Accepted && !s.acked.IsZero() {
 		since := called.Sub(s.acked)
-		if at.Bound > 0 {
+		if at.Bound > 0 && !o.excused(s.acked) {
 			o.counts.Latest = max(o.counts.Latest, since)
 		}
-		if since > at.Bound {
+		switch {
+		case since <= at.Bound:
+		case o.excused(s.acked):
+			o.counts.LateExcused++
+		default:
 			o.counts.Late++
 			o.say("late", "%s accepted a session %v after its revocation was acknowledged", at.Name, since.Round(time.Millisecond))
 		}
@@ -286,10 +311,18 @@ func (o *Oracle) Lost(s *Session, where string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, r := range s.ends {
-		if r.acked && !r.lost {
-			r.lost = true
+		if !r.acked || r.lost {
+			continue
+		}
+		r.lost = true
+		if o.excused(r.ended) {
+			o.counts.LostExcused++
+		} else {
 			o.counts.Lost++
 		}
+	}
+	if !slices.ContainsFunc(s.ends, func(r *revocation) bool { return r.acked && !o.excused(r.ended) }) {
+		return
 	}
 	o.say("lost", "lost: %s, whose end was acknowledged at %.3f s", where, s.acked.Sub(o.epoch).Seconds())
 }
@@ -353,6 +386,9 @@ func (o *Oracle) CheckHistories(within time.Duration) (operations int, broken []
 	o.mu.Lock()
 	histories := make([][]porcupine.Operation, len(sessions))
 	for i, s := range sessions {
+		if o.excused(s.acked) {
+			continue // an end that may have been undone has no place in an order
+		}
 		histories[i] = slices.Concat(s.history, s.uses[Accepted], s.uses[Refused])
 		operations += len(histories[i])
 	}

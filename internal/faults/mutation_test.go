@@ -163,6 +163,16 @@ func TestOracle(t *testing.T) {
 			o.Ended(s, now, faults.Failed)
 			o.Used(s, record, time.Now(), faults.Accepted)
 		}, 0, true},
+		{"loaded after an end that is excused", func(o *faults.Oracle, s *faults.Session) {
+			o.Excuse(now, time.Now().Add(time.Minute))
+			o.Ended(s, time.Now(), faults.Acknowledged)
+			o.Used(s, record, time.Now(), faults.Accepted)
+		}, 0, true},
+		{"loaded after an end before what is excused", func(o *faults.Oracle, s *faults.Session) {
+			o.Ended(s, time.Now(), faults.Acknowledged)
+			o.Excuse(time.Now(), time.Now().Add(time.Minute))
+			o.Used(s, record, time.Now(), faults.Accepted)
+		}, 1, false},
 		{"refused before the end", func(o *faults.Oracle, s *faults.Session) {
 			o.Used(s, record, time.Now(), faults.Refused)
 			o.Ended(s, time.Now(), faults.Acknowledged)

@@ -149,7 +149,7 @@ func (r *run) netSplit(d time.Duration) {
 		r.Cleanup(func() { c.Close() })
 		return c
 	}
-	r.recordBound = d + bound
+	r.cutOff = firsts
 	r.replicas = 1
 	r.patience = 60 * time.Second
 	r.begin(backend{
@@ -158,8 +158,25 @@ func (r *run) netSplit(d time.Duration) {
 			return store.NewLogReader(r.ctx, open(name), cfg)
 		},
 	}, false)
+	r.recordBound.Store(int64(min(d, noticed) + bound))
 	n.cut(r, true)
 	r.hold(d)
 	n.cut(r, false)
 	r.heal()
+	if d > noticed+bound {
+		r.doubted("origin 1", "edge 1", "feed 1", "feed 2")
+	}
+	admin := func(side int, s *redistest.Server) *redis.Client {
+		c := redis.NewClient(&redis.Options{Addr: s.Addr(), Dialer: n.dial(side)})
+		r.Cleanup(func() { c.Close() })
+		return c
+	}
+	old := admin(0, s.Primary)
+	for _, replica := range s.Replicas {
+		if c := admin(1, replica); strings.Contains(c.Info(r.ctx, "replication").Val(), "role:master") {
+			r.promoted(c, old)
+			return
+		}
+	}
+	r.Error("no replica was promoted: this shows nothing")
 }

@@ -38,7 +38,7 @@ var restarts = []fault{
 	{"server killed (-9) three times, AOF every second", false, func(r *run) {
 		s, b := r.solo(aof("everysec"))
 		r.begin(b, false)
-		r.told("AOF is not synced at every write", "start: AOF is not synced at every write", false)
+		r.told("AOF is not synced at every write", "start: AOF is not synced at every write")
 		for range 3 {
 			s.Kill()
 			r.hold(500 * time.Millisecond)
@@ -50,7 +50,7 @@ var restarts = []fault{
 	{"server killed (-9) and restarted, no AOF", true, func(r *run) {
 		s, b := r.solo(redistest.Options{})
 		r.begin(b, false)
-		r.told(noAOF, "start: no AOF", false)
+		r.told(noAOF, "start: no AOF")
 		s.Kill()
 		r.hold(time.Second)
 		s.Restart(r)
@@ -59,7 +59,7 @@ var restarts = []fault{
 	{"server killed (-9), restarted from an older snapshot", true, func(r *run) {
 		s, b := r.solo(redistest.Options{})
 		r.begin(b, false)
-		r.told(noAOF, "start: no AOF", false)
+		r.told(noAOF, "start: no AOF")
 		r.must(r.admin(s).Save(r.ctx).Err())
 		r.hold(2 * time.Second)
 		s.Kill()
@@ -133,7 +133,7 @@ func evicting(policy, said string) func(*run) {
 	return func(r *run) {
 		s, b := r.solo(redistest.Options{Config: []string{"maxmemory-policy " + policy, "appendonly yes", "appendfsync always"}})
 		r.begin(b, false)
-		r.told(said, "start: eviction policy "+policy, false)
+		r.told(said, "start: eviction policy "+policy)
 		r.pressure(s, policy)
 		r.relieve(s)
 		r.heal()

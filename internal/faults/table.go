@@ -14,14 +14,13 @@ type Row struct {
 	Whole      time.Duration // from the end of the fault until everything worked again
 	Told       string        // what callers or the operator were told of what the system does not promise here; "" = it promises everything
 	Note       string        // what else is to be said
-	Excused    bool          // Told says that revocations may be lost here, or accepted for longer
 	Operations int           // in histories that were checked
 	Broken     []string      // what is wrong besides the figures
 }
 
 // Failed reports whether the row breaks a promise that was not taken back beforehand.
 func (r Row) Failed() bool {
-	return r.Mixed > 0 || len(r.Broken) > 0 || !r.Excused && (r.Lost > 0 || r.Late > 0)
+	return r.Mixed > 0 || len(r.Broken) > 0 || r.Lost > 0 || r.Late > 0
 }
 
 const rowFormat = "%-72s %6s %6s %5s %5s %5s %8s %8s  %s\n"
@@ -36,6 +35,9 @@ func (r Row) Write(w io.Writer) {
 	told := r.Told
 	if r.Counts.Told > 0 {
 		told = strings.TrimPrefix(fmt.Sprintf("%s; %d times ErrNotDurable", told, r.Counts.Told), "; ")
+	}
+	if r.LostExcused+r.LateExcused > 0 {
+		told += fmt.Sprintf("; %d lost and %d late are excused by that", r.LostExcused, r.LateExcused)
 	}
 	if r.Note != "" {
 		told = strings.TrimSpace(told + " (" + r.Note + ")")

@@ -113,24 +113,30 @@ func (r *run) login(ctx context.Context, o *origin, subject string) {
 	r.all = append(r.all, c)
 }
 
-// record is where the record of a session is used.
-func (r *run) record(o *origin) faults.Where { return faults.Where{Name: o.name, Bound: r.recordBound} }
+// record is where the record of a session is used. It is asked before the use.
+func (r *run) record(o *origin) faults.Where {
+	at := faults.Where{Name: o.name}
+	if r.cutOff == nil || r.cutOff(o.name) {
+		at.Bound = time.Duration(r.recordBound.Load())
+	}
+	return at
+}
 
 func (r *run) load(ctx context.Context, o *origin, c *client) {
 	_, _, v := c.tokens()
 	if !v.Valid() {
 		return
 	}
-	called := time.Now()
+	at, called := r.record(o), time.Now()
 	value, present, err := mark.Get(ctx, o.Open(v))
 	switch {
 	case err == nil:
 		if present && value != c.id.String() {
 			r.oracle.MixedUp(c.Session, "a load answered another's data")
 		}
-		r.oracle.Used(c.Session, r.record(o), called, faults.Accepted)
+		r.oracle.Used(c.Session, at, called, faults.Accepted)
 	case errors.Is(err, counterfoil.ErrNotFound):
-		r.oracle.Used(c.Session, r.record(o), called, faults.Refused)
+		r.oracle.Used(c.Session, at, called, faults.Refused)
 	default:
 		r.note("load", err)
 	}
@@ -138,16 +144,16 @@ func (r *run) load(ctx context.Context, o *origin, c *client) {
 
 func (r *run) refresh(ctx context.Context, o *origin, c *client) {
 	_, refresh, _ := c.tokens()
-	called := time.Now()
+	at, called := r.record(o), time.Now()
 	s, tokens, err := o.Refresh(ctx, refresh, token.Verified{})
 	switch {
 	case err == nil, errors.Is(err, counterfoil.ErrSuperseded):
 		if s.ID() != c.id {
 			r.oracle.MixedUp(c.Session, "a renewal answered another session")
 		}
-		r.oracle.Used(c.Session, r.record(o), called, faults.Accepted)
+		r.oracle.Used(c.Session, at, called, faults.Accepted)
 	case errors.Is(err, counterfoil.ErrNotFound):
-		r.oracle.Used(c.Session, r.record(o), called, faults.Refused)
+		r.oracle.Used(c.Session, at, called, faults.Refused)
 		return
 	default:
 		r.note("refresh", err)
@@ -203,6 +209,9 @@ func (r *run) ask(w *verifier, c *client, access string) {
 	called := time.Now()
 	v, err := w.guard.Check(r.ctx, access)
 	where := faults.Where{Name: w.name, Bound: bound}
+	if w.follower == nil && r.cutOff != nil && r.cutOff(w.name) {
+		where.Bound = max(bound, r.askBound)
+	}
 	switch {
 	case err == nil:
 		if v.Session() != c.id || v.Subject() != c.Subject {
