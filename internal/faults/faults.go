@@ -17,6 +17,9 @@
 // revocation holds from the acknowledgement on, except that a split keeps origins at a server that is no master any more; there it takes as
 // long as Redis takes to notice, and the bound here.
 //
+// A confirmation is a follower that a revocation lists as one that refuses the session from now on. If its guard accepts it right after, that is counted as a use
+// accepted after the bound.
+//
 // A revocation is excused if it was acknowledged while a fault did what the operator was told of beforehand. It may be lost, and uses of the sessions that it
 // ended may be late; both are counted apart. What was acknowledged before, or after, is not excused.
 //
@@ -67,6 +70,7 @@ type Counts struct {
 	Late         int // uses accepted after the bound
 	Mixed        int // sessions
 	Uses         int // uses that were judged
+	Confirmed    int // confirmations that were judged
 	LostExcused  int // revocations
 	LateExcused  int // uses
 	Latest       time.Duration
@@ -262,6 +266,17 @@ func (o *Oracle) Used(s *Session, at Where, called time.Time, v Verdict) {
 		return
 	}
 	s.keep(v, o.operation(actUse, v, called.Add(-at.Bound), now))
+}
+
+// Confirmed notes that a revocation of a session listed a follower as one that has confirmed it, and what that one said right after.
+func (o *Oracle) Confirmed(s *Session, name string, v Verdict) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.counts.Confirmed++
+	if v == Accepted {
+		o.counts.Late++
+		o.say("late", "%s accepted a session after it had confirmed its revocation", name)
+	}
 }
 
 // keep enters a use in the history, in the place of one that says less.

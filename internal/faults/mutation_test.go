@@ -2,6 +2,7 @@ package faults_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,11 +14,22 @@ import (
 	"github.com/counterfoil/counterfoil/store"
 )
 
-// liar is a store whose End says that it has ended what it has not, whose log takes nothing but heartbeats, or whose loads answer another's data.
+// liar is a store whose End says that it has ended what it has not, whose log takes nothing but heartbeats, whose loads answer another's data, or whose
+// census has everybody confirm everything.
 type liar struct {
 	*store.Redis
-	ends, forgets, mixes bool
-	last                 chan counterfoil.Record
+	ends, forgets, mixes, confirms bool
+	last                           chan counterfoil.Record
+}
+
+func (l *liar) Followers(ctx context.Context) ([]revocation.Progress, error) {
+	list, err := l.Redis.Followers(ctx)
+	for i := range list {
+		if l.confirms {
+			list[i].Position, list[i].Silent = revocation.Position(fmt.Sprintf("%d-0", time.Now().Add(time.Hour).UnixMilli())), 0
+		}
+	}
+	return list, err
 }
 
 func (l *liar) End(ctx context.Context, e counterfoil.Ending) (counterfoil.Ended, error) {
@@ -81,6 +93,12 @@ func TestBrokenIsFound(t *testing.T) {
 			_, b := r.solo(redistest.Options{})
 			r.begin(b, true)
 		}, 2 * time.Second, func(row faults.Row) int { return min(row.Late, row.Lost) }, "has no order that keeps the promises"},
+		{"a follower that confirms what it does not know", func(r *run) {
+			r.lie = func(s *store.Redis) counterfoil.Store { return &liar{Redis: s, confirms: true} }
+			_, b := r.solo(redistest.Options{})
+			r.begin(b, true)
+			r.named("edge 1").gate.Shut()
+		}, 2 * time.Second, func(row faults.Row) int { return row.Late }, "accepted a session after it had confirmed"},
 		{"loads that answer another's data", func(r *run) {
 			r.lie = func(s *store.Redis) counterfoil.Store {
 				return &liar{Redis: s, mixes: true, last: make(chan counterfoil.Record, 1)}
@@ -173,6 +191,10 @@ func TestOracle(t *testing.T) {
 			o.Excuse(time.Now(), time.Now().Add(time.Minute))
 			o.Used(s, record, time.Now(), faults.Accepted)
 		}, 1, false},
+		{"accepted by who has confirmed", func(o *faults.Oracle, s *faults.Session) {
+			o.Confirmed(s, "edge", faults.Accepted)
+			o.Ended(s, time.Now(), faults.Acknowledged)
+		}, 1, true},
 		{"refused before the end", func(o *faults.Oracle, s *faults.Session) {
 			o.Used(s, record, time.Now(), faults.Refused)
 			o.Ended(s, time.Now(), faults.Acknowledged)

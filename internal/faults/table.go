@@ -23,11 +23,11 @@ func (r Row) Failed() bool {
 	return r.Mixed > 0 || len(r.Broken) > 0 || r.Lost > 0 || r.Late > 0
 }
 
-const rowFormat = "%-72s %6s %6s %5s %5s %5s %8s %8s  %s\n"
+const rowFormat = "%-72s %6s %6s %6s %5s %5s %5s %8s %8s  %s\n"
 
 // WriteHead writes the head of the table.
 func WriteHead(w io.Writer) {
-	fmt.Fprintf(w, rowFormat, "injected", "acked", "refus.", "lost", "late", "mixed", "latest", "whole", "told")
+	fmt.Fprintf(w, rowFormat, "injected", "acked", "refus.", "confd.", "lost", "late", "mixed", "latest", "whole", "told")
 }
 
 // Write writes the row, and a line for each thing that is wrong.
@@ -44,7 +44,7 @@ func (r Row) Write(w io.Writer) {
 	}
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.2f s", max(d, 0).Seconds()) }
 	n := func(i int) string { return fmt.Sprint(i) }
-	fmt.Fprintf(w, rowFormat, r.Fault, n(r.Acknowledged), n(r.Counts.Refused), n(r.Lost), n(r.Late), n(r.Mixed), seconds(r.Latest), seconds(r.Whole), told)
+	fmt.Fprintf(w, rowFormat, r.Fault, n(r.Acknowledged), n(r.Counts.Refused), n(r.Confirmed), n(r.Lost), n(r.Late), n(r.Mixed), seconds(r.Latest), seconds(r.Whole), told)
 	for _, b := range r.Broken {
 		fmt.Fprintln(w, "    "+b)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -73,8 +74,10 @@ func (r *run) act(subject string) {
 		r.load(ctx, o, pick(live))
 	case n < 75:
 		r.refresh(ctx, o, pick(live))
-	case n < 97:
+	case n < 93:
 		r.end(ctx, o, pick(live))
+	case n < 97:
+		r.revoke(ctx, o, pick(live))
 	default:
 		called := time.Now()
 		err := o.EndAll(ctx, subject)
@@ -183,6 +186,34 @@ func (r *run) end(ctx context.Context, o *origin, c *client) {
 	r.oracle.Ended(c.Session, called, outcome(err))
 	if err != nil {
 		r.note("end", err)
+	}
+}
+
+// revoke ends a session and waits until everybody knows, and asks those who have said so. What is not durable may be undone by a failover, and then the
+// positions that followers confirm are those of another history of the log.
+func (r *run) revoke(ctx context.Context, o *origin, c *client) {
+	access, _, _ := c.tokens()
+	called := time.Now()
+	done, err := o.Revoke(ctx, counterfoil.Revocation{Session: c.id, Wait: timeout / 2})
+	for _, confirmed := range done.Confirmed {
+		if err != nil {
+			break
+		}
+		name, _, _ := strings.Cut(confirmed.Follower, "/")
+		for _, v := range r.verifiers {
+			if follower(v.name) != name {
+				continue
+			}
+			if _, err := v.guard.Check(ctx, access); err == nil {
+				r.oracle.Confirmed(c.Session, v.name, faults.Accepted)
+			} else {
+				r.oracle.Confirmed(c.Session, v.name, faults.Refused)
+			}
+		}
+	}
+	r.oracle.Ended(c.Session, called, outcome(err))
+	if err != nil {
+		r.note("revoke", err)
 	}
 }
 

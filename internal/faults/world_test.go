@@ -96,6 +96,17 @@ func (g *gate) Read(ctx context.Context, after revocation.Position, wait time.Du
 	return b, err
 }
 
+// Report passes on what the follower says of itself.
+func (g *gate) Report(ctx context.Context, follower string, at revocation.Position, age time.Duration) error {
+	if r, ok := g.Source.(revocation.Reporter); ok {
+		return r.Report(ctx, follower, at, age)
+	}
+	return nil // it is reported by who it reads from
+}
+
+// follower is the name by which a verifier is known to the log.
+func follower(verifier string) string { return strings.ReplaceAll(verifier, " ", "-") }
+
 // Shut holds reads back until the function that it returns is called.
 func (g *gate) Shut() (open func()) {
 	shut := make(chan struct{})
@@ -243,6 +254,7 @@ func (r *run) begin(b backend, lossless bool) {
 		if r.lie != nil {
 			m.Store = r.lie(s)
 		}
+		m.Name = follower(name)
 		manager, err := counterfoil.New(r.ctx, m)
 		r.must(err)
 		r.Cleanup(func() { manager.Close() })
@@ -271,7 +283,7 @@ func (r *run) begin(b backend, lossless bool) {
 		r.addVerifier(name, l)
 	}
 	for _, name := range []string{"feed 1", "feed 2"} {
-		credential, err := feed.NewCredential(strings.ReplaceAll(name, " ", "-"))
+		credential, err := feed.NewCredential(follower(name))
 		r.must(err)
 		digest, err := credential.Digest()
 		r.must(err)
@@ -296,7 +308,7 @@ func (r *run) addVerifier(name string, source revocation.Source) *verifier {
 	v := &verifier{name: name, gate: &gate{Source: source, over: r.ctx.Done()}}
 	list, err := revocation.NewList(revocation.ListConfig{})
 	r.must(err)
-	fc := revocation.FollowerConfig{Source: v.gate, List: list, MaxStale: maxStale, Leeway: leeway}
+	fc := revocation.FollowerConfig{Source: v.gate, List: list, MaxStale: maxStale, Leeway: leeway, Name: follower(name)}
 	gc := revocation.GuardConfig{List: list, MaxStale: maxStale, Leeway: leeway}
 	if r.follow != nil {
 		r.follow(&fc, &gc, name)
@@ -475,6 +487,9 @@ func (r *run) finish() faults.Row {
 	r.row.Operations, broken = r.oracle.CheckHistories(20 * time.Second)
 	r.row.Broken = append(r.row.Broken, broken...)
 	r.row.Broken = append(r.row.Broken, r.oracle.Said()...)
+	if r.row.Confirmed == 0 {
+		r.row.Broken = append(r.row.Broken, "nobody has confirmed a revocation: this shows nothing")
+	}
 	if r.row.Acknowledged == 0 {
 		r.row.Broken = append(r.row.Broken, "no revocation was acknowledged: this shows nothing")
 	}
