@@ -65,7 +65,7 @@ func (t *table) find(raw string, generation uint64) *entry {
 		if s.tags[i].Load() != mix {
 			continue
 		}
-		if e := s.entries[i].Load(); e != nil && e.generation == generation && e.raw == raw {
+		if e := s.entries[i].Load(); e != nil && e.generation == generation && equal(e.raw, raw) {
 			return e
 		}
 	}
@@ -82,7 +82,7 @@ func (t *table) insert(e *entry, now int64) {
 		value := int64(-1)
 		switch {
 		case old == nil || old.generation != e.generation || old.until <= now:
-		case old.raw == e.raw:
+		case equal(old.raw, e.raw):
 			value = -2
 		default:
 			value = old.until

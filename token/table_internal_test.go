@@ -142,3 +142,37 @@ func TestAlphabet(t *testing.T) {
 		}
 	}
 }
+
+// TestEqual: no byte and no bit is overlooked, wherever it is, and differences do not undo each other.
+func TestEqual(t *testing.T) {
+	for name, equal := range map[string]func(a, b string) bool{"equal": equal, "equalWords": equalWords} {
+		text := strings.Repeat("0123456789", 12)
+		for n := range len(text) {
+			a, b := text[:n], []byte(text[:n])
+			if !equal(a, string(b)) || equal(a, text[:n+1]) || equal(text[:n+1], a) {
+				t.Fatalf("%s: %d bytes", name, n)
+			}
+			for i := range b {
+				for bit := range 8 {
+					b[i] ^= 1 << bit
+					if equal(a, string(b)) || equal(string(b), a) {
+						t.Fatalf("%s: %d bytes: bit %d of byte %d differs", name, n, bit, i)
+					}
+					b[i] ^= 1 << bit
+				}
+				for _, other := range []int{i + 8, i + 16, i + 24, i + 32} {
+					if other >= n {
+						continue
+					}
+					b[i] ^= 1
+					b[other] ^= 1
+					if equal(a, string(b)) {
+						t.Fatalf("%s: %d bytes: bytes %d and %d differ", name, n, i, other)
+					}
+					b[i] ^= 1
+					b[other] ^= 1
+				}
+			}
+		}
+	}
+}

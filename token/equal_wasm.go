@@ -1,0 +1,3 @@
+package token
+
+func equal(a, b string) bool { return equalWords(a, b) }
