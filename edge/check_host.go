@@ -12,21 +12,24 @@ import (
 // HostCrypto reports whether the host verifies signatures.
 const HostCrypto = true
 
-type pending = *token.Pending
+type pending = token.Pending
 
 func (e *Edge) check(raw string, p revocation.Policy) Result {
-	v, pending, err := e.verifier.Begin(raw, e.now)
+	t, pending := e.free(), &e.spare
+	if t != nil {
+		pending = &t.pending
+	}
+	v, err := e.verifier.Begin(pending, raw, e.now)
 	switch {
 	case err != nil:
 		return e.refuse(err)
-	case pending == nil:
+	case v.Valid():
 		return e.decide(v, p)
-	}
-	t := e.ticket()
-	if t == nil {
+	case t == nil:
 		return e.refused(stale, tooMany)
 	}
-	t.policy, t.pending = p, pending
+	e.issue(t, p)
+	t.begun = true
 	e.signature(pending)
 	return Result{Verify, t.id}
 }
@@ -34,13 +37,14 @@ func (e *Edge) check(raw string, p revocation.Policy) Result {
 // signature describes what the host has to verify.
 func (e *Edge) signature(p *token.Pending) {
 	var number uint32
-	for _, k := range e.known {
-		if k.number != 0 && k.key.Equal(p.Key()) {
+	for i := range e.known {
+		if k := &e.known[i]; k.number != 0 && k.key.Equal(p.Key()) {
 			number = k.number
+			break
 		}
 	}
 	s := Signature{Algorithm: algorithm(p.Key().Algorithm()), Key: number, Material: p.Material(), Signature: p.Signature(), Signed: p.Signed()}
-	e.out = s.append(e.out[:0])
+	e.say(s.append(e.out[:0]))
 }
 
 func algorithm(name string) uint32 {
@@ -74,11 +78,11 @@ func (s *Signature) append(b []byte) []byte {
 // Finish goes on with a check whose signature the host has verified: ok is its word. The answer is Learned, Refused or Ask. A ticket is good for one Finish, for ten seconds.
 func (e *Edge) Finish(id uint32, ok bool, m Moment) Result {
 	e.at(m)
-	t, known := e.take(id)
-	if !known || t.pending == nil {
+	t := e.take(id)
+	if t == nil || !t.begun {
 		return e.refused(stale, noTicket)
 	}
-	v, err := e.verifier.Finish(t.pending, ok, e.now)
+	v, err := e.verifier.Finish(&t.pending, ok, e.now)
 	if err != nil {
 		return e.refuse(err)
 	}

@@ -25,6 +25,7 @@ package edge
 import (
 	"errors"
 	"strings"
+	"unsafe"
 
 	"github.com/counterfoil/counterfoil/internal/lean/time"
 	"github.com/counterfoil/counterfoil/revocation"
@@ -85,10 +86,12 @@ type Edge struct {
 	lastKey  uint32
 	tickets  [MaxTickets]ticket
 	lastTick uint32
-	slots    []token.Verified // sets of four
-	victim   uint32           // which of a full set goes next
-	frame    frame
-	out      []byte
+	//lint:ignore U1000 used under the build tag hostcrypto
+	spare  pending          // for a token that comes while all tickets are taken
+	slots  []token.Verified // sets of four
+	victim uint32           // which of a full set goes next
+	frame  frame
+	out    []byte
 }
 
 // knownKey is a key with a number, under which a host may keep what it made of the material.
@@ -97,15 +100,16 @@ type knownKey struct {
 	number uint32
 }
 
-// A ticket is a check that waits for its host.
+// A ticket is a check that waits for its host. Its memory is used again and again.
 type ticket struct {
 	id     uint32 // 0 = free
 	began  time.Time
 	policy revocation.Policy
 	//lint:ignore U1000 used under the build tag hostcrypto
+	begun bool // waits for Finish
+	//lint:ignore U1000 used under the build tag hostcrypto
 	pending  pending
-	verified token.Verified
-	refusal  error
+	verified token.Verified // valid: waits for Judge
 }
 
 var (
@@ -315,11 +319,12 @@ func (e *Edge) decide(v token.Verified, p revocation.Policy) Result {
 	if !ask {
 		return e.accept(v)
 	}
-	t := e.ticket()
+	t := e.free()
 	if t == nil {
 		return e.refused(stale, tooMany)
 	}
-	t.policy, t.verified, t.refusal = p, v, err
+	e.issue(t, p)
+	t.verified = v
 	r := e.refuse(err)
 	r.Status, r.Value = Ask, t.id
 	return r
@@ -329,52 +334,64 @@ func (e *Edge) decide(v token.Verified, p revocation.Policy) Result {
 // answer is Accepted, Learned or Refused. A host that got no answer has no use for Judge: the token is refused with what came with Ask. It calls Drop.
 func (e *Edge) Judge(id uint32, active bool, m Moment) Result {
 	e.at(m)
-	t, ok := e.take(id)
-	if !ok || !t.verified.Valid() {
+	t := e.take(id)
+	if t == nil || !t.verified.Valid() {
 		return e.refused(stale, noTicket)
 	}
-	if ask, err := e.guard.Decide(t.verified, t.policy, e.now); err != nil && !ask {
+	v := t.verified
+	if ask, err := e.guard.Decide(v, t.policy, e.now); err != nil && !ask {
 		return e.refuse(err)
 	}
-	if err := (revocation.Answer{Live: active}).Judge(t.verified); err != nil {
+	if err := (revocation.Answer{Live: active}).Judge(v); err != nil {
 		return e.refuse(err)
 	}
-	return e.accept(t.verified)
+	return e.accept(v)
 }
 
 // Drop forgets a ticket that will not be used.
 func (e *Edge) Drop(id uint32) { e.take(id) }
 
-// ticket finds a free ticket, or one that has expired; nil if there is none.
-func (e *Edge) ticket() *ticket {
+// free finds a ticket that is free, or has expired; nil if there is none. It stays free until it is issued.
+func (e *Edge) free() *ticket {
 	for range MaxTickets {
-		e.lastTick++
-		t := &e.tickets[e.lastTick%MaxTickets]
+		t := &e.tickets[(e.lastTick+1)%MaxTickets]
 		if t.id == 0 || e.over(t) {
-			// Numbers come again only after 2 million others, when every ticket of that number has long expired.
-			id := e.lastTick & (1<<29 - 1)
-			if id == 0 {
-				continue
-			}
-			*t = ticket{id: id, began: e.now}
+			t.id = 0
 			return t
 		}
+		e.lastTick++
 	}
 	return nil
+}
+
+// issue gives the ticket that free found a number, and nothing yet to wait for.
+func (e *Edge) issue(t *ticket, p revocation.Policy) {
+	// Numbers come again only after 2 million others of the same ticket, when it has long expired.
+	const numbers = 1 << 29
+	e.lastTick++
+	if e.lastTick%numbers == 0 {
+		e.lastTick += MaxTickets // the same ticket by another number
+	}
+	t.id, t.began, t.policy, t.begun = e.lastTick%numbers, e.now, p, false
+	if t.verified.Valid() {
+		t.verified = token.Verified{}
+	}
 }
 
 // over reports whether the ticket has expired; also if the clock was set back.
 func (e *Edge) over(t *ticket) bool { return e.now.Sub(t.began).Abs() >= ticketLife }
 
-// take returns a ticket, for this once.
-func (e *Edge) take(id uint32) (ticket, bool) {
-	slot := &e.tickets[id%MaxTickets]
-	t := *slot
+// take returns a ticket, for this once, and nil if there is none of this number or it has expired. What it holds stays until the next one is issued.
+func (e *Edge) take(id uint32) *ticket {
+	t := &e.tickets[id%MaxTickets]
 	if id == 0 || t.id != id {
-		return ticket{}, false
+		return nil
 	}
-	*slot = ticket{}
-	return t, !e.over(&t)
+	t.id = 0
+	if e.over(t) {
+		return nil
+	}
+	return t
 }
 
 // accept answers with the slot of the token's claims. A slot belongs to a token until another one takes it; each token has a choice of four, so that those which are
@@ -453,5 +470,14 @@ func (e *Edge) Text() []byte { return e.out }
 //
 //go:noinline
 func (e *Edge) text(a, b, c string) {
-	e.out = append(append(append(e.out[:0], a...), b...), c...)
+	e.say(append(append(append(e.out[:0], a...), b...), c...))
+}
+
+// say makes b the text. Mostly it is in the old one's place, and then no pointer is stored: see edge/module.
+func (e *Edge) say(b []byte) {
+	if cap(b) == cap(e.out) && len(b) > 0 && &b[0] == unsafe.SliceData(e.out) {
+		e.out = e.out[:len(b)]
+		return
+	}
+	e.out = b
 }

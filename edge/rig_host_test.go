@@ -51,8 +51,10 @@ func TestOverlapping(t *testing.T) {
 		}
 		tickets = append(tickets, got.Value)
 	}
-	if got := r.show(r.Check(mint("k", 999, start), revocation.BestEffort, r.moment())); got != "stale: too many checks under way" {
-		t.Errorf("one more: %s", got)
+	for range 2 {
+		if got := r.show(r.Check(mint("k", 999, start), revocation.BestEffort, r.moment())); got != "stale: too many checks under way" {
+			t.Errorf("one more: %s", got)
+		}
 	}
 	for i := len(tickets) - 1; i >= 0; i-- {
 		if i%5 == 0 {
@@ -85,6 +87,70 @@ func TestTicketExpires(t *testing.T) {
 	r.later(10_000)
 	if got := r.Check(mint("k", 2, start), revocation.BestEffort, r.moment()); got.Status != edge.Verify {
 		t.Errorf("tickets that have expired are free: %s", r.show(got))
+	}
+}
+
+// The memory of a ticket is used again. Its old number is good for nothing then, not even for a host whose clock is set back to where the old ticket had not expired.
+func TestTicketIsUsedAgain(t *testing.T) {
+	r := newRig(t, "policy best-effort\nentries -1\n")
+	r.timid = true
+	var tickets []uint32
+	for i := range edge.MaxTickets {
+		tickets = append(tickets, r.Check(mint("k", i+1, start), revocation.BestEffort, r.moment()).Value)
+	}
+	r.later(10_000)
+	for _, raw := range []string{mint("k", 1000, start), "a.b.c", mint("other", 1, start), mint("k", 1001, start)[:100]} {
+		if got := r.Check(raw, revocation.BestEffort, r.moment()); got.Status == edge.Verify {
+			r.Drop(got.Value)
+		}
+	}
+	r.later(-10_000)
+	good := 0
+	for i, id := range tickets {
+		switch got := r.show(r.Finish(id, true, r.moment())); got {
+		case "learned " + claims(i+1, start):
+			good++
+		case "stale: ticket unknown or expired":
+		default:
+			t.Errorf("%d: %s", i, got)
+		}
+	}
+	if good == 0 || good == edge.MaxTickets {
+		t.Errorf("%d of the old tickets are good", good)
+	}
+}
+
+// While every ticket is taken, what needs none is decided all the same.
+func TestNoTicketLeft(t *testing.T) {
+	r := newRig(t, "policy best-effort\n")
+	known := mint("k", 1, start)
+	r.check(known, revocation.BestEffort)
+	for i := range edge.MaxTickets {
+		r.Check(mint("k", i+2, start), revocation.BestEffort, r.moment())
+	}
+	for raw, want := range map[string]string{
+		known: "accepted", "a.b.c": "invalid: not canonical", mint("other", 1, start): "invalid: unknown key", mint("k", 999, start): "stale: too many checks under way",
+	} {
+		if got := r.show(r.Check(raw, revocation.BestEffort, r.moment())); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// A check whose signature the host verifies needs memory for what is remembered of it, and for nothing else.
+func TestAllocations(t *testing.T) {
+	r := newRig(t, "policy best-effort\nentries 64\n")
+	raw := mint("k", 1, start)
+	refused := func() { r.Finish(r.Check(raw, revocation.BestEffort, r.moment()).Value, false, r.moment()) }
+	for range edge.MaxTickets {
+		refused()
+	}
+	if n := testing.AllocsPerRun(100, refused); n > 0 {
+		t.Errorf("%v allocations for a forged token", n)
+	}
+	r.check(raw, revocation.BestEffort)
+	if n := testing.AllocsPerRun(100, func() { r.Check(raw, revocation.BestEffort, r.moment()) }); n > 0 {
+		t.Errorf("%v allocations for a token that was seen before", n)
 	}
 }
 

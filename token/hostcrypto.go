@@ -3,7 +3,6 @@
 package token
 
 import (
-	"strings"
 	"unsafe"
 
 	"github.com/counterfoil/counterfoil/internal/lean/time"
@@ -41,13 +40,33 @@ func newES256(xy []byte, id string) (Key, error) {
 
 func (*key) verify(string, string) bool { return false }
 
-// A Pending token has the right form and a known key. Its signature is still to be checked by the host. It is made by [Verifier.Begin] and good for one Finish.
+// A Pending token has the right form and a known key. Its signature is still to be checked by the host. [Verifier.Begin] fills one in, and it is good for one Finish. The
+// zero value is ready for Begin; used again, it needs no memory anew.
 type Pending struct {
-	p          parts
+	raw        []byte
+	dot1, dot2 int
 	k          *key
 	generation uint64
 	sig        [signatureLen]byte
-	sigLen     int
+	sigLen     int // 0 = nothing to finish
+}
+
+// parts is a view that holds until the next Begin.
+func (p *Pending) parts() parts {
+	return parts{unsafe.String(unsafe.SliceData(p.raw), len(p.raw)), p.dot1, p.dot2}
+}
+
+// fill copies the token. In WebAssembly the collector is nearly always in the middle of a cycle, where storing a pointer is dear: none is stored that is there already.
+func (p *Pending) fill(of parts, k *key, generation uint64) {
+	if cap(p.raw) < len(of.raw) {
+		p.raw = make([]byte, len(of.raw))
+	}
+	p.raw = p.raw[:len(of.raw)]
+	copy(p.raw, of.raw)
+	if p.k != k {
+		p.k = k
+	}
+	p.dot1, p.dot2, p.generation = of.dot1, of.dot2, generation
 }
 
 // Key returns the key that must have signed.
@@ -61,48 +80,49 @@ func (p *Pending) Material() []byte {
 	return p.k.public
 }
 
-// Signed returns the bytes that must have been signed.
-func (p *Pending) Signed() string { return p.p.signed() }
+// Signed returns the bytes that must have been signed, a view that holds until the next Begin.
+func (p *Pending) Signed() string { return p.parts().signed() }
 
 // Signature returns the signature: R and S for ES256.
 func (p *Pending) Signature() []byte { return p.sig[:p.sigLen] }
 
-// Begin does everything that comes before the signature. It returns a valid Verified if the token is in the warm table, or else a Pending
-// token, or an error. raw is copied.
-func (v *Verifier) Begin(raw string, now time.Time) (Verified, *Pending, error) {
+// Begin does everything that comes before the signature. It returns a valid Verified if the token is in the warm table, or else an error, or
+// neither: then p, whatever it was before, is the token that is to be finished. raw is copied.
+func (v *Verifier) Begin(p *Pending, raw string, now time.Time) (Verified, error) {
+	p.sigLen = 0
 	set := v.keys.load()
 	if e := v.table.find(raw, set.generation); e != nil {
-		verified, err := v.warm(e, now.UnixMilli())
-		return verified, nil, err
+		return v.warm(e, now.UnixMilli())
 	}
-	p, k, err := v.open(raw, set)
+	of, k, err := v.open(raw, set)
 	if err == nil {
-		pending := &Pending{k: k, generation: set.generation}
 		want := signatureLen
 		if k.alg == algHS256 {
 			want = 32
 		}
-		if n, ok := decode(pending.sig[:], p.signature()); ok && n == want {
-			p.raw = strings.Clone(raw)
-			pending.p, pending.sigLen = p, n
-			return Verified{}, pending, nil
+		if n, ok := decode(p.sig[:], of.signature()); ok && n == want {
+			p.fill(of, k, set.generation)
+			p.sigLen = n
+			return Verified{}, nil
 		}
 		err = errSignature
 	}
 	v.stats.refused.Add(1)
-	return Verified{}, nil, err
+	return Verified{}, err
 }
 
 // Finish does everything that comes after the signature. ok is the host's word that the key made the signature. A token whose key was
-// removed in between is refused.
+// removed in between is refused, and so is what Begin did not leave to be finished.
 func (v *Verifier) Finish(p *Pending, ok bool, now time.Time) (Verified, error) {
 	err := error(errSignature)
-	if ok {
+	begun := p.sigLen != 0
+	p.sigLen = 0
+	if ok && begun {
 		if v.keys.load().generation != p.generation {
 			err = errUnknownKey
 		} else {
 			var e *entry
-			if e, err = v.accept(p.p, p.k, p.generation, now.UnixMilli()); err == nil {
+			if e, err = v.accept(p.parts(), p.k, p.generation, now.UnixMilli()); err == nil {
 				v.stats.misses.Add(1)
 				return Verified{unsafe.Pointer(e)}, nil
 			}

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,11 +17,12 @@ import (
 // verifyAt plays the host.
 func verifyAt(v *token.Verifier, raw string, now time.Time) (token.Verified, error) {
 	buf := []byte(raw)
-	verified, pending, err := v.Begin(string(buf), now)
+	var pending token.Pending
+	verified, err := v.Begin(&pending, string(buf), now)
 	if verified.Valid() || err != nil {
 		return verified, err
 	}
-	return v.Finish(pending, hostChecks(pending), now)
+	return v.Finish(&pending, hostChecks(&pending), now)
 }
 
 func hostChecks(p *token.Pending) bool {
@@ -65,19 +67,50 @@ func TestFinish(t *testing.T) {
 	v, keys, raw := hostVerifier(t)
 	now := time.UnixMilli(vectorNow)
 	buf := []byte(raw)
-	_, pending, err := v.Begin(string(buf), now)
+	pending := new(token.Pending)
+	_, err := v.Begin(pending, string(buf), now)
 	if err != nil || !bytes.Equal(pending.Material(), vectorEd.Public().(ed25519.PublicKey)) {
 		t.Fatal(err)
 	}
 	if got, err := v.Finish(pending, false, now); got.Valid() || token.Reason(err) != "bad signature" {
 		t.Errorf("the host says no: %v", err)
 	}
-	_, pending, _ = v.Begin(raw, now)
+	if got, err := v.Finish(pending, true, now); got.Valid() || err == nil {
+		t.Error("a token is finished twice")
+	}
+	if got, err := v.Finish(new(token.Pending), true, now); got.Valid() || err == nil {
+		t.Error("nothing is finished")
+	}
+	v.Begin(pending, raw, now)
+	if _, err := v.Begin(pending, raw[:len(raw)-4], now); err == nil {
+		t.Error("a short signature")
+	}
+	if got, err := v.Finish(pending, true, now); got.Valid() || err == nil {
+		t.Error("what was refused at first is finished")
+	}
+	v.Begin(pending, raw, now)
 	if err := keys.Replace(); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := v.Finish(pending, true, now); got.Valid() || token.Reason(err) != "unknown key" {
 		t.Errorf("the key was removed in between: %v", err)
+	}
+}
+
+// A Pending that is used again holds the token of the last Begin and nothing of those before.
+func TestPendingIsUsedAgain(t *testing.T) {
+	v, _, raw := hostVerifier(t)
+	now := time.UnixMilli(vectorNow)
+	var p token.Pending
+	long := compact(header("EdDSA", vectorKeyEd.ID()), claimSet("x", `"`+strings.Repeat("x", 3000)+`"`), signEd(vectorEd))
+	for _, raw := range []string{raw[:20], long, raw, "a.b.c"} {
+		_, err := v.Begin(&p, raw, now)
+		if err == nil && (p.Signed() != raw[:strings.LastIndexByte(raw, '.')] || !hostChecks(&p)) {
+			t.Errorf("%d bytes: of another token", len(raw))
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { v.Begin(&p, long, now) }); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 
