@@ -8,6 +8,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/edge"
 	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
 )
 
 func claims(session int, at int64) string {
@@ -48,6 +49,37 @@ func TestCheck(t *testing.T) {
 	r.later(400_000)
 	if got := r.show(r.check(mint("k", 2, start), revocation.Strict)); got != "expired: expired" {
 		t.Errorf("a token that is remembered: %s", got)
+	}
+}
+
+// Whoever logs out everywhere ends his own tokens up to then, those that were accepted before too, and nobody else's.
+func TestSubjectRevoked(t *testing.T) {
+	r := newRig(t, "")
+	r.fresh()
+	for i := range 3 {
+		if got := r.show(r.check(mint("k", i+1, start), revocation.Strict)); got != "learned "+claims(i+1, start) {
+			t.Fatalf("%d: %s", i+1, got)
+		}
+	}
+	everywhere := revocation.Entry{Kind: revocation.KindSubject, At: r.now.Wall, Subject: token.SubjectHash(issuer, "user-2"), NotBefore: start + 50}
+	r.append(0)
+	b, err := everywhere.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.log[len(r.log)-1].Entry = b
+	if got := r.take(r.frame(2, nil)); got.Status != edge.Done {
+		t.Fatalf("%s", r.Text())
+	}
+	for i, want := range []string{"accepted", "revoked: subject revoked", "accepted"} {
+		for range 2 {
+			if got := r.show(r.check(mint("k", i+1, start), revocation.Strict)); got != want {
+				t.Errorf("%d: %s, want %s", i+1, got, want)
+			}
+		}
+	}
+	if got := r.show(r.check(mint("k", 2, start+1000), revocation.Strict)); got != "learned "+claims(2, start+1000) {
+		t.Errorf("logged in again: %s", got)
 	}
 }
 

@@ -29,7 +29,7 @@ type entry struct {
 	subject    string
 	keyID      string
 	session    SessionID
-	hash       [16]byte // SubjectHash
+	hash       [16]byte // see subjectHash
 	gen        uint64
 	iat        int64 // milliseconds, as are the following
 	exp        int64
@@ -171,7 +171,7 @@ func (v Verified) SubjectHash() [16]byte {
 	if v.c == nil {
 		return [16]byte{}
 	}
-	return v.entry().hash
+	return *v.entry().subjectHash()
 }
 
 // SubjectWords returns SubjectHash as two numbers, little endian, for tables that are looked up often; 0, 0 for an anonymous visitor.
@@ -179,7 +179,7 @@ func (v Verified) SubjectWords() (a, b uint64) {
 	if v.c == nil {
 		return 0, 0
 	}
-	hash := &v.entry().hash
+	hash := v.entry().subjectHash()
 	return binary.LittleEndian.Uint64(hash[:8]), binary.LittleEndian.Uint64(hash[8:])
 }
 

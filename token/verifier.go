@@ -211,7 +211,7 @@ func (v *Verifier) accept(p parts, k *key, generation uint64, now int64) (*entry
 	case now >= e.until:
 		return nil, &ExpiredError{e.exp}
 	}
-	e.hash = SubjectHash(e.issuer, e.subject)
+	e.nameSubject()
 	if keep > 0 {
 		v.table.insert(e, now)
 	}
