@@ -25,47 +25,54 @@ export async function createGuard(options) {
   module.configure(o.config); // says what is wrong with it
   await warmUp(module);
   const guard = new Guard(o, compiled, module);
-  guards.get(guard).begin();
+  begin(guard);
   return guard;
 }
 
-/** The parts of a guard that are nobody else's business. */
-const guards = new WeakMap();
+let begin;
 
 export class Guard {
+  #core;
+
   constructor(options, compiled, module) {
     if (!(options instanceof Checked)) throw new TypeError("counterfoil-edge: guards are made by createGuard");
-    guards.set(this, new Core(options, compiled, module));
+    this.#core = new Core(options, compiled, module);
+  }
+
+  static {
+    begin = (guard) => guard.#core.begin();
   }
 
   /** Decides about a token: {ok: true, claims} or {ok: false, error, reason}. */
-  check(token, { policy = "best-effort", waitUntil } = {}) {
-    return guards.get(this).check(token, known(policy), waitUntil);
+  check(token, options) {
+    if (options === undefined) return this.#core.check(token, POLICIES["best-effort"]);
+    const { policy = "best-effort", waitUntil } = options;
+    return this.#core.check(token, known(policy), waitUntil);
   }
 
   /** Decides about a token and asks the origin whether its session lives, whatever the list says. */
   state(token) {
-    return guards.get(this).state(token);
+    return this.#core.state(token);
   }
 
   /** Says how much the revocation list can prove about its own age, and what failed last. */
   status() {
-    return guards.get(this).status();
+    return this.#core.status();
   }
 
   /** Waits until the list is fresh, for a time in ms, and says whether it is. Before that a guard under "strict" asks about each token. */
   ready(timeout = 10_000) {
-    return guards.get(this).ready(timeout);
+    return this.#core.ready(timeout);
   }
 
   /** Fetches keys and revocations now. It never rejects; status tells what became of it. */
   refresh() {
-    return guards.get(this).refresh();
+    return this.#core.refresh();
   }
 
   /** Ends what goes on in the background. A closed guard refuses everything. */
   close() {
-    guards.get(this).close();
+    this.#core.close();
   }
 }
 
@@ -144,9 +151,11 @@ function known(policy) {
   return POLICIES[policy];
 }
 
+const { performance } = globalThis;
+
 const defaultClock = {
   wall: () => Date.now(),
-  steady: () => (globalThis.performance ? performance.now() + 1 : 0),
+  steady: performance === undefined ? () => 0 : () => performance.now() + 1,
 };
 
 const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
@@ -221,18 +230,22 @@ class Core {
       if (!this.#seeded) this.#seed();
       return f(this.#module);
     } catch (cause) {
-      this.#last.feed = String(cause?.message ?? cause);
-      this.#module = undefined;
-      if (!this.#closed.signal.aborted) {
-        Module.start(this.#compiled).then((m) => {
-          if (this.#closed.signal.aborted) return;
-          this.#seeded = false;
-          this.#module = m;
-          this.#readAt = -Infinity;
-        }, () => {});
-      }
-      return trapped;
+      return this.#trap(cause);
     }
+  }
+
+  #trap(cause) {
+    this.#last.feed = String(cause?.message ?? cause);
+    this.#module = undefined;
+    if (!this.#closed.signal.aborted) {
+      Module.start(this.#compiled).then((m) => {
+        if (this.#closed.signal.aborted) return;
+        this.#seeded = false;
+        this.#module = m;
+        this.#readAt = -Infinity;
+      }, () => {});
+    }
+    return trapped;
   }
 
   check(token, policy, waitUntil) {
@@ -244,8 +257,18 @@ class Core {
     return this.#check(token, policy);
   }
 
+  /** As #call, written out: this is where all the time of a token that was seen before goes. */
   #check(token, policy) {
-    const r = this.#call((m) => m.check(token, policy, this.#wall(), this.#steady()));
+    const m = this.#module;
+    let r = trapped;
+    if (m !== undefined) {
+      try {
+        if (!this.#seeded) this.#seed();
+        r = m.check(token, policy, this.#wall(), this.#steady());
+      } catch (cause) {
+        r = this.#trap(cause);
+      }
+    }
     if (r.ok === true || r.ticket === undefined && r.reason !== "unknown key") return Promise.resolve(r);
     return this.#rest(token, policy, r);
   }
@@ -256,27 +279,25 @@ class Core {
       r = this.#call((m) => m.check(token, policy, this.#wall(), this.#steady()));
       on = this.#module;
     }
-    if (r.verify !== undefined) r = await this.#verify(r, on);
+    if (r.verify !== undefined) {
+      const { ticket, verify } = r;
+      if (this.#verifies >= MAX_VERIFIES) {
+        this.#call((m) => m.drop(ticket), on);
+        return busy;
+      }
+      this.#verifies++;
+      let ok = false;
+      try {
+        ok = await verifySignature(verify, this.#cryptoKeys);
+      } catch {
+        // a key or a signature that WebCrypto does not take
+      }
+      this.#verifies--;
+      r = this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()), on);
+    }
     if (r.otherwise === undefined) return r;
     how.asked = true;
     return this.#judge(r, token, on);
-  }
-
-  async #verify({ ticket, verify }, on) {
-    if (this.#verifies >= MAX_VERIFIES) {
-      this.#call((m) => m.drop(ticket), on);
-      return busy;
-    }
-    this.#verifies++;
-    let ok = false;
-    try {
-      ok = await verifySignature(verify, this.#cryptoKeys);
-    } catch {
-      // a key or a signature that WebCrypto does not take
-    } finally {
-      this.#verifies--;
-    }
-    return this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()), on);
   }
 
   async #judge({ ticket, otherwise }, token, on) {

@@ -7,23 +7,21 @@ export const ABI = 1;
 export const ACCEPTED = 0, LEARNED = 1, REFUSED = 2, VERIFY = 3, ASK = 4, DONE = 5, FAILED = 6;
 
 const MAX_TOKEN = 8192;
-const encoder = new TextEncoder(), decoder = new TextDecoder("utf-8", { fatal: true });
+const encoder = new TextEncoder(), decoder = new TextDecoder(); // what the module says is UTF-8
 
 /** Freezes what JSON.parse made: claims are shared by all who show the same token. */
 function freeze(value) {
-  if (typeof value === "object" && value !== null) {
-    for (const member of Object.values(value)) freeze(member);
-    Object.freeze(value);
-  }
-  return value;
+  if (typeof value !== "object" || value === null) return value;
+  for (const name in value) freeze(value[name]);
+  return Object.freeze(value);
 }
 
 /** One instance of the module. Every method may throw when it traps; it is dead then. */
 export class Module {
   #exports;
   #memory;
-  #bytes = new Uint8Array(0); // a view on all of memory, void when it has grown
-  #place = new Uint8Array(0); // of which where tokens go
+  #bytes; // a view on all of memory; when that has grown it is void, and has no length
+  #place; // of which where tokens go
   #token; // where tokens go
   #accepted = []; // by slot: what check answers for a token whose claims are in there
 
@@ -37,6 +35,7 @@ export class Module {
     /** Whether the host verifies signatures. */
     this.hostCrypto = (abi & 0x10000) !== 0;
     this.#token = exports.token_buffer() >>> 0;
+    this.#look();
   }
 
   /** Makes an instance of a compiled module. */
@@ -58,11 +57,13 @@ export class Module {
   }
 
   #view() {
-    if (this.#bytes.buffer !== this.#memory.buffer) {
-      this.#bytes = new Uint8Array(this.#memory.buffer);
-      this.#place = this.#bytes.subarray(this.#token, this.#token + MAX_TOKEN);
-    }
+    if (this.#bytes.length === 0) this.#look();
     return this.#bytes;
+  }
+
+  #look() {
+    this.#bytes = new Uint8Array(this.#memory.buffer);
+    this.#place = this.#bytes.subarray(this.#token, this.#token + MAX_TOKEN);
   }
 
   /** How much memory the module has, in bytes. */
@@ -110,19 +111,23 @@ export class Module {
 
   /** Decides about a token, text or bytes. An answer is {ok: true, claims}, or {ok: false, error, reason}, or a {ticket} with what is to be done first. */
   check(token, policy, wall, steady) {
-    const view = this.#view();
+    if (this.#place.length === 0) this.#look();
     let n = MAX_TOKEN + 1;
     if (token.length > MAX_TOKEN) {
       // nobody looks at one that is too long
-    } else if (typeof token === "object") {
-      view.set(token, this.#token);
-      n = token.length;
-    } else {
+    } else if (typeof token === "string") {
       const { read, written } = encoder.encodeInto(token, this.#place);
       if (read === token.length) n = written;
+    } else {
+      this.#place.set(token);
+      n = token.length;
     }
     const r = this.#exports.check(n, policy, wall, steady);
-    return (r & 7) === ACCEPTED && this.#accepted[r >>> 3] || this.#answer(r);
+    if ((r & 7) === ACCEPTED) {
+      const known = this.#accepted[r >>> 3];
+      if (known !== undefined) return known;
+    }
+    return this.#answer(r);
   }
 
   finish(ticket, ok, wall, steady) {
@@ -141,10 +146,11 @@ export class Module {
     const status = r & 7, value = r >>> 3;
     switch (status) {
       case ACCEPTED:
-        if (this.#accepted[value]) return this.#accepted[value];
+        if (this.#accepted[value] !== undefined) return this.#accepted[value];
         if ((this.#exports.claims(value) & 7) !== LEARNED) break;
       // falls through
       case LEARNED:
+        for (let n = this.#accepted.length; n <= value; n++) this.#accepted.push(undefined); // without gaps, which would make it a dictionary
         this.#accepted[value] = undefined;
         return (this.#accepted[value] = Object.freeze({ ok: true, claims: freeze(JSON.parse(this.text())) }));
       case REFUSED:

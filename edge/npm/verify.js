@@ -24,19 +24,20 @@ const ALGORITHMS = [
  * @param {Map<number, CryptoKey>} keys those that were imported before, by the module's number
  */
 export function verifySignature(b, keys) {
-  const v = new DataView(b.buffer, b.byteOffset, b.byteLength);
-  const [alg, number, ...lengths] = [0, 4, 8, 12, 16].map((at) => v.getUint32(at, true));
-  let at = 20;
-  const [material, signature, signed] = lengths.map((n) => b.subarray(at, (at += n)));
-  const a = ALGORITHMS[alg - 1];
+  const number = uint32(b, 4);
+  const a = ALGORITHMS[uint32(b, 0) - 1];
+  const signatureAt = 20 + uint32(b, 8), signedAt = signatureAt + uint32(b, 12);
+  const signature = new Uint8Array(b.buffer, b.byteOffset + signatureAt, signedAt - signatureAt), signed = new Uint8Array(b.buffer, b.byteOffset + signedAt, uint32(b, 16));
   const key = keys.get(number);
   if (key !== undefined) return crypto.subtle.verify(a.verify, key, signature, signed);
-  return a.import(material).then((key) => {
+  return a.import(b.subarray(20, signatureAt)).then((key) => {
     if (keys.size >= 64) keys.clear();
     keys.set(number, key);
     return crypto.subtle.verify(a.verify, key, signature, signed);
   });
 }
+
+const uint32 = (b, at) => (b[at] | b[at + 1] << 8 | b[at + 2] << 16 | b[at + 3] << 24) >>> 0;
 
 /**
  * Verifies a frame of the feed, and makes the digest of its body.

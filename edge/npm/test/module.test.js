@@ -105,6 +105,25 @@ for (const name of ["host", "own"]) {
       assert.ok(m.memory <= before + 2 * 1048576, `${before}, then ${m.memory} bytes`);
     });
 
+    test("a token is checked after memory has grown as before", async () => {
+      const m = await Module.start(await WebAssembly.compile(bytes));
+      m.configure(config);
+      assert.equal(m.keys(jwks), "");
+      const accepted = () => {
+        const r = m.check(good, -1, now, 1);
+        return r.ticket === undefined ? r : m.finish(r.ticket, true, now, 1);
+      };
+      const first = accepted();
+      assert.equal(first.ok, true);
+      for (const mib of [32, 64, 120]) {
+        const before = m.memory;
+        assert.notEqual(m.keys(new Uint8Array(mib << 20)), "");
+        assert.ok(m.memory > before, "it has grown");
+        assert.equal(accepted(), first);
+        assert.equal(m.check("a.bb.cc", -1, now, 1).reason, "not canonical");
+      }
+    });
+
     test("claims are those of the token, whatever shares its slot", async () => {
       const m = await Module.start(await WebAssembly.compile(bytes));
       m.configure(config);
