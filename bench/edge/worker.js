@@ -1,13 +1,14 @@
-// For workerd, whose clocks stand still while a request is worked on: whoever asks takes the time. /list; /run?c=<number>&n=<checks>; /start?module=<name>; /empty
+// For workerd, whose clocks stand still while a request is worked on: whoever asks takes the time. /list; /arrive?c=<number>&n=<checks>, and
+// then /run?c=<number>; /start?module=<name>; /empty
 import data from "data.json";
 import host from "host.wasm";
 import own from "own.wasm";
 import * as jose from "../../internal/e2e/edge/runtimes/node_modules/jose/dist/webapi/index.js";
 import { Module } from "../../edge/npm/module.js";
-import { contenders, warmUp } from "./bench.js";
+import { arrive, contenders, warmUp } from "./bench.js";
 
 const list = await contenders({ modules: { host, own }, data, jose });
-let warm = false;
+let warm = false, arrived = [];
 
 export default {
   async fetch(request) {
@@ -17,8 +18,11 @@ export default {
         if (!warm) await warmUp(list);
         warm = true;
         return Response.json(list.map(({ group, name }) => ({ group, name })));
+      case "/arrive":
+        arrived = arrive(list[Number(searchParams.get("c"))], Number(searchParams.get("n")));
+        return new Response("done");
       case "/run":
-        await list[Number(searchParams.get("c"))].run(Number(searchParams.get("n")));
+        await list[Number(searchParams.get("c"))].run(arrived);
         return new Response("done");
       case "/start":
         await Module.start(searchParams.get("module") === "host" ? host : own);
