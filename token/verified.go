@@ -166,7 +166,7 @@ func (v Verified) ClaimSet() string {
 	return v.entry().payload
 }
 
-// SubjectHash returns [SubjectHash] of issuer and subject, computed once when the token was verified; zero for an anonymous visitor.
+// SubjectHash returns [SubjectHash] of issuer and subject, computed once; zero for an anonymous visitor.
 func (v Verified) SubjectHash() [16]byte {
 	if v.c == nil {
 		return [16]byte{}
