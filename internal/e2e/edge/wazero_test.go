@@ -34,7 +34,7 @@ func modules(t *testing.T, do func(*testing.T, *wasm)) {
 	}
 }
 
-// TestMemoryIsFlat: a million checks of hostile tokens do not make the module grow, in wazero; edge/npm/test does the same in Node.
+// TestMemoryIsFlat: a million checks of hostile tokens do not make the module grow by more than Go's collector plays with, in wazero; edge/npm/test does the same in Node.
 func TestMemoryIsFlat(t *testing.T) {
 	modules(t, func(t *testing.T, w *wasm) {
 		s, err := signers()
@@ -79,12 +79,12 @@ func TestMemoryIsFlat(t *testing.T) {
 				}
 			}
 		}
-		round(300_000) // Go's collector comes first when some MiB have been used
+		round(300_000)
 		before := w.module.Memory().Size()
 		round(700_000)
 		after := w.module.Memory().Size()
 		t.Logf("%.1f MiB after 300,000 checks, %.1f MiB after 1,000,000", float64(before)/(1<<20), float64(after)/(1<<20))
-		if after > before {
+		if after > before+2<<20 { // Go's collector comes first when 4 MiB have been used, and so little is thrown away that this takes long
 			t.Errorf("grew by %d bytes", after-before)
 		}
 	})
