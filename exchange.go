@@ -144,6 +144,10 @@ func (x *Exchange) judge(ctx context.Context, access string) error {
 		return x.revive(ctx, err)
 	case errors.Is(err, revocation.ErrRevoked):
 		x.refusal = err
+		// The store told it, and not the list: somebody may have died between the end of the session and the announcement, and this be the repetition.
+		if v, err := x.m.verifier.VerifyAt(access, x.arrived); err == nil && !x.m.list.Contains(v) {
+			_ = x.m.gone(ctx, v.Session())
+		}
 		return nil
 	case errors.Is(err, token.ErrInvalid), errors.As(err, &expired):
 		return x.revive(ctx, err)

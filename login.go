@@ -1,6 +1,7 @@
 package counterfoil
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -191,34 +192,48 @@ func (m *Manager) succeed(ctx context.Context, from *Session, subject string, ne
 }
 
 // leave saves what the request has set, freezes the record and returns it: the last state it will ever have. For a session that is not
-// stored it returns what would have been. The caller holds the lock of from.
+// stored it returns what would have been; for one that has ended, what this request has set alone. The caller holds the lock of from.
 func (m *Manager) leave(ctx context.Context, from *Session) (Record, error) {
+	set := from.pending
 	switch {
 	case from.ended || from.successor != nil:
 		return Record{}, nil
 	case from.id.IsZero():
-		r := Record{Fields: map[string][]byte{}}
-		for _, op := range from.pending {
-			if op.Kind == OpSet {
-				r.Fields[op.Name] = op.Value
-			}
-		}
-		return r, nil
+		return Record{Fields: firstFields(set)}, nil
 	}
-	var r Record
 	var err error
-	if len(from.pending) > 0 {
+	if len(set) > 0 {
 		_, err = from.apply(ctx)
 	}
-	if err == nil || errors.Is(err, ErrNotFound) {
-		// A try before this one may have frozen it: then it takes no save, and can still be copied.
-		from.ended = false
-		r, err = m.store.Freeze(ctx, from.ref())
+	unsaved := errors.Is(err, ErrNotFound)
+	if err != nil && !unsaved {
+		return Record{}, err
 	}
-	if errors.Is(err, ErrNotFound) { // it ended meanwhile: nothing comes along
-		return Record{}, nil
+	// A try before this one may have frozen it: then it takes no save, and can still be copied.
+	from.ended = false
+	r, err := m.store.Freeze(ctx, from.ref())
+	switch {
+	case errors.Is(err, ErrNotFound): // it ended meanwhile: nothing of it comes along
+		return Record{Fields: firstFields(slices.DeleteFunc(set, func(op Op) bool { return op.If && op.Was.Present }))}, nil
+	case err != nil || !unsaved:
+		return r, err
 	}
-	return r, err
+	sealed, err := m.vault.sealOps(from.id, set)
+	if err != nil {
+		return Record{}, err
+	}
+	for _, op := range sealed {
+		is, ok := r.Fields[op.Name]
+		switch {
+		case op.If && (ok != op.Was.Present || !bytes.Equal(is, op.Was.Bytes)):
+			return Record{}, ErrConflict
+		case op.Kind == OpSet:
+			r.Fields[op.Name] = op.Value
+		default:
+			delete(r.Fields, op.Name)
+		}
+	}
+	return r, nil
 }
 
 // create stores a record, makes s its session and gives it tokens. The caller holds the lock of s, or nobody else has s.

@@ -299,9 +299,9 @@ func (m *Manager) reused(ctx context.Context, id token.SessionID, at int64) erro
 	return errors.Join(ErrReuse, err)
 }
 
-// gone tells verifiers of a session that has no record any more, although a refresh token of ours came for it that has not expired. Usually they know. But if a
-// refresh was judged reuse, and the answer was lost on the way, this is the repetition, and nobody has told them. Once
-// this process's list has the session, its refresh tokens are refused before anything is asked or told, so nobody can fill the log with them.
+// gone tells verifiers of a session that has no record any more, although a token of ours came for it that has not expired. Usually they know. But if a
+// refresh was judged reuse, or the session was logged out, and the process died or the answer was lost before they were told, this is the repetition. Once
+// this process's list has the session, its tokens are refused before anything is asked or told, so nobody can fill the log with them.
 func (m *Manager) gone(ctx context.Context, id token.SessionID) error {
 	if err := m.End(ctx, id); err != nil && !errors.Is(err, ErrNotDurable) {
 		m.log.WarnContext(ctx, "counterfoil: the end of a session without a record is not yet announced to verifiers", "session", m.blur(id), "error", err)
