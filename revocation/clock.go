@@ -8,13 +8,13 @@ import (
 )
 
 // Nothing that runs beside the checks can tell them the time: when the process was suspended, the first check afterwards comes before any timer. So every
-// check asks how long ago somebody looked, which takes the monotonic clock alone, half of what the time costs. The first after a quarter of a
+// check asks how long ago somebody looked, which takes the monotonic clock alone, half of what the time costs. The first after an eighth of a
 // second, or after a new batch, looks anew, for all; what it sees is judged by how old the list will be when the next one is due. So nothing older
 // than MaxStale is taken for fresh, whatever held the process up; only a monotonic clock that stood still with it hides that, for one tick.
 const (
 	keepsLooking = true
 
-	sightTick = 250 * time.Millisecond
+	sightTick = 125 * time.Millisecond
 )
 
 type sights struct {
@@ -32,21 +32,19 @@ func (g *Guard) look() (*sight, time.Time) {
 	return g.lookAnew(now), now
 }
 
-// lookBy is look for a caller who has read the clock.
-func (g *Guard) lookBy(now time.Time) *sight {
-	if s := g.sights.last.Load(); s != nil && s.log == g.list.log.Load() {
-		if d := now.Sub(s.taken); uint64(d) < uint64(sightTick) {
-			return s
-		}
-	}
-	return g.lookAnew(now)
+// seen returns what was seen last, nil if that was nothing.
+func (g *Guard) seen() *sight { return g.sights.last.Load() }
+
+// holds says whether a sight of the list still serves at a time (Unix ms) that a caller has read.
+func (s *sight) holds(l *List, ms int64) bool {
+	return s.log == l.log.Load() && uint64(ms-s.ms) < uint64(sightTick/time.Millisecond)
 }
 
 //go:noinline
 func (g *Guard) lookAnew(now time.Time) *sight {
 	s := g.lookAt(now)
 	if s.stale == "" {
-		s.stale = s.log.stale(now.Add(sightTick), g.maxStale, g.leeway)
+		s.stale = s.log.stale(now.Add(2*sightTick), g.maxStale, g.leeway) // twice: the wall clock may be set back by less than a tick meanwhile
 	}
 	g.sights.last.Store(&s)
 	return &s

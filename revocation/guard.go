@@ -23,8 +23,8 @@ type GuardConfig struct {
 
 	Events Events // told when a check first finds the list stale, and when one finds it fresh again; may be nil
 
-	// Now is the clock, also for the verifier. Nil means the machine's: the monotonic clock is read by every check, the wall clock four times a second, which
-	// takes half the time. A suspension of the machine during which its monotonic clock stands still is then noticed a quarter of a second after the end of
+	// Now is the clock, also for the verifier. Nil means the machine's: the monotonic clock is read by every check, the wall clock eight times a second, which
+	// takes half the time. A suspension of the machine during which its monotonic clock stands still is then noticed an eighth of a second after the end of
 	// it; where that matters, time.Now is the answer.
 	Now func() time.Time
 }
@@ -121,12 +121,19 @@ func (g *Guard) CheckAt(ctx context.Context, raw string, now time.Time) (token.V
 	if !keepsLooking || g.clock != nil {
 		return g.checkAt(ctx, raw, g.policy, now)
 	}
-	s := g.lookBy(now)
+	s := g.seen()
+	if s == nil || !s.holds(g.list, now.UnixMilli()) {
+		s = g.lookAnew(now)
+	}
 	v, err := g.verifier.VerifyAt(raw, now)
 	if err != nil {
 		return token.Verified{}, err
 	}
-	if err := g.judge(ctx, v, g.policy, s); err != nil {
+	why, err := g.decide(v, g.policy, s)
+	if err == nil && why != "" {
+		err = g.ask(ctx, v, why)
+	}
+	if err != nil {
 		return token.Verified{}, err
 	}
 	return v, nil
@@ -197,11 +204,8 @@ func (g *Guard) decide(v token.Verified, p Policy, s *sight) (why string, err er
 	}
 	doubt := s.stale
 	if doubt == "" {
-		switch {
-		case s.ms < g.list.lacks.Load():
-			doubt = reasonLacks
-		case s.ms < g.list.unknown.Load():
-			doubt = reasonUnknown
+		if s.ms < g.list.doubt.Load() {
+			doubt = g.list.why(s.ms)
 		}
 	}
 	switch p = max(p, g.policy); {

@@ -48,6 +48,7 @@ type List struct {
 
 	lacks   atomic.Int64 // until then (Unix ms) an entry is missing
 	unknown atomic.Int64 // until then an entry is in force that this version does not understand
+	doubt   atomic.Int64 // the later of the two
 	log     atomic.Pointer[logState]
 
 	max int
@@ -141,7 +142,7 @@ func (l *List) add(e Entry) (news bool, err error) {
 	case KindKey:
 		return l.addKey(e.KeyID)
 	}
-	return raise(&l.unknown, e.At+Horizon.Milliseconds()), nil
+	return l.raiseDoubt(&l.unknown, e.At+Horizon.Milliseconds()), nil
 }
 
 func (l *List) put(t *table, a, b, word uint64, merge func(old, new uint64) uint64) (news bool, err error) {
@@ -157,7 +158,7 @@ func (l *List) put(t *table, a, b, word uint64, merge func(old, new uint64) uint
 		l.sweep(l.now)
 	}
 	if l.held() >= l.max {
-		raise(&l.lacks, t.last(word)+Horizon.Milliseconds())
+		l.raiseDoubt(&l.lacks, t.last(word)+Horizon.Milliseconds())
 		return false, ErrFull
 	}
 	t.put(a, b, word, l.now)
@@ -173,7 +174,7 @@ func (l *List) addKey(id string) (news bool, err error) {
 		return false, nil
 	}
 	if len(old) >= MaxKeys {
-		raise(&l.lacks, math.MaxInt64)
+		l.raiseDoubt(&l.lacks, math.MaxInt64)
 		return false, ErrFull
 	}
 	keys := make(map[string]struct{}, len(old)+1)
@@ -194,19 +195,37 @@ func raise(v *atomic.Int64, n int64) (raised bool) {
 	return true
 }
 
+// raiseDoubt lifts lacks or unknown; the writer's.
+func (l *List) raiseDoubt(v *atomic.Int64, n int64) (raised bool) {
+	raised = raise(v, n)
+	raise(&l.doubt, n)
+	return raised
+}
+
+// why says what at that time (Unix ms) is missing or not understood, "" for nothing.
+func (l *List) why(ms int64) string {
+	switch {
+	case ms < l.lacks.Load():
+		return reasonLacks
+	case ms < l.unknown.Load():
+		return reasonUnknown
+	}
+	return ""
+}
+
 // distrust makes verifiers ask until a Horizon after the given time (Unix ms; MaxInt64 = for ever): something is in force that nobody
 // here understands.
 func (l *List) distrust(at int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	raise(&l.unknown, at+min(Horizon.Milliseconds(), math.MaxInt64-at))
+	l.raiseDoubt(&l.unknown, at+min(Horizon.Milliseconds(), math.MaxInt64-at))
 }
 
 // miss makes verifiers ask until the given time (Unix ms): something may be missing.
 func (l *List) miss(until int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	raise(&l.lacks, until)
+	l.raiseDoubt(&l.lacks, until)
 }
 
 func (l *List) held() int { return l.sessions.n + l.subjects.n }
