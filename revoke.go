@@ -96,14 +96,16 @@ var errRevocation = errors.New("counterfoil: a Revocation names one of Session, 
 // done is what was revoked, and where the log says so.
 type done struct {
 	at        revocation.Position // "" = nothing had to be said
+	entries   []revocation.Entry  // what was said; the last one is in the record at that position
 	sent      time.Time           // when the log was told
 	slack     time.Duration       // by how much sooner that may have been, where it is not known
+	waited    time.Duration       // before that, with a record that the log has lost
 	notBefore int64
 }
 
 // heard is something that the log said, which it was told a moment ago.
-func heard(at revocation.Position) done {
-	return done{at: at, sent: time.Now(), slack: 2 * revocation.Heartbeat}
+func heard(at revocation.Position, e revocation.Entry) done {
+	return done{at: at, entries: []revocation.Entry{e}, sent: time.Now(), slack: 2 * revocation.Heartbeat}
 }
 
 // End ends one session. When it returns nil the record is gone and the log tells every verifier.
@@ -246,7 +248,7 @@ func (m *Manager) endEverything(ctx context.Context) (done, error) {
 		}
 		m.takeIn(a.Position, e)
 		if a.Now+m.leeway.Milliseconds() <= d.notBefore {
-			d.at = a.Position
+			d.at, d.entries = a.Position, []revocation.Entry{e}
 			m.log.WarnContext(ctx, "counterfoil: everything was revoked", "sessions_begin_again", milli(d.notBefore))
 			return d, err
 		}
@@ -275,16 +277,19 @@ func (m *Manager) revokeKey(ctx context.Context, id string) (done, error) {
 	}
 	m.takeIn(a.Position, e)
 	m.log.WarnContext(ctx, "counterfoil: a signing key was revoked", "key", id)
-	d.at = a.Position
+	d.at, d.entries = a.Position, []revocation.Entry{e}
 	return d, err
 }
 
 const (
 	pollLeast = 2 * time.Millisecond
 	pollMost  = 100 * time.Millisecond
+
+	retellEach = revocation.Heartbeat // a record is not taken for lost sooner: a census may lag
 )
 
-// await looks at the census again and again, until all who were live when it began have confirmed, or the time is over.
+// await looks at the census again and again, until all who were live when it began have confirmed, or the time is over. What the log turns out to have lost
+// meanwhile it appends again, and then that is what is to be confirmed.
 func (m *Manager) await(ctx context.Context, d done, wait time.Duration, r *Revoked) error {
 	if m.census == nil {
 		return ErrNoCensus
@@ -293,7 +298,14 @@ func (m *Manager) await(ctx context.Context, d done, wait time.Duration, r *Revo
 	defer over()
 	waiting := map[string]bool(nil) // nil until the first census
 	for pause := pollLeast; ; pause = min(2*pause, pollMost) {
-		all, err := m.followers(ctx, d)
+		all, holds, err := m.followers(ctx, d)
+		if err == nil && !holds && time.Since(d.sent) >= retellEach {
+			now := time.Now()
+			if a, err := m.store.Append(ctx, d.entries...); err == nil || errors.Is(err, ErrNotDurable) { // otherwise the next look tries again
+				d.at, d.waited, d.sent, d.slack = a.Position, d.waited+now.Sub(d.sent), now, 0
+				r.Position = d.at
+			}
+		}
 		if err == nil {
 			if waiting == nil {
 				waiting = map[string]bool{}
@@ -335,21 +347,24 @@ type progress struct {
 	after     time.Duration
 }
 
-func (m *Manager) followers(ctx context.Context, d done) ([]progress, error) {
+// followers returns how far the followers are, and whether the log holds what it was told. If it does not nobody has confirmed: a replica that lacks it may have
+// been promoted, and what is read there has later positions.
+func (m *Manager) followers(ctx context.Context, d done) (list []progress, holds bool, err error) {
 	ctx, over := context.WithTimeout(ctx, m.store.timeout)
 	defer over()
-	all, err := m.census.Followers(ctx)
+	all, holds, err := m.census.Holding(ctx, d.at, d.entries[len(d.entries)-1])
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	list := make([]progress, len(all))
+	list = make([]progress, len(all))
 	for i, p := range all {
 		// A report from before the revocation says nothing of it, whatever its position: it may be of an epoch that was ahead of this one.
 		after := time.Since(d.sent) - p.Silent
 		const grain = 2 * time.Millisecond // the log counts in milliseconds
-		list[i] = progress{p, !m.census.Before(p.Position, d.at) && after >= -grain-d.slack, max(0, after)}
+		confirmed := holds && !p.Apart && !m.census.Before(p.Position, d.at) && after >= -grain-d.slack
+		list[i] = progress{p, confirmed, d.waited + max(0, after)}
 	}
-	return list, nil
+	return list, holds, nil
 }
 
 // Confirmed tells who knows by now that a session has ended which a handle of [Manager.Devices] named to its subject, that of s. known is false as long as this
@@ -366,19 +381,33 @@ func (m *Manager) Confirmed(ctx context.Context, s *Session, handle string) (r R
 	d := m.trail.find(id)
 	m.mu.Unlock()
 	if d.at == "" {
-		// It was heard of before this process began to note where: the newest record is not before it.
-		a, err := m.store.Append(ctx)
+		// It was heard of before this process began to note where, or the log has lost it. That it is before the newest record is not certain: it may have been in
+		// another history of the log. So it is said once more.
+		now, err := m.store.Append(ctx)
 		if err != nil && !errors.Is(err, ErrNotDurable) {
 			return Revoked{}, false, err
 		}
-		d = heard(a.Position)
+		if now.Now == 0 {
+			now.Now = m.now().UnixMilli()
+		}
+		e := revocation.Entry{Kind: revocation.KindSession, At: now.Now, Session: id}
+		a, err := m.store.Append(ctx, e)
+		if err != nil && !errors.Is(err, ErrNotDurable) {
+			return Revoked{}, false, err
+		}
+		d = heard(a.Position, e)
 		m.mu.Lock()
 		m.trail.note(id, d)
 		m.mu.Unlock()
 	}
-	all, err := m.followers(ctx, d)
+	all, holds, err := m.followers(ctx, d)
 	if err != nil {
 		return Revoked{}, false, err
+	}
+	if !holds && time.Since(d.sent) >= retellEach {
+		m.mu.Lock()
+		m.trail.forget(id)
+		m.mu.Unlock()
 	}
 	r.Position = d.at
 	for _, p := range all {
@@ -402,10 +431,14 @@ const maxTrail = 4096
 
 func (t *trail) find(id token.SessionID) done { return t.where[id] }
 
+// forget has the end be told again, where somebody asks.
+func (t *trail) forget(id token.SessionID) { delete(t.where, id) }
+
 func (t *trail) note(id token.SessionID, d done) {
 	if _, ok := t.where[id]; ok || d.at == "" {
 		return
 	}
+	d.entries = slices.Clone(d.entries[len(d.entries)-1:]) // that at the position; the others are not kept for it
 	if t.where == nil {
 		t.where = map[token.SessionID]done{}
 	}
@@ -427,7 +460,7 @@ func (m *Manager) announce(ctx context.Context, entries ...revocation.Entry) (do
 	for _, e := range entries {
 		bad = errors.Join(bad, m.takeIn("", e))
 	}
-	d := done{sent: time.Now()}
+	d := done{entries: entries, sent: time.Now()}
 	a, err := m.store.Append(ctx, entries...)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -495,7 +528,7 @@ func (h *hook) Event(e revocation.Event) {
 		case revocation.KindSession:
 			m.log.DebugContext(ctx, "counterfoil: session revoked", "session", m.blur(e.Entry.Session))
 			m.mu.Lock()
-			m.trail.note(e.Entry.Session, heard(e.Position))
+			m.trail.note(e.Entry.Session, heard(e.Position, e.Entry))
 			m.mu.Unlock()
 		case revocation.KindKey:
 			m.keyGone.Store(true)
@@ -568,7 +601,7 @@ func (m *Manager) tell(ctx context.Context, now int64) error {
 	m.untold.Done(some...)
 	for _, e := range some {
 		if e.Kind == revocation.KindSession {
-			m.trail.note(e.Session, heard(a.Position))
+			m.trail.note(e.Session, heard(a.Position, some[len(some)-1]))
 		}
 	}
 	return nil

@@ -62,6 +62,12 @@ func (g *registry) Followers(context.Context) ([]revocation.Progress, error) {
 	return all, nil
 }
 
+// Holding: this log loses nothing.
+func (g *registry) Holding(ctx context.Context, _ revocation.Position, _ revocation.Entry) ([]revocation.Progress, bool, error) {
+	all, err := g.Followers(ctx)
+	return all, true, err
+}
+
 func (g *registry) Before(a, b revocation.Position) bool {
 	number := func(p revocation.Position) (n [2]uint64) {
 		ms, seq, _ := strings.Cut(string(p), "-")

@@ -70,7 +70,7 @@ var ErrPast = errors.New("revocation: entry is older than the log's horizon")
 
 // Appended says where a log stands after an append.
 type Appended struct {
-	Position Position // of the newest record, which is at or behind those appended; "" = nothing was appended, or nobody knows
+	Position Position // of the last entry's record, or without entries of the newest record; "" = nothing was appended, or nobody knows
 	Now      int64    // the log's clock when it was appended, Unix ms
 }
 
@@ -93,13 +93,17 @@ type Progress struct {
 	Follower string
 	Position Position      // everything up to here is applied
 	Silent   time.Duration // since it came to know of that, by the log's clock; longer if that is not known. What was revoked since, it does not confirm
+	Apart    bool          // the log has no record at Position: it was read in another history of the log, and confirms nothing of this one
 }
 
 // A Census tells how far the followers of a log are.
 type Census interface {
 	// Followers returns those that have reported within [Live], in the order of their names. It forgets the others.
 	Followers(ctx context.Context) ([]Progress, error)
-	// Before reports whether position a is before b in the order of the log.
+	// Holding returns the same and, seen in the same moment of the same log, whether that holds the entry in the record at a position. If it does not, the record was
+	// lost, as in a failover, and who is behind its position has not read it: positions are compared by number, and another history of the log has later ones.
+	Holding(ctx context.Context, at Position, e Entry) (list []Progress, holds bool, err error)
+	// Before reports whether position a is before b in the order of the log. It knows of no histories.
 	Before(a, b Position) bool
 }
 

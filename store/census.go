@@ -65,23 +65,41 @@ func checkFollower(name string) error {
 
 // Followers implements revocation.Census.
 func (s *Redis) Followers(ctx context.Context) ([]revocation.Progress, error) {
-	rep, err := s.run(ctx, followersScript, false, []string{s.keys.edges()}, revocation.Live.Milliseconds())
+	list, _, err := s.followers(ctx, "", nil)
+	return list, err
+}
+
+// Holding implements revocation.Census.
+func (s *Redis) Holding(ctx context.Context, at revocation.Position, e revocation.Entry) ([]revocation.Progress, bool, error) {
+	raw, err := e.AppendBinary(nil)
 	if err != nil {
-		return nil, err
+		return nil, false, fmt.Errorf("store: followers: %w", err)
 	}
-	if len(rep)%3 != 0 {
-		return nil, errors.New("store: followers: Redis answered something that is no answer to this step")
+	return s.followers(ctx, at, raw)
+}
+
+func (s *Redis) followers(ctx context.Context, at revocation.Position, entry []byte) ([]revocation.Progress, bool, error) {
+	if !isStreamID(string(at)) {
+		at = "" // which holds nothing
 	}
-	list := make([]revocation.Progress, 0, len(rep)/3)
-	for i := 0; i < len(rep); i += 3 {
+	rep, err := s.run(ctx, followersScript, false, []string{s.keys.edges(), s.keys.log()}, revocation.Live.Milliseconds(), string(at), entry)
+	if err != nil {
+		return nil, false, err
+	}
+	if len(rep)%4 != 1 {
+		return nil, false, errors.New("store: followers: Redis answered something that is no answer to this step")
+	}
+	list := make([]revocation.Progress, 0, len(rep)/4)
+	for i := 1; i < len(rep); i += 4 {
 		list = append(list, revocation.Progress{
 			Follower: rep.string(i),
 			Position: revocation.Position(rep.string(i + 1)),
 			Silent:   time.Duration(rep.int(i+2)) * time.Millisecond,
+			Apart:    rep.int(i+3) != 1,
 		})
 	}
 	slices.SortFunc(list, func(a, b revocation.Progress) int { return strings.Compare(a.Follower, b.Follower) })
-	return list, nil
+	return list, rep.int(0) == 1, nil
 }
 
 // Before implements revocation.Census. What is no position counts as the start of the log: it confirms nothing.

@@ -22,14 +22,15 @@ type liar struct {
 	last                           chan counterfoil.Record
 }
 
-func (l *liar) Followers(ctx context.Context) ([]revocation.Progress, error) {
-	list, err := l.Redis.Followers(ctx)
+func (l *liar) Holding(ctx context.Context, at revocation.Position, e revocation.Entry) ([]revocation.Progress, bool, error) {
+	list, holds, err := l.Redis.Holding(ctx, at, e)
 	for i := range list {
 		if l.confirms {
 			list[i].Position, list[i].Silent = revocation.Position(fmt.Sprintf("%d-0", time.Now().Add(time.Hour).UnixMilli())), 0
+			list[i].Apart = false
 		}
 	}
-	return list, err
+	return list, holds || l.confirms, err
 }
 
 func (l *liar) End(ctx context.Context, e counterfoil.Ending) (counterfoil.Ended, error) {

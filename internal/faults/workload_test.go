@@ -196,9 +196,6 @@ func (r *run) revoke(ctx context.Context, o *origin, c *client) {
 	called := time.Now()
 	done, err := o.Revoke(ctx, counterfoil.Revocation{Session: c.id, Wait: timeout / 2})
 	for _, confirmed := range done.Confirmed {
-		if err != nil {
-			break
-		}
 		name, _, _ := strings.Cut(confirmed.Follower, "/")
 		for _, v := range r.verifiers {
 			if follower(v.name) != name {

@@ -140,6 +140,38 @@ var censusRules = []rule{
 			}
 		}
 	})},
+	{"holding", "The log holds an entry where it was appended and nowhere else, and who reports a position that is no record's is apart", onCensus(func(s *suite, to revocation.Reporter, at [3]revocation.Position) {
+		e := s.sessionEntry()
+		a, err := s.under.Log.Append(s.ctx, s.sessionEntry(), e)
+		s.must(err, "Append")
+		records := s.read(at[2], 0).Records
+		if len(records) != 2 || records[1].Position != a.Position {
+			s.broken("Append says %q, and the log has %+v", a.Position, records)
+		}
+		ms, _, _ := strings.Cut(string(a.Position), "-")
+		none := revocation.Position(ms + "-18446744073709551615")
+		s.report(to, "a", a.Position)
+		s.report(to, "b", none)
+		other := e
+		other.At++
+		for _, c := range []struct {
+			at    revocation.Position
+			e     revocation.Entry
+			holds bool
+		}{{a.Position, e, true}, {a.Position, other, false}, {records[0].Position, e, false}, {none, e, false}, {"", e, false}, {"x", e, false}} {
+			list, holds, err := s.under.Census.Holding(s.ctx, c.at, c.e)
+			s.must(err, "Holding")
+			if holds != c.holds {
+				s.broken("that the log holds it at %q is %v, want %v", c.at, holds, c.holds)
+			}
+			if len(list) != 2 || list[0].Apart || list[0].Position != a.Position || !list[1].Apart {
+				s.broken("listed with it: %+v", list)
+			}
+		}
+		if list := s.followers(is("a", a.Position), is("b", none)); list[0].Apart || !list[1].Apart {
+			s.broken("listed: %+v", list)
+		}
+	})},
 	{"at once", "Reports at once are all listed", onCensus(func(s *suite, to revocation.Reporter, pos [3]revocation.Position) {
 		var bad firstError
 		var want []revocation.Progress
