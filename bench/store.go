@@ -259,7 +259,7 @@ func (b *redisBench) loadGroup(ref counterfoil.Ref) *group {
 	}}
 }
 
-// together has many goroutines load and save at once, each its turn with the pooled client and with pipelines, and keeps the fastest of five. The peers do
+// together has many goroutines load and save at once, each its turn with the pooled client and with pipelines, and keeps the fastest of nine. The peers do
 // the same work as they are.
 func (b *redisBench) together(one, sixteen counterfoil.Ref) (*group, error) {
 	auto, err := store.New(b.ctx, b.redis, store.Config{Logger: slog.New(slog.DiscardHandler), Timeout: 10 * time.Second, AutoPipeline: true})
@@ -299,7 +299,7 @@ func (b *redisBench) together(one, sixteen counterfoil.Ref) (*group, error) {
 	g := &group{title: "Many goroutines at once, steps a second; goal: pipelined at least twice the pooled client"}
 	for _, n := range []int{64, 256} {
 		best := map[string]float64{}
-		for range 5 {
+		for range 9 {
 			for _, r := range rows {
 				best[r.name] = max(best[r.name], rate(n, r.run))
 			}
