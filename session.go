@@ -22,7 +22,7 @@ import (
 // after it has ended every read and write answers [ErrNotFound], whoever ended it.
 //
 // [Manager.Open], [Manager.Login], [Manager.Refresh] and [Manager.Anonymous] make one; the zero value is of no use. It is safe for
-// concurrent use, and not to be kept beyond its request.
+// concurrent use. Beyond its request keep it for who it is and for [Session.Done]; what is set later nobody saves.
 type Session struct {
 	m        *Manager
 	subject  string
