@@ -10,6 +10,7 @@ export { ABI } from "./module.js";
 const POLICIES = { "best-effort": -1, strict: 0, paranoid: 1 };
 const FEED_TYPE = "application/vnd.counterfoil.revocations";
 const KEYS_EACH = 300_000, KEYS_AGAIN = 10_000; // ms between fetches of the key set; after a key that is not in it
+const MAX_KEY_FETCHES = 16; // at once
 const MAX_ASKS = 128, MAX_VERIFIES = 192; // at once
 const ASK_FAILURES = 5, ASK_PAUSE = 500, ASK_PAUSE_MOST = 8_000;
 
@@ -169,7 +170,8 @@ class Core {
   #closed = new AbortController();
   #keysAt = -Infinity; // steady
   #keysBytes;
-  #fetching; // a fetch of keys that is under way
+  #fetching; // the last fetch of keys, while it is under way
+  #fetches = 0; // how many are
   #readAt = -Infinity;
   #reading = false;
   #readBegan = 0;
@@ -355,15 +357,32 @@ class Core {
 
   /** Looks for a key that is not in the set, not too often, and reports whether it is worth another look. */
   #newKeys() {
-    // Of those who come while a fetch is under way none is refused for it. In workers a request cannot wait for what another one fetches.
-    if (this.#fetching !== undefined && this.#o.follow !== "request") return this.#fetching;
+    // Of those who come while a fetch is under way none is refused for it.
+    if (this.#fetching !== undefined) return this.#o.follow === "request" ? this.#shareKeys() : this.#fetching;
     return this.#steady() - this.#keysAt >= KEYS_AGAIN && this.#fetchKeys();
+  }
+
+  /**
+   * Waits for the keys that another request fetches, or fetches them, and reports as #fetchKeys does. In workers that request may end and take along what it was fetching, which
+   * then never comes: whoever waits for half of its time, or hears that it failed, fetches them itself, once.
+   */
+  async #shareKeys() {
+    const theirs = this.#fetching;
+    if (theirs === undefined) return this.#fetchKeys();
+    const before = this.#keysBytes;
+    if (await within(theirs, this.#o.askTimeout)) return true;
+    if (this.#keysBytes !== before) return true; // somebody else was faster
+    if (this.#fetches >= MAX_KEY_FETCHES) return this.#fetching ?? false;
+    const mine = this.#fetchKeys();
+    return Promise.race([mine, theirs.then((ok) => ok || mine)]);
   }
 
   /** Fetches the key set, and reports whether there is one that the module took. */
   #fetchKeys() {
     if (this.#o.keys !== undefined) return Promise.resolve(false);
+    this.#fetches++;
     const fetching = this.#fetchKeysNow().finally(() => {
+      this.#fetches--;
       if (this.#fetching === fetching) this.#fetching = undefined;
     });
     return (this.#fetching = fetching);
@@ -465,18 +484,16 @@ class Core {
   #due(waitUntil) {
     const now = this.#steady();
     const o = this.#o;
-    const needKeys = o.keys === undefined && now - this.#keysAt >= (this.#keysBytes === undefined ? 1_000 : KEYS_EACH);
+    // As long as there are no keys nothing can be decided, so whoever comes while they are on their way waits too.
+    const none = o.keys === undefined && this.#keysBytes === undefined;
+    const needKeys = none ? this.#fetching !== undefined || now - this.#keysAt >= 1_000 : o.keys === undefined && now - this.#keysAt >= KEYS_EACH;
     // A request that has ended takes what it was fetching along; after some seconds another one may ask.
     const needRead = o.reads && now - this.#readAt >= o.maxStale / 4 && !(this.#reading && now - this.#readBegan < 3_000);
     if (!needKeys && !needRead) return undefined;
-    const work = Promise.all([needKeys ? this.#fetchKeys() : true, needRead ? this.#read(0).catch(() => {}) : 0]);
-    if ((!needKeys || this.#keysBytes !== undefined) && this.#call((m) => m.state(this.#wall(), now)).fresh) {
-      waitUntil?.(work);
-      return undefined;
-    }
-    let timer;
-    const limit = new Promise((done) => (timer = setTimeout(done, o.askTimeout * 2)));
-    return Promise.race([work, limit]).finally(() => clearTimeout(timer));
+    const work = Promise.all([none && needKeys ? this.#shareKeys() : needKeys ? this.#fetchKeys() : true, needRead ? this.#read(0).catch(() => {}) : 0]);
+    waitUntil?.(work);
+    if (!none && this.#call((m) => m.state(this.#wall(), now)).fresh) return undefined;
+    return within(work, o.askTimeout * 2);
   }
 
   async refresh() {
@@ -519,6 +536,13 @@ async function warmUp(m) {
     m.check(SAMPLE, -1, now, 1);
     m.state(now, 1);
   }
+}
+
+/** Waits for a promise, but not for longer than ms. */
+function within(promise, ms) {
+  let timer;
+  const late = new Promise((done) => (timer = setTimeout(done, ms)));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 /** Waits for a signature, but not for long, where there are timers: what it would warm up is not worth more. */

@@ -117,6 +117,38 @@ test("where nothing runs between requests, a request reads what is due", async (
   await until("it is refused by the list", async () => word(await g.check(token)) === "revoked: session revoked", 5000);
 });
 
+test("requests that come while the first keys travel wait for them", async (t) => {
+  let keys = 0, lost = 0;
+  const through = await proxy(origin.origin, async (req, res) => {
+    if (!req.url.startsWith("/.well-known/")) return false;
+    await new Promise((done) => setTimeout(done, 150));
+    return keys++ < lost && (res.destroy(), true);
+  });
+  t.after(through.stop);
+  const token = await origin.login();
+  const three = async (options) => {
+    const g = await createWorkerGuard({ module, ...origin.options, origin: through.url, ...options });
+    t.after(() => g.close());
+    const works = [];
+    const answers = await Promise.all([0, 1, 2].map(() => g.check(token, { waitUntil: (work) => works.push(work) })));
+    assert.equal(works.length, 3, "each request keeps what it waits for");
+    await Promise.all(works);
+    return answers.map(word);
+  };
+  assert.deepEqual(await three(), ["ok", "ok", "ok"]);
+  assert.equal(keys, 1, "they share a fetch");
+
+  keys = 0, lost = 1;
+  assert.deepEqual(await three(), ["stale: keys not read yet", "ok", "ok"], "whose fetch fails is refused, the others try for themselves");
+
+  // A request that has ended takes along what it was fetching: it never comes, and nobody hears of it.
+  let first = true;
+  const cut = (url, init) => (first && String(url).includes("/.well-known/") ? (first = false, new Promise(() => {})) : fetch(url, init));
+  const began = performance.now();
+  assert.deepEqual((await three({ fetch: cut, askTimeout: 1000 })).slice(1), ["ok", "ok"]);
+  assert.ok(performance.now() - began < 7000);
+});
+
 test("a feed that is not the issuer's, or not the answer, is refused", async (t) => {
   const other = await startOrigin();
   t.after(() => other.stop());
