@@ -10,6 +10,7 @@ export { ABI } from "./module.js";
 const POLICIES = { "best-effort": -1, strict: 0, paranoid: 1 };
 const FEED_TYPE = "application/vnd.counterfoil.revocations";
 const KEYS_EACH = 300_000, KEYS_AGAIN = 10_000; // ms between fetches of the key set; after a key that is not in it
+const READ_LOST = 3_000; // ms after which a read that another request began may be over without an end
 const MAX_KEY_FETCHES = 16; // at once
 const MAX_ASKS = 128, MAX_VERIFIES = 192; // at once
 const ASK_FAILURES = 5, ASK_PAUSE = 500, ASK_PAUSE_MOST = 8_000;
@@ -134,7 +135,7 @@ function checked(options) {
     delete o.credential;
   }
   // Without a credential there is no feed: under strict each check then asks, with the token itself.
-  o.reads = o.follow !== "never" && o.authorization !== undefined && frameKeys.length > 0;
+  o.reads = o.authorization !== undefined && frameKeys.length > 0;
   if (o.follow !== "never" && (o.authorization !== undefined) !== frameKeys.length > 0) fail("the feed takes both a credential and frameKeys");
   o.config = [
     ["issuer", line("issuer", o.issuer)], ["audience", line("audience", o.audience)], ...frameKeys.map((k) => ["frame-key", line("frameKeys", k)]),
@@ -173,8 +174,9 @@ class Core {
   #fetching; // the last fetch of keys, while it is under way
   #fetches = 0; // how many are
   #readAt = -Infinity;
-  #reading = false;
+  #reading; // ends when the last of the reads that have begun does
   #readBegan = 0;
+  #reads = 0;
   #verifies = 0;
   #asks = 0;
   #failures = 0;
@@ -405,11 +407,20 @@ class Core {
     }
   }
 
-  /** Reads the feed once. One question is under way at a time. Rejects when it did not work. */
+  /** Reads the feed once. Rejects when it did not work. The module knows one question and one frame, so a read waits for the one before. */
   async #read(wait) {
-    this.#reading = true;
+    const before = this.#reading, left = READ_LOST - (this.#steady() - this.#readBegan);
+    let end;
+    const reading = (this.#reading = new Promise((done) => (end = done)));
     this.#readBegan = this.#steady();
     try {
+      // In workers the one before may never end. If it does after all, its frame is not the answer to the question of now.
+      if (before !== undefined && this.#o.follow !== "request") await before;
+      else if (before !== undefined && left > 0) await within(before, left);
+      const number = ++this.#reads;
+      const mine = () => {
+        if (number !== this.#reads) throw new Error("another question was asked meanwhile");
+      };
       const o = this.#o;
       const nonce = random(16);
       const q = this.#call((m) => m.question(nonce));
@@ -423,9 +434,11 @@ class Core {
       const bytes = await bounded(o.fetch, `${o.paths.feed}?${params}`, { headers: { authorization: o.authorization, accept: FEED_TYPE } }, {
         type: FEED_TYPE, most: o.maxFrame + 1024, timeout: (q.full ? 0 : wait) + 5_000, signal: this.#closed.signal,
       });
+      mine();
       let r = this.#call((m) => m.frame(bytes, sent, this.#now()), on);
       if (r.verify !== undefined) {
         const [ok, digest] = await verifyFrame(r.verify, bytes);
+        mine();
         r = this.#call((m) => m.finishFrame(ok, digest, this.#now()), on);
       }
       if (r.records === undefined) throw new Error(`frame refused: ${r.error === "stale" ? r.reason : r.error}`);
@@ -436,7 +449,8 @@ class Core {
       this.#last.feed = String(e?.message ?? e);
       throw e;
     } finally {
-      this.#reading = false;
+      end();
+      if (this.#reading === reading) this.#reading = undefined;
     }
   }
 
@@ -488,7 +502,7 @@ class Core {
     const none = o.keys === undefined && this.#keysBytes === undefined;
     const needKeys = none ? this.#fetching !== undefined || now - this.#keysAt >= 1_000 : o.keys === undefined && now - this.#keysAt >= KEYS_EACH;
     // A request that has ended takes what it was fetching along; after some seconds another one may ask.
-    const needRead = o.reads && now - this.#readAt >= o.maxStale / 4 && !(this.#reading && now - this.#readBegan < 3_000);
+    const needRead = o.reads && now - this.#readAt >= o.maxStale / 4 && !(this.#reading !== undefined && now - this.#readBegan < READ_LOST);
     if (!needKeys && !needRead) return undefined;
     const work = Promise.all([none && needKeys ? this.#shareKeys() : needKeys ? this.#fetchKeys() : true, needRead ? this.#read(0).catch(() => {}) : 0]);
     waitUntil?.(work);
@@ -498,7 +512,8 @@ class Core {
 
   async refresh() {
     await this.#fetchKeys();
-    if (this.#o.reads && !this.#reading) await this.#read(0).catch(() => {});
+    // A read that waits for news, under "poll", is as new as can be.
+    if (this.#o.reads && !(this.#reading !== undefined && this.#o.follow === "poll")) await this.#read(0).catch(() => {});
   }
 
   async ready(timeout) {

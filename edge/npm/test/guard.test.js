@@ -235,10 +235,38 @@ test("questions are bounded", async (t) => {
   const through = await proxy(origin.origin, (req) => /introspect/.test(req.url) && (asked++, true)); // and never answered
   t.after(through.stop);
   const g = await guard(t, { origin: through.url, follow: "never", askTimeout: 50 });
-  await g.refresh();
+  await until("it is told to read, and does", async () => (await g.refresh(), g.status().failures.feed === "")); // an origin that has just started has no log yet
   const token = await origin.login();
-  for (let i = 0; i < 20; i++) assert.equal(word(await g.check(token)), "stale: log not read yet");
+  for (let i = 0; i < 20; i++) assert.equal(word(await g.check(token)), "stale: nothing newer than the start of following");
   assert.ok(asked >= 5 && asked < 15, `a breaker spares the origin: ${asked}`);
+});
+
+test("a guard that does not follow reads when it is told to, and one read at a time", async (t) => {
+  let reads = 0, now = 0, most = 0;
+  const counted = async (url, init) => {
+    if (!String(url).includes("/session/revocations")) return fetch(url, init);
+    reads++;
+    most = Math.max(most, ++now);
+    return fetch(url, init).then((r) => new Promise((done) => setTimeout(done, 30, r))).finally(() => now--);
+  };
+  const g = await guard(t, { follow: "never", fetch: counted, policy: "paranoid" });
+  const token = await origin.login();
+  await new Promise((done) => setTimeout(done, 100));
+  await g.check(token);
+  assert.equal(reads, 0, "nobody told it to");
+  await g.refresh();
+  assert.equal(reads, 1);
+  await fresh(g);
+  assert.equal(word(await g.check(token)), "ok");
+  await origin.logout(token);
+  const before = reads;
+  await Promise.all([g.refresh(), g.refresh(), g.refresh()]);
+  assert.deepEqual([reads - before, most, g.status().failures.feed], [3, 1, ""]);
+  assert.equal(word(await g.check(token)), "revoked: session revoked");
+  const followed = await guard(t, { fetch: counted });
+  reads = most = 0;
+  await Promise.all([followed.refresh(), followed.refresh(), fresh(followed)]);
+  assert.deepEqual([most, followed.status().failures.feed], [1, ""]);
 });
 
 test("programming errors throw", async () => {
