@@ -23,7 +23,7 @@ export interface Options {
   keys?: KeySet | string;
   /** Default "strict". */
   policy?: Policy;
-  /** How old the revocation list may be, ms. Default 10,000. */
+  /** How old the revocation list may be, ms: from 1,000 on. Default 10,000, and so is 0. */
   maxStale?: number;
   /** How far clocks may differ, ms. Default 10,000, at most 60,000. */
   leeway?: number;
@@ -31,9 +31,9 @@ export interface Options {
   maxLife?: number;
   /** Places for verified tokens. Default 4,096, 0 for none. Some ten times the tokens in use keep nearly all of them warm: a place is a few bytes until it is taken. */
   entries?: number;
-  /** How many revocations are remembered. Default 65,536. */
+  /** How many revocations are remembered. Default 65,536, and so is 0. */
   list?: number;
-  /** The longest answer of the feed, bytes. Default 8 MiB. */
+  /** The longest answer of the feed, bytes. Default 8 MiB, and so is 0. */
   maxFrame?: number;
   /** How long the origin may take to answer a question, ms. Default 500. */
   askTimeout?: number;

@@ -13,6 +13,7 @@ const KEYS_EACH = 300_000, KEYS_AGAIN = 10_000; // ms between fetches of the key
 const READ_LOST = 3_000; // ms after which a read that another request began may be over without an end
 const MAX_KEY_FETCHES = 16; // at once
 const MAX_ASKS = 128, MAX_VERIFIES = 192; // at once
+const READ_FLOOR = 20; // ms between the follower's questions, whatever happens
 const ASK_FAILURES = 5, ASK_PAUSE = 500, ASK_PAUSE_MOST = 8_000;
 
 const busy = refusal("stale: too many checks under way");
@@ -91,6 +92,8 @@ function checked(options) {
     "askTimeout", "follow", "paths", "fetch", "clock",
   ];
   for (const name of Object.keys(options)) if (!names.includes(name)) fail(`there is no option ${name}`);
+  // One that is undefined is one that is not there.
+  const given = (from) => Object.fromEntries(Object.entries(from ?? {}).filter(([, value]) => value !== undefined));
   const line = (name, value) => {
     if (typeof value !== "string" || value === "" || /[\0-\x1f\x7f]/.test(value)) fail(`${name} must be text without control characters`);
     return value;
@@ -101,7 +104,7 @@ function checked(options) {
   };
   const o = Object.assign(new Checked(), {
     policy: "strict", maxStale: 10_000, leeway: 10_000, maxLife: 900_000, entries: 4096, list: 65536, maxFrame: 8 << 20, askTimeout: 500, follow: "poll",
-    fetch: globalThis.fetch?.bind(globalThis), clock: defaultClock, ...options,
+    fetch: globalThis.fetch?.bind(globalThis), clock: defaultClock, ...given(options),
   });
   let origin;
   try {
@@ -113,7 +116,7 @@ function checked(options) {
   if (origin.protocol !== "https:" && !(origin.protocol === "http:" && local)) fail("origin must be https, or http on this machine");
   if (origin.username || origin.password || origin.search || origin.hash) fail("origin must be an URL without user, query and fragment");
   const paths = {
-    keys: "/.well-known/jwks.json", feed: "/session/revocations", introspect: "/session/introspect", active: "/session/active", ...o.paths,
+    keys: "/.well-known/jwks.json", feed: "/session/revocations", introspect: "/session/introspect", active: "/session/active", ...given(o.paths),
   };
   for (const [name, path] of Object.entries(paths)) {
     if (!["keys", "feed", "introspect", "active"].includes(name) || typeof path !== "string" || !path.startsWith("/") || path.startsWith("//")) fail(`paths.${name} must be a path of the origin`);
@@ -125,7 +128,15 @@ function checked(options) {
   if (!Object.hasOwn(POLICIES, o.policy)) fail("policy must be best-effort, strict or paranoid");
   if (!["poll", "request", "never"].includes(o.follow)) fail("follow must be poll, request or never");
   if (typeof o.fetch !== "function") fail("no fetch here");
-  whole("maxStale", o.maxStale, 17 * 60_000);
+  try {
+    if (!Number.isFinite(o.clock.wall()) || !Number.isFinite(o.clock.steady())) throw new Error();
+  } catch {
+    fail("clock must be {wall, steady}, functions that return ms");
+  }
+  o.maxStale = whole("maxStale", o.maxStale, 17 * 60_000) || 10_000;
+  if (o.maxStale < 1_000) fail("maxStale must be 1000 or more");
+  o.list = whole("list", o.list, 1 << 24) || 65536;
+  o.maxFrame = whole("maxFrame", o.maxFrame, 64 << 20) || 8 << 20;
   whole("askTimeout", o.askTimeout, 10_000);
   const frameKeys = o.frameKeys === undefined ? [] : [o.frameKeys].flat();
   if (o.credential !== undefined) {
@@ -140,7 +151,7 @@ function checked(options) {
   o.config = [
     ["issuer", line("issuer", o.issuer)], ["audience", line("audience", o.audience)], ...frameKeys.map((k) => ["frame-key", line("frameKeys", k)]),
     ["policy", o.policy], ["leeway", whole("leeway", o.leeway, 60_000)], ["max-life", whole("maxLife", o.maxLife, 900_000)], ["max-stale", o.maxStale],
-    ["entries", whole("entries", o.entries, 1 << 20) || -1], ["list", whole("list", o.list, 1 << 24)], ["max-frame", whole("maxFrame", o.maxFrame, 64 << 20)],
+    ["entries", whole("entries", o.entries, 1 << 20) || -1], ["list", o.list], ["max-frame", o.maxFrame],
   ].map(([name, value]) => `${name} ${value}\n`).join("");
   if (o.keys !== undefined) {
     o.keys = new TextEncoder().encode(typeof o.keys === "string" ? o.keys : JSON.stringify(o.keys));
@@ -477,6 +488,8 @@ class Core {
       if (failures > 0) await this.#sleep(Math.random() * Math.min(100 * 2 ** Math.min(failures, 10), 5_000));
       else if (records === 0 && spent < wait / 2) await this.#sleep(Math.min(wait / 2 - spent, 1_000));
       else if (wholes > 2) await this.#sleep(Math.min(50 * 2 ** Math.min(wholes, 10), 2_000));
+      const short = READ_FLOOR - (this.#steady() - began);
+      if (short > 0) await this.#sleep(Math.min(short, READ_FLOOR));
     }
   }
 

@@ -3,4 +3,4 @@ import { createGuard as create } from "./index.js";
 
 export { ABI, Guard } from "./index.js";
 
-export const createGuard = (options) => create({ follow: "request", ...options });
+export const createGuard = (options) => create({ ...options, follow: options?.follow ?? "request" });

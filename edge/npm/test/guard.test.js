@@ -274,11 +274,38 @@ test("programming errors throw", async () => {
   for (const [name, bad] of Object.entries({
     nothing: undefined, empty: {}, "no module": { ...good, module: undefined }, "bytes that are no module": { ...good, module: new Uint8Array(8) },
     "relative origin": { ...good, origin: "app.example" }, "origin without TLS": { ...good, origin: "http://app.example" }, "no issuer": { ...good, issuer: "" },
-    "a line in the issuer": { ...good, issuer: "a\nseed b" }, policy: { ...good, policy: "lax" }, maxStale: { ...good, maxStale: -1 }, leeway: { ...good, leeway: 90_000 },
+    "a line in the issuer": { ...good, issuer: "a\nseed b" }, policy: { ...good, policy: "lax" }, maxStale: { ...good, maxStale: -1 }, "a list that is never fresh": { ...good, maxStale: 999 },
+    "a clock without steady": { ...good, clock: { wall: () => 1 } }, "a clock of numbers": { ...good, clock: { wall: 1, steady: 1 } }, "no clock": { ...good, clock: null },
+    "a clock of dates": { ...good, clock: { wall: () => new Date(), steady: () => 1 } }, leeway: { ...good, leeway: 90_000 },
     frameKeys: { ...good, frameKeys: "frame-ed25519:AAAA" }, "unknown option": { ...good, colour: "red" }, secret: { ...good, credential: { name: "edge", secret: "short" } },
     path: { ...good, paths: { feed: "//elsewhere.example/" } }, "credential without frame keys": { ...good, frameKeys: undefined },
     "another module": { ...good, module: await WebAssembly.compile(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)) },
   })) await assert.rejects(createGuard(bad), TypeError, name);
+});
+
+test("an option that is undefined, or 0 where that means nothing, is the default", async (t) => {
+  const options = Object.fromEntries(["policy", "maxStale", "leeway", "maxLife", "entries", "list", "maxFrame", "askTimeout", "follow", "fetch", "clock", "keys", "paths"].map((name) => [name, undefined]));
+  const urls = [];
+  const seen = (url, init) => (urls.push(String(url)), fetch(url, init));
+  for (const more of [options, { ...options, maxStale: 0, list: 0, maxFrame: 0, paths: { keys: undefined }, fetch: seen }]) {
+    const g = await guard(t, more);
+    await fresh(g);
+    assert.equal(word(await g.check(await origin.login(), { policy: undefined })), "ok");
+  }
+  await until("it waits for news as with the default", () => urls.some((url) => /wait=3\.333/.test(url)));
+  const worker = await createWorkerGuard({ module, ...origin.options, ...options });
+  t.after(() => worker.close());
+  await new Promise((done) => setTimeout(done, 200));
+  assert.equal(worker.status().keys, 0, "a worker's guard does not poll");
+});
+
+test("the feed is not asked in a hot loop, whatever is wrong with it", async (t) => {
+  t.mock.method(Math, "random", () => 0); // the shortest pauses
+  let asked = 0;
+  const g = await guard(t, { maxStale: 1000, fetch: async (url, init) => (String(url).includes("/session/revocations") ? (asked++, Promise.reject(new Error("nobody there"))) : fetch(url, init)) });
+  await new Promise((done) => setTimeout(done, 1000));
+  assert.ok(asked >= 5 && asked <= 51, `${asked} questions in a second`);
+  g.close();
 });
 
 test("a closed guard refuses everything", async (t) => {

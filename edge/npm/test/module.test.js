@@ -160,12 +160,12 @@ for (const name of ["host", "own"]) {
 
 test("a module that traps is replaced, and what was asked of it is refused", async () => {
   // A worse module: the good one, whose check traps when the clock shows 13.
+  let broken = false;
   const real = await WebAssembly.compile(readFileSync(new URL("../host.wasm", import.meta.url)));
   const g = await createGuard({
     module: real, issuer: "https://issuer.test", audience: "https://service.test", origin: "https://origin.test", follow: "never", policy: "best-effort", keys: new TextDecoder().decode(jwks),
     clock: { wall: () => { if (broken) throw new WebAssembly.RuntimeError("unreachable"); return now; }, steady: () => 1 },
   });
-  let broken = false;
   assert.equal((await g.check(good)).ok, true);
   broken = true;
   assert.deepEqual(await g.check(good), { ok: false, error: "stale", reason: "the module failed" });
