@@ -11,6 +11,7 @@ const POLICIES = { "best-effort": -1, strict: 0, paranoid: 1 };
 const FEED_TYPE = "application/vnd.counterfoil.revocations";
 const KEYS_EACH = 300_000, KEYS_AGAIN = 10_000; // ms between fetches of the key set; after a key that is not in it
 const READ_LOST = 3_000; // ms after which a read that another request began may be over without an end
+const RESTART_PAUSE = 500; // ms from a module that did not start to the next try
 const MAX_KEY_FETCHES = 16; // at once
 const MAX_ASKS = 128, MAX_VERIFIES = 192; // at once
 const READ_FLOOR = 20; // ms between the follower's questions, whatever happens
@@ -171,6 +172,9 @@ const defaultClock = {
   steady: performance === undefined ? () => 0 : () => performance.now() + 1,
 };
 
+// Not the guard's clock, which may be what is broken.
+const ticks = performance === undefined ? () => Date.now() : () => performance.now();
+
 const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
 const random = (n) => crypto.getRandomValues(new Uint8Array(n));
 
@@ -178,6 +182,7 @@ class Core {
   #o;
   #compiled;
   #module; // undefined: dead
+  #restartAt = -Infinity; // when another one may be started, in ticks
   #seeded = false;
   #closed = new AbortController();
   #keysAt = -Infinity; // steady
@@ -240,6 +245,7 @@ class Core {
    * gives out the same numbers for other tickets and other keys.
    */
   #call(f, on = this.#module) {
+    if (this.#module === undefined) this.#restart();
     if (this.#module === undefined || on !== this.#module) return trapped;
     try {
       if (!this.#seeded) this.#seed();
@@ -252,15 +258,23 @@ class Core {
   #trap(cause) {
     this.#last.feed = String(cause?.message ?? cause);
     this.#module = undefined;
-    if (!this.#closed.signal.aborted) {
-      Module.start(this.#compiled).then((m) => {
-        if (this.#closed.signal.aborted) return;
-        this.#seeded = false;
-        this.#module = m;
-        this.#readAt = -Infinity;
-      }, () => {});
-    }
+    this.#restartAt = -Infinity;
+    this.#restart();
     return trapped;
+  }
+
+  /** Starts a module in the place of one that is dead. Where that fails, for want of memory perhaps, a later call tries again. */
+  #restart() {
+    if (this.#closed.signal.aborted || ticks() < this.#restartAt) return;
+    this.#restartAt = ticks() + RESTART_PAUSE;
+    Module.start(this.#compiled).then((m) => {
+      if (this.#closed.signal.aborted || this.#module !== undefined) return;
+      this.#seeded = false;
+      this.#module = m;
+      this.#readAt = -Infinity;
+    }, (cause) => {
+      this.#last.feed = `the module does not start: ${cause?.message ?? cause}`;
+    });
   }
 
   check(token, policy, waitUntil) {
@@ -283,6 +297,8 @@ class Core {
       } catch (cause) {
         r = this.#trap(cause);
       }
+    } else {
+      this.#restart();
     }
     if (r.ok === true || r.ticket === undefined && r.reason !== "unknown key") return Promise.resolve(r);
     return this.#rest(token, policy, r);
