@@ -50,13 +50,15 @@ module: ## the edge module in both flavours, and how large they are (needs Node)
 
 # Node gets no more of the environment than PATH: the one that js/wasm can hold is small. The installed wazero runs here, so
 # it is built before GOOS says otherwise.
-wasm: module ## the edge module and its npm package, and what it is made of, tested in WebAssembly (needs Node)
+wasm: module ## the edge module and its npm package, and what it is made of, tested in WebAssembly (needs Node and npm)
 	$(GO) test -tags=hostcrypto ./token ./edge
 	$(GO) test -tags=edge ./edge ./internal/lean/...
 	$(GO) test -tags=edge,hostcrypto ./edge
 	$(MODULE) -tags=edge,es256 -o /dev/null ./edge/module
 	@if node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; then node --test --test-reporter=spec edge/npm/test/*.test.js; \
 	else echo "Node is older than 20: the tests of edge/npm are left out"; case ",$$COUNTERFOIL_REQUIRE," in *,edge,*) exit 1 ;; esac; fi
+	@if command -v npm >/dev/null; then cd edge/npm && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error && npm run types; \
+	else echo "there is no npm: the types of edge/npm are not checked"; case ",$$COUNTERFOIL_REQUIRE," in *,edge,*) exit 1 ;; esac; fi
 	GOOS=js GOARCH=wasm $(GO) build $(WASM)
 	GOOS=wasip1 GOARCH=wasm $(GO) build $(WASM)
 	GOOS=js GOARCH=wasm $(GO) test -tags=es256 -timeout=3m \

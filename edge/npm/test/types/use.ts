@@ -1,4 +1,4 @@
-// What whoever writes TypeScript writes, and what must not compile. Checked by `npm run types`, never run.
+// What whoever writes TypeScript writes, and what must not compile. Checked by `npm run types`, which make wasm does; never run.
 import { ABI, createGuard, type Answer, type Guard } from "../../index.js";
 
 const guard: Guard = await createGuard({
