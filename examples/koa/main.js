@@ -1,8 +1,11 @@
 // A Koa application beside the one on Fiber: it takes the tokens that Fiber gave out, knows when their sessions have ended, and shows the same count of visits. It has no
 // session store, no secret, and no Redis.
 //
+//   make module                                          the edge module; Node, for its size
+//   npm ci --prefix examples/koa
 //   go run ./examples/worker -env > /tmp/edge.env &      the Fiber application, and what this one is told
-//   set -a; . /tmp/edge.env; PORT=3002 npm start
+//   until [ -s /tmp/edge.env ]; do sleep 1; done         it is built first
+//   (set -a; . /tmp/edge.env; PORT=3002 npm start --prefix examples/koa)
 import { readFile } from "node:fs/promises";
 import { createGuard } from "counterfoil-edge";
 import Koa from "koa";

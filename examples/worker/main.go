@@ -2,10 +2,13 @@
 // application only what only the application can know. This program is the application: a page that counts its visits, and what an edge needs, which is the public keys, the
 // revocation feed and introspection.
 //
+//	make module                                          the edge module; Node, for its size
+//	npm ci --prefix internal/e2e/edge/runtimes           workerd, among others
 //	go run ./examples/worker -env > /tmp/worker.env &    the application, and what the worker is told
-//	set -a; . /tmp/worker.env; workerd serve examples/worker/workerd.capnp
+//	until [ -s /tmp/worker.env ]; do sleep 1; done       it is built first
+//	(set -a; . /tmp/worker.env; internal/e2e/edge/runtimes/node_modules/@cloudflare/workerd-linux-64/bin/workerd serve examples/worker/workerd.capnp)
 //
-// The worker runs on any platform with web standards and WebAssembly; workerd.capnp is for Cloudflare's open runtime, which npm has. make module builds the module.
+// The worker runs on any platform with web standards and WebAssembly; workerd.capnp is for Cloudflare's open runtime, which npm has for other systems too.
 package main
 
 import (
