@@ -282,6 +282,8 @@ class Core {
     if (this.#o.follow === "request") {
       const due = this.#due(waitUntil);
       if (due !== undefined) return due.then(() => this.#check(token, policy));
+    } else if (this.#fetching !== undefined && this.#keysBytes === undefined) {
+      return this.#firstKeys().then(() => this.#check(token, policy));
     }
     return this.#check(token, policy);
   }
@@ -343,6 +345,7 @@ class Core {
   async state(token) {
     if (typeof token !== "string") throw new TypeError("counterfoil-edge: a token is a string");
     if (this.#o.follow === "request") await this.#due();
+    else if (this.#fetching !== undefined && this.#keysBytes === undefined) await this.#firstKeys();
     const policy = POLICIES["best-effort"];
     const how = {};
     const r = await this.#rest(token, policy, this.#call((m) => m.check(token, policy, this.#wall(), this.#steady())), how);
@@ -382,6 +385,11 @@ class Core {
     } finally {
       this.#asks--;
     }
+  }
+
+  /** Waits for the first keys, which are on their way, as long as a request waits for them. */
+  #firstKeys() {
+    return within(this.#fetching, this.#o.askTimeout * 2);
   }
 
   /** Looks for a key that is not in the set, not too often, and reports whether it is worth another look. */

@@ -149,6 +149,28 @@ test("requests that come while the first keys travel wait for them", async (t) =
   assert.ok(performance.now() - began < 7000);
 });
 
+test("so do those that come as soon as a guard is made", async (t) => {
+  let delay = 150;
+  const through = await proxy(origin.origin, async (req) => {
+    if (req.url.startsWith("/.well-known/")) await new Promise((done) => setTimeout(done, delay));
+    return false;
+  });
+  t.after(through.stop);
+  const token = await origin.login();
+  const g = await guard(t, { origin: through.url });
+  assert.deepEqual((await Promise.all([g.check(token), g.check(token), g.state(token)])).map(word), ["ok", "ok", "ok"]);
+  const told = await guard(t, { origin: through.url, follow: "never" });
+  assert.equal(word(await told.check(token)), "stale: keys not read yet", "nobody told it to read");
+  told.refresh();
+  assert.equal(word(await told.check(token)), "ok");
+
+  delay = 2000;
+  const slow = await guard(t, { origin: through.url, askTimeout: 100 });
+  const began = performance.now();
+  assert.equal(word(await slow.check(token)), "stale: keys not read yet");
+  assert.ok(performance.now() - began < 1500, "not for ever");
+});
+
 test("a feed that is not the issuer's, or not the answer, is refused", async (t) => {
   const other = await startOrigin();
   t.after(() => other.stop());
