@@ -162,6 +162,7 @@ func (r *run) split(d time.Duration, stay func(name string) bool, config ...stri
 	r.begin(b, false)
 	r.recordBound.Store(int64(lag + bound))
 	r.replicaOf(replicas[1], replicas[0])
+	r.caughtUp(old)
 	r.replicaOf(replicas[0], nil)
 	for name, p := range r.proxies {
 		if !stay(name) {
@@ -189,6 +190,17 @@ func (r *run) split(d time.Duration, stay func(name string) bool, config ...stri
 	}
 	r.heal()
 	r.promoted(r.admin(replicas[0]), r.admin(old))
+}
+
+// caughtUp waits until the only replica that a primary has left has all that another one may have acknowledged before it was turned round.
+func (r *run) caughtUp(s *redistest.Server) {
+	r.Helper()
+	c := r.admin(s).Conn()
+	defer c.Close()
+	r.must(c.Set(r.ctx, "caught up", "", 0).Err())
+	if n, err := c.Wait(r.ctx, 1, 2*time.Second).Result(); n < 1 {
+		r.Errorf("the replica that is to be promoted is behind: %v", err)
+	}
 }
 
 // noticed is after what time a primary refuses writes that has lost its replicas: min-replicas-max-lag, and as it looks once a second, one more.
