@@ -44,7 +44,7 @@ type List struct {
 	subjects table
 	all      atomic.Int64 // the everything-not-before, Unix ms
 	keys     atomic.Pointer[map[string]struct{}]
-	newest   atomic.Int64 // no subject's not-before is later than this, Unix ms
+	newest   atomic.Int64 // no not-before, of a subject or of everything, is later than this, Unix ms
 
 	lacks   atomic.Int64 // until then (Unix ms) an entry is missing
 	unknown atomic.Int64 // until then an entry is in force that this version does not understand
@@ -138,6 +138,7 @@ func (l *List) add(e Entry) (news bool, err error) {
 		raise(&l.newest, e.NotBefore)
 		return l.put(&l.subjects, a, b, subjectWord(e.NotBefore, e.At), laterSubject)
 	case KindAll:
+		raise(&l.newest, e.NotBefore)
 		return raise(&l.all, e.NotBefore), nil
 	case KindKey:
 		return l.addKey(e.KeyID)
