@@ -310,24 +310,45 @@ func (e *Edge) Check(raw string, p revocation.Policy, m Moment) Result {
 	return e.check(raw, p)
 }
 
+// Again decides about the token whose claims are in a slot, as Check does about its text: for a host that knows a text again. The answer is Accepted, Refused or Ask,
+// and Failed if the text has to be shown.
+func (e *Edge) Again(slot uint32, p revocation.Policy, m Moment) Result {
+	e.at(m)
+	if slot >= uint32(len(e.slots)) || !e.verifier.Holds(e.slots[slot], e.now) {
+		return e.failed(noSlot)
+	}
+	if r, good := e.judged(e.slots[slot], p); !good {
+		return r
+	}
+	return Result{Accepted, slot}
+}
+
 // decide is what follows when a token is known to be good.
 func (e *Edge) decide(v token.Verified, p revocation.Policy) Result {
+	if r, good := e.judged(v, p); !good {
+		return r
+	}
+	return e.accept(v)
+}
+
+// judged is the decision by the list: the token is good, or r is the answer.
+func (e *Edge) judged(v token.Verified, p revocation.Policy) (r Result, good bool) {
 	ask, err := e.guard.Decide(v, p, e.now)
-	if !ask && err != nil {
-		return e.refuse(err)
+	if err == nil && !ask {
+		return Result{}, true
 	}
 	if !ask {
-		return e.accept(v)
+		return e.refuse(err), false
 	}
 	t := e.free()
 	if t == nil {
-		return e.refused(stale, tooMany)
+		return e.refused(stale, tooMany), false
 	}
 	e.issue(t, p)
 	t.verified = v
-	r := e.refuse(err)
+	r = e.refuse(err)
 	r.Status, r.Value = Ask, t.id
-	return r
+	return r, false
 }
 
 // Judge decides about a token after the origin was asked about it: active is its answer. What the list has learned meanwhile counts too. The
@@ -418,7 +439,7 @@ func (e *Edge) accept(v token.Verified) Result {
 // Claims returns the claims in a slot, for a host that has lost them. The answer is Learned or Failed.
 func (e *Edge) Claims(slot uint32) Result {
 	if slot >= uint32(len(e.slots)) || !e.slots[slot].Valid() {
-		return e.failed("no such slot")
+		return e.failed(noSlot)
 	}
 	e.text(e.slots[slot].ClaimSet(), "", "")
 	return Result{Learned, slot}
@@ -450,6 +471,7 @@ const (
 	noKeys   = "keys not read yet"
 	tooMany  = "too many checks under way"
 	noTicket = "ticket unknown or expired"
+	noSlot   = "no such slot"
 	noFrames = "no frame keys"
 )
 

@@ -83,6 +83,57 @@ func TestSubjectRevoked(t *testing.T) {
 	}
 }
 
+// A host that knows a text again names the slot alone.
+func TestAgain(t *testing.T) {
+	r := newRig(t, "")
+	r.fresh()
+	one, two := r.check(mint("k", 1, start), revocation.Strict), r.check(mint("k", 2, start), revocation.Strict)
+	again := func(name string, slot uint32, p revocation.Policy, want string) {
+		t.Helper()
+		got := r.Again(slot, p, r.moment())
+		if r.show(got) != want || got.Status == edge.Accepted && got.Value != slot {
+			t.Errorf("%s: %s, value %d, want %s", name, r.show(got), got.Value, want)
+		}
+	}
+	again("known", one.Value, revocation.BestEffort, "accepted")
+	again("another", two.Value, revocation.Strict, "accepted")
+	for _, slot := range []uint32{one.Value ^ 4, 1 << 20, 1<<32 - 1} {
+		again("nobody's slot", slot, revocation.Strict, "no such slot")
+	}
+	again("paranoid", one.Value, revocation.Paranoid, "ask, or stale: policy asks always")
+	if got := r.Again(one.Value, revocation.Paranoid, r.moment()); r.show(r.Judge(got.Value, false, r.moment())) != "revoked: session not alive" {
+		t.Errorf("after the answer: %s", r.Text())
+	}
+
+	r.append(1)
+	if got := r.take(r.frame(2, nil)); got.Status != edge.Done {
+		t.Fatalf("%s", r.Text())
+	}
+	again("after the logout", one.Value, revocation.BestEffort, "revoked: session revoked")
+	again("somebody else", two.Value, revocation.Strict, "accepted")
+
+	r.later(60_000)
+	again("a stale list", two.Value, revocation.Strict, "ask, or stale: list too old")
+	again("a stale list that is not looked at", two.Value, revocation.BestEffort, "ask, or stale: list too old")
+	if got := r.Keys(jwks("k", "another")); got.Status != edge.Done {
+		t.Fatalf("%s", r.Text())
+	}
+	again("a key more", one.Value, revocation.BestEffort, "revoked: session revoked")
+	if got := r.Keys(jwks("another")); got.Status != edge.Done {
+		t.Fatalf("%s", r.Text())
+	}
+	again("its key removed", two.Value, revocation.Strict, "no such slot")
+	if got := r.Keys(jwks("k")); got.Status != edge.Done {
+		t.Fatalf("%s", r.Text())
+	}
+	again("its key back", two.Value, revocation.Strict, "no such slot")
+	if got := r.show(r.check(mint("k", 2, start), revocation.Strict)); got != "ask, or stale: list too old" {
+		t.Errorf("its text: %s", got)
+	}
+	r.later(400_000)
+	again("expired", two.Value, revocation.BestEffort, "no such slot")
+}
+
 func TestClaims(t *testing.T) {
 	r := newRig(t, "policy best-effort\nentries -1\n")
 	seen := map[uint32]string{} // what a host keeps

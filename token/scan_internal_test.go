@@ -16,7 +16,7 @@ const (
 
 func scanPayload(payload string) (*entry, error) {
 	e := &entry{payload: payload}
-	return e, e.scan(&Verifier{issuer: fuzzIssuer, audience: fuzzAudience})
+	return e, e.scan(&Verifier{parties: &parties{fuzzIssuer, fuzzAudience}})
 }
 
 // FuzzClaims: what the scanner accepts encoding/json reads alike, token by token, and no scan reads more than it is given.

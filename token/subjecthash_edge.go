@@ -9,7 +9,7 @@ func (e *entry) nameSubject() {}
 
 func (e *entry) subjectHash() *[16]byte {
 	if e.hash == ([16]byte{}) {
-		e.hash = SubjectHash(e.issuer, e.subject)
+		e.hash = SubjectHash(e.parties.issuer, e.subject)
 	}
 	return &e.hash
 }

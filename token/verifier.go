@@ -66,15 +66,14 @@ func (c VerifierConfig) entries() int {
 // A Verifier decides about tokens without I/O. [Verifier.Verify] is what most callers need. It is made by [NewVerifier]; the zero value refuses every token.
 // A Verifier is safe for concurrent use, keeps no goroutine and needs no closing.
 type Verifier struct {
-	issuer   string
-	audience string
-	keys     *KeySet
-	leeway   int64 // milliseconds
-	maxLife  int64 // milliseconds
-	now      func() time.Time
-	clock    *clock // its own allocation, so that its timer does not keep the verifier alive
-	table    *table // nil: none
-	stats    counters
+	parties *parties
+	keys    *KeySet
+	leeway  int64 // milliseconds
+	maxLife int64 // milliseconds
+	now     func() time.Time
+	clock   *clock // its own allocation, so that its timer does not keep the verifier alive
+	table   *table // nil: none
+	stats   counters
 }
 
 // NewVerifier checks the configuration and makes a verifier.
@@ -92,14 +91,13 @@ func NewVerifier(c VerifierConfig) (*Verifier, error) {
 		return nil, errors.New("token: more than 1 Mi entries")
 	}
 	return &Verifier{
-		issuer:   strings.Clone(c.Issuer),
-		audience: strings.Clone(c.Audience),
-		keys:     c.Keys,
-		leeway:   c.leeway().Milliseconds(),
-		maxLife:  c.maxLife().Milliseconds(),
-		now:      c.Now,
-		clock:    new(clock),
-		table:    newTable(c.entries()),
+		parties: &parties{strings.Clone(c.Issuer), strings.Clone(c.Audience)},
+		keys:    c.Keys,
+		leeway:  c.leeway().Milliseconds(),
+		maxLife: c.maxLife().Milliseconds(),
+		now:     c.Now,
+		clock:   new(clock),
+		table:   newTable(c.entries()),
 	}, nil
 }
 
@@ -115,6 +113,21 @@ func (v *Verifier) Verify(raw string) (Verified, error) {
 // VerifyAt is Verify at a time that the caller knows, as in WebAssembly, where the host passes the time on every call.
 func (v *Verifier) VerifyAt(raw string, now time.Time) (Verified, error) {
 	return v.verify(raw, now.UnixMilli())
+}
+
+// Holds reports whether a token that was verified before is still good: its time is not over, and the keys are those that it was verified with. It reads no
+// signature. Where it is false, Verify says why, or verifies it anew. For whoever looks again at what he keeps, as a long connection does. It is false for what another
+// verifier has verified.
+func (v *Verifier) Holds(known Verified, now time.Time) bool {
+	if known.c == nil || v.keys == nil {
+		return false
+	}
+	e := known.entry()
+	if e.parties != v.parties || e.generation != v.keys.load().generation {
+		return false
+	}
+	_, err := v.warm(e, now.UnixMilli())
+	return err == nil
 }
 
 // machineTime, for a time, means that the machine is to be asked when it matters: hits look at the verifier's clock, everything else takes the true time.
@@ -198,7 +211,7 @@ func (v *Verifier) accept(p parts, k *key, generation uint64, now int64) (*entry
 		return nil, errAlphabet
 	}
 	own := unsafe.String(unsafe.SliceData(buf), len(buf)) // buf is not written again
-	e := &entry{raw: own[:keep], payload: own[keep:], issuer: v.issuer, audience: v.audience, keyID: k.id, generation: generation}
+	e := &entry{raw: own[:keep], payload: own[keep:], parties: v.parties, keyID: k.id, generation: generation}
 	if err := e.scan(v); err != nil {
 		return nil, err
 	}
@@ -299,11 +312,11 @@ func (e *entry) claim(s *scanner, index int, v *Verifier) error {
 		}
 		switch index {
 		case claimIss:
-			if text != v.issuer {
+			if text != v.parties.issuer {
 				return errIssuer
 			}
 		case claimAud:
-			if text != v.audience {
+			if text != v.parties.audience {
 				return errAudience
 			}
 		case claimSub:

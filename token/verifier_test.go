@@ -264,6 +264,52 @@ func TestKeySets(t *testing.T) {
 }
 
 // TestAlteredKey: the same ID with other material is another key.
+func TestHolds(t *testing.T) {
+	i := tokentest.New(t)
+	v, other := i.Verifier(), i.Verifier()
+	known, err := v.Verify(i.Mint(token.Claims{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leeway := 10 * time.Second
+	for _, c := range []struct {
+		name  string
+		known token.Verified
+		by    *token.Verifier
+		at    time.Time
+		want  bool
+	}{
+		{"still good", known, v, tokentest.Start.Add(time.Minute), true},
+		{"in the last millisecond", known, v, known.Expires().Add(leeway - time.Millisecond), true},
+		{"expired", known, v, known.Expires().Add(leeway), false},
+		{"the clock was set back", known, v, known.IssuedAt().Add(-leeway - time.Millisecond), false},
+		{"nothing was verified", token.Verified{}, v, tokentest.Start, false},
+		{"another verifier", known, other, tokentest.Start, false},
+		{"the zero verifier", known, new(token.Verifier), tokentest.Start, false},
+	} {
+		if got := c.by.Holds(c.known, c.at); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+	first := i.Keys().Keys()[0]
+	for _, c := range []struct {
+		name string
+		keys []token.Key
+		want bool
+	}{
+		{"a key more", []token.Key{first, tokentest.Key(t, "EdDSA").Public()}, true},
+		{"its key removed", []token.Key{tokentest.Key(t, "EdDSA").Public()}, false},
+		{"its key back", []token.Key{first}, false}, // it has to be verified anew
+	} {
+		if err := i.Keys().Replace(c.keys...); err != nil {
+			t.Fatal(err)
+		}
+		if got := v.Holds(known, tokentest.Start); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
 func TestAlteredKey(t *testing.T) {
 	sets := [2][]token.Key{}
 	for n := range sets {

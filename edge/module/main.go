@@ -118,11 +118,23 @@ func check(n uint32, policy int32, wall, steady float64) uint32 {
 		return refused("stale: not configured")
 	case n > uint32(len(tokens)):
 		return refused("invalid: too long")
-	case policy > int32(revocation.Paranoid):
-		policy = int32(revocation.Paranoid)
 	}
 	raw := unsafe.String(&tokens[0], n) // what is kept of it is copied
-	return answer(one.Check(raw, revocation.Policy(policy), moment(wall, steady)))
+	return answer(one.Check(raw, bounded(policy), moment(wall, steady)))
+}
+
+// again decides about the token whose claims are in a slot, for a host that knows its text again.
+//
+//go:wasmexport again
+func again(slot uint32, policy int32, wall, steady float64) uint32 {
+	if one == nil {
+		return failed("not configured")
+	}
+	return answer(one.Again(slot, bounded(policy), moment(wall, steady)))
+}
+
+func bounded(policy int32) revocation.Policy {
+	return revocation.Policy(min(policy, int32(revocation.Paranoid)))
 }
 
 // finish goes on with a check whose signature the host has verified; ok is 1 if it is right.

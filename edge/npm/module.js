@@ -16,6 +16,13 @@ function freeze(value) {
   return Object.freeze(value);
 }
 
+/** Where a text is looked for: by the end of a signature, which nobody chooses who cannot sign. What is found is compared as a whole. */
+function hash(token) {
+  let h = 0;
+  for (let i = token.length - 8; i < token.length; i++) h = Math.imul(h ^ token.charCodeAt(i), 0x9e3779b1);
+  return h ^ h >>> 15;
+}
+
 /** One instance of the module. Every method may throw when it traps; it is dead then. */
 export class Module {
   #exports;
@@ -23,7 +30,9 @@ export class Module {
   #bytes; // a view on all of memory; when that has grown it is void, and has no length
   #place; // of which where tokens go
   #token; // where tokens go
-  #accepted = []; // by slot: what check answers for a token whose claims are in there
+  #slots = []; // each {slot, text, answer}: what check answers for the token whose claims are in there, and its text if it was shown more than once
+  #texts = []; // some of the same, by the end of the text
+  #noted = 0; // how many have been put in there
 
   constructor(exports, memory) {
     this.#exports = exports;
@@ -98,7 +107,9 @@ export class Module {
 
   /** Throws what is wrong with the configuration. */
   configure(text) {
-    this.#accepted = [];
+    this.#slots = [];
+    this.#texts = new Array(64).fill(undefined);
+    this.#noted = 0;
     const r = this.#take(encoder.encode(text), (n) => this.#exports.configure(n));
     if (r.status !== DONE) throw new TypeError(`counterfoil-edge: ${r.text}`);
   }
@@ -111,6 +122,15 @@ export class Module {
 
   /** Decides about a token, text or bytes. An answer is {ok: true, claims}, or {ok: false, error, reason}, or a {ticket} with what is to be done first. */
   check(token, policy, wall, steady) {
+    if (typeof token === "string" && token.length <= MAX_TOKEN) {
+      // A text that is known need not be copied, looked up and compared in there.
+      const known = this.#texts[hash(token) & this.#texts.length - 1];
+      if (known !== undefined && known.text === token) {
+        const r = this.#exports.again(known.slot, policy, wall, steady);
+        if ((r & 7) === ACCEPTED) return known.answer;
+        if ((r & 7) !== FAILED) return this.#answer(r);
+      }
+    }
     if (this.#place.length === 0) this.#look();
     let n = MAX_TOKEN + 1;
     if (token.length > MAX_TOKEN) {
@@ -124,10 +144,25 @@ export class Module {
     }
     const r = this.#exports.check(n, policy, wall, steady);
     if ((r & 7) === ACCEPTED) {
-      const known = this.#accepted[r >>> 3];
-      if (known !== undefined) return known;
+      const known = this.#slots[r >>> 3];
+      if (known !== undefined) {
+        if (typeof token === "string") this.#note(known, n);
+        return known.answer;
+      }
     }
     return this.#answer(r);
+  }
+
+  /** Keeps the text of a token, which is the first n bytes where tokens go: a copy, because the string may be a part of something long. */
+  #note(known, n) {
+    known.text ??= decoder.decode(this.#view().subarray(this.#token, this.#token + n));
+    const put = (k) => (this.#texts[hash(k.text) & this.#texts.length - 1] = k);
+    if (++this.#noted > this.#texts.length / 4) {
+      const old = this.#texts;
+      this.#texts = new Array(4 * old.length).fill(undefined);
+      for (const k of old) if (k?.text !== undefined) put(k);
+    }
+    put(known);
   }
 
   finish(ticket, ok, wall, steady) {
@@ -146,13 +181,16 @@ export class Module {
     const status = r & 7, value = r >>> 3;
     switch (status) {
       case ACCEPTED:
-        if (this.#accepted[value] !== undefined) return this.#accepted[value];
+        if (this.#slots[value] !== undefined) return this.#slots[value].answer;
         if ((this.#exports.claims(value) & 7) !== LEARNED) break;
       // falls through
       case LEARNED:
-        for (let n = this.#accepted.length; n <= value; n++) this.#accepted.push(undefined); // without gaps, which would make it a dictionary
-        this.#accepted[value] = undefined;
-        return (this.#accepted[value] = Object.freeze({ ok: true, claims: freeze(JSON.parse(this.text())) }));
+        for (let n = this.#slots.length; n <= value; n++) this.#slots.push(undefined); // without gaps, which would make it a dictionary
+        if (this.#slots[value] !== undefined) this.#slots[value].text = undefined; // another one's now
+        this.#slots[value] = undefined;
+        const answer = Object.freeze({ ok: true, claims: freeze(JSON.parse(this.text())) });
+        this.#slots[value] = { slot: value, text: undefined, answer };
+        return answer;
       case REFUSED:
         return refusal(this.text());
       case VERIFY:

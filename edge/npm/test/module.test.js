@@ -42,6 +42,7 @@ for (const name of ["host", "own"]) {
         for (const n of numbers) {
           for (const t of times) {
             refused(x.check(n, n, t, t));
+            refused(x.again(n, n, t, t));
             refused(x.finish(n, n, t, t));
             refused(x.judge(n, n, t, t));
             refused(x.frame(n, t, t, t, t));
@@ -61,6 +62,7 @@ for (const name of ["host", "own"]) {
       for (const n of numbers) {
         for (const t of times) {
           refused(x.check(n, n, t, t));
+          refused(x.again(n, n, t, t));
           refused(x.finish(n, n, t, t));
           refused(x.judge(n, n, t, t));
           refused(x.frame(n, t, t, t, t));
@@ -115,6 +117,8 @@ for (const name of ["host", "own"]) {
       };
       const first = check(good);
       assert.equal(first.ok, true);
+      // At the second sight its text is kept, and from then on compared outside of the module.
+      for (let i = 0; i < 3; i++) assert.equal(m.check(`Bearer ${good}`.slice(7), -1, now, 1), first);
       for (let at = 0; at < good.length; at++) {
         // Where the module verifies, a signature takes half a millisecond: each place once.
         for (const c of name === "host" ? ["A", "B", "_", ".", "\0"] : [good[at] === "A" ? "B" : "A"]) {
@@ -124,6 +128,34 @@ for (const name of ["host", "own"]) {
         }
       }
       assert.equal(m.check(good, -1, now, 1), first, "and itself is, without another signature");
+    });
+
+    test("a text that is known is judged as one that is not", async () => {
+      const m = await Module.start(await WebAssembly.compile(bytes));
+      const known = () => {
+        m.configure(config);
+        assert.equal(m.keys(jwks), "");
+        const r = m.check(good, -1, now, 1);
+        if (r.ticket !== undefined) m.finish(r.ticket, true, now, 1);
+        for (let i = 0; i < 3; i++) assert.equal(m.check(good, -1, now, 1).ok, true);
+      };
+      known();
+      assert.equal(m.check(good, -1, now + 3600_000, 1).error, "expired");
+      assert.equal(m.check(good, -1, now - 3600_000, 1).reason, "issued in the future");
+      assert.equal(m.check(good, -1, now, 1).ok, true);
+      const asked = m.check(good, 1, now, 1); // paranoid, and there is no list
+      assert.equal(asked.error, "stale");
+      const other = JSON.parse(new TextDecoder().decode(jwks));
+      other.keys = other.keys.filter(({ kid }) => kid !== JSON.parse(atob(good.split(".")[0])).kid);
+      other.keys.push({ kty: "OKP", crv: "Ed25519", alg: "EdDSA", use: "sig", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", kid: "other" });
+      assert.equal(m.keys(new TextEncoder().encode(JSON.stringify(other))), "");
+      assert.equal(m.check(good, -1, now, 1).reason, "unknown key");
+      known();
+      m.configure("issuer https://other.test\naudience https://service.test\npolicy best-effort\nlist 1024\nentries 256\n");
+      assert.equal(m.check(good, -1, now, 1).ok ?? false, false, "of another configuration");
+      assert.equal(m.keys(jwks), "");
+      const wrong = m.check(good, -1, now, 1);
+      assert.equal(wrong.ticket === undefined ? wrong.reason : m.finish(wrong.ticket, true, now, 1).reason, "issuer");
     });
 
     test("a token is checked after memory has grown as before", async () => {

@@ -37,7 +37,7 @@ type line struct {
 
 	JWKS  string `json:"jwks,omitempty"`  // of set and keys
 	Token string `json:"token,omitempty"` // bytes
-	Twice bool   `json:"twice,omitempty"` // ask a second time, when the table knows a good token
+	Often bool   `json:"often,omitempty"` // ask a second time, when the table knows a good token, and a third one, when the host does
 	At    int64  `json:"at,omitempty"`    // ms: the clock
 
 	// of reader and frame
@@ -163,7 +163,7 @@ func tokenVectors(path string) ([]item, error) {
 				with.JWKS = sets[current]
 				all = append(all, item{line: with, where: where, es256: es256})
 			}
-			l := line{Kind: "token", Twice: true}
+			l := line{Kind: "token", Often: true}
 			var raw []byte
 			if raw, err = unquote(f[2]); err == nil {
 				l.At, err = strconv.ParseInt(f[3], 10, 64)

@@ -57,9 +57,12 @@ export async function play(module, stream) {
     async token(l) {
       clock.now = l.at;
       const answer = show(await guard.check(l.token ?? ""));
-      if (!l.twice) return answer;
-      const again = show(await guard.check(l.token ?? ""));
-      return again === answer ? answer : `${answer}, then ${again}`;
+      let answers = answer;
+      for (let i = 0; i < (l.often ? 2 : 0); i++) {
+        const again = show(await guard.check(l.token ?? ""));
+        if (again !== answer) answers += `, then ${again}`;
+      }
+      return answers;
     },
     async frame(l) {
       const q = plain.question(fromBase64(l.nonce));

@@ -41,9 +41,11 @@ func play(d decider, items []item) []byte {
 			}
 		case "token":
 			answer = d.check(bytesOf(i.Token), i.At)
-			if i.Twice {
-				if again := d.check(bytesOf(i.Token), i.At); again != answer {
-					answer += ", then " + again
+			if i.Often {
+				for range 2 {
+					if again := d.check(bytesOf(i.Token), i.At); again != answer {
+						answer += ", then " + again
+					}
 				}
 			}
 		case "frame":

@@ -107,6 +107,7 @@ func TestHostileHost(t *testing.T) {
 			for _, n := range numbers {
 				for _, at := range times {
 					refused("check", n, n, at, at)
+					refused("again", n, n, at, at)
 					refused("finish", n, 1, at, at)
 					refused("judge", n, 1, at, at)
 					refused("frame", n, at, at, at, at)
