@@ -52,11 +52,12 @@ func Version(root, name string) (string, error) {
 	return "?", nil
 }
 
-// Command returns the command by which a runtime runs a script with the modules of Node.
+// Command returns the command by which a runtime runs a script with the modules of Node, and with the packages of a node_modules folder beside the script. Of the network it may use what is on
+// this machine.
 func Command(ctx context.Context, root, name, script string, args ...string) *exec.Cmd {
 	command := []string{path(root, name)}
 	if name == "deno" {
-		command = append(command, "run", "--no-config", "--no-remote", "--no-lock", "--allow-read", "--allow-write", "--allow-env", "--allow-sys")
+		command = append(command, "run", "--no-config", "--no-remote", "--no-lock", "--node-modules-dir=manual", "--allow-net=127.0.0.1", "--allow-read", "--allow-write", "--allow-env", "--allow-sys")
 	}
 	command = append(append(command, script), args...)
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -82,7 +83,7 @@ func Install(dirs ...string) error {
 	return nil
 }
 
-// A Module is a file of a worker. Kind is esModule or wasm.
+// A Module is a file of a worker. Kind is esModule, json or wasm.
 type Module struct{ Name, Kind, File string }
 
 // Workerd is a server that runs a worker.
@@ -92,7 +93,7 @@ type Workerd struct {
 	said bytes.Buffer
 }
 
-// StartWorkerd runs the worker whose first module is the entry. dir is an empty directory.
+// StartWorkerd runs the worker whose first module is the entry. It may fetch from this machine. dir is an empty directory.
 func StartWorkerd(ctx context.Context, root, dir string, modules []Module) (*Workerd, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -101,7 +102,7 @@ func StartWorkerd(ctx context.Context, root, dir string, modules []Module) (*Wor
 	w := &Workerd{Addr: l.Addr().String()}
 	l.Close()
 	var config strings.Builder
-	config.WriteString("using Workerd = import \"/workerd/workerd.capnp\";\nconst config :Workerd.Config = (\n  services = [(name = \"main\", worker = (compatibilityDate = \"2026-01-01\", modules = [\n")
+	config.WriteString("using Workerd = import \"/workerd/workerd.capnp\";\nconst config :Workerd.Config = (\n  services = [(name = \"main\", worker = (compatibilityDate = \"2026-01-01\", globalOutbound = \"here\", modules = [\n")
 	for _, m := range modules {
 		rel, err := filepath.Rel(dir, m.File)
 		if err != nil {
@@ -109,7 +110,7 @@ func StartWorkerd(ctx context.Context, root, dir string, modules []Module) (*Wor
 		}
 		fmt.Fprintf(&config, "    (name = %q, %s = embed %q),\n", m.Name, m.Kind, rel)
 	}
-	fmt.Fprintf(&config, "  ]))],\n  sockets = [(name = \"http\", address = %q, http = (), service = \"main\")],\n);\n", w.Addr)
+	fmt.Fprintf(&config, "  ])), (name = \"here\", network = (allow = [\"local\"]))],\n  sockets = [(name = \"http\", address = %q, http = (), service = \"main\")],\n);\n", w.Addr)
 	file := filepath.Join(dir, "workerd.capnp")
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
-// Command edge shows the corpus to the edge module in every runtime that it is made for, and compares each answer with the native one, byte for byte: all vectors of tokens and of the
-// feed's frames, and 100,000 mutated tokens made from a seed. It prints a table and exits with 1 if one answer differs. A runtime that is not there is left out by name; with
-// COUNTERFOIL_REQUIRE=edge that is a failure. The runtimes of npm are installed on the way (runtimes/package-lock.json); Node, npm and Chromium come with the machine.
+// Command edge shows the edge module in every runtime that it is made for. It begins with the logout: a guard in each of them follows the feed of one origin, accepts, and refuses what has
+// ended meanwhile. Then it shows the corpus to the module, and compares each answer with the native one, byte for byte: all vectors of tokens and of the feed's frames, and 100,000 mutated
+// tokens made from a seed. It prints a table of each and exits with 1 if one answer is not as it must be. A runtime that is not there is left out by name; with COUNTERFOIL_REQUIRE=edge that
+// is a failure. The runtimes of npm are installed on the way (runtimes/package-lock.json); Node, npm and Chromium come with the machine.
 package main
 
 import (
@@ -23,8 +24,9 @@ func main() {
 	es := flag.Int("es256", 15_000, "mutated tokens with ES256 besides, which the self-contained module is built without")
 	seed := flag.Uint64("seed", 1, "of the mutations")
 	only := flag.String("runtimes", "", "names, separated by commas; all if empty")
+	part := flag.String("part", "", "logout or corpus; both if empty")
 	flag.Parse()
-	ok, err := run(*n, *es, *seed, *only)
+	ok, err := run(*n, *es, *seed, *only, *part)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "edge:", err)
 	}
@@ -39,7 +41,12 @@ type flavour struct {
 	es256      bool
 }
 
-func run(n, es int, seed uint64, only string) (ok bool, err error) {
+// A runtime that is there.
+type runtime struct{ name, version string }
+
+func (r runtime) String() string { return r.name + " " + r.version }
+
+func run(n, es int, seed uint64, only, part string) (ok bool, err error) {
 	dir, err := filepath.Abs("edge")
 	if err != nil {
 		return false, err
@@ -61,15 +68,59 @@ func run(n, es int, seed uint64, only string) (ok bool, err error) {
 		fmt.Println("the runtimes of npm are not installed:", err)
 	}
 
-	items, err := makeCorpus(root, n, es, seed)
-	if err != nil {
-		return false, err
+	runtimes, missing := present(root, only)
+	for _, why := range missing {
+		fmt.Println("left out:", why)
 	}
 	temp, err := os.MkdirTemp("", "edge")
 	if err != nil {
 		return false, err
 	}
 	defer os.RemoveAll(temp)
+	ok = len(missing) == 0 || !require
+	if part != "corpus" {
+		as, err := logouts(root, temp, require, flavours, runtimes)
+		if err != nil {
+			return false, fmt.Errorf("the logout: %w", err)
+		}
+		ok = ok && as
+	}
+	if part != "logout" {
+		as, err := answers(root, temp, n, es, seed, flavours, runtimes)
+		if err != nil {
+			return false, fmt.Errorf("the corpus: %w", err)
+		}
+		ok = ok && as
+	}
+	return ok, nil
+}
+
+// present returns the runtimes that are there, and why others are not.
+func present(root, only string) (there []runtime, missing []error) {
+	wanted := func(name string) bool { return only == "" || slices.Contains(strings.Split(only, ","), name) }
+	if wanted("wazero") {
+		there = append(there, runtime{"wazero", "1.12.0"})
+	}
+	for _, name := range edgehost.Names {
+		if !wanted(name) {
+			continue
+		}
+		version, err := edgehost.Version(root, name)
+		if err != nil {
+			missing = append(missing, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		there = append(there, runtime{name, version})
+	}
+	return there, missing
+}
+
+// answers shows the corpus to the module in every runtime, and prints a row for each. It returns whether all answers are those that they must be.
+func answers(root, temp string, n, es int, seed uint64, flavours []flavour, runtimes []runtime) (ok bool, err error) {
+	items, err := makeCorpus(root, n, es, seed)
+	if err != nil {
+		return false, err
+	}
 	encoded, err := encode(items)
 	if err != nil {
 		return false, err
@@ -83,7 +134,7 @@ func run(n, es int, seed uint64, only string) (ok bool, err error) {
 	for _, i := range items {
 		total[i.part]++
 	}
-	fmt.Printf("%d vectors, %d frames, %d mutated tokens (%d of them ES256), seed %d, corpus %x\n\n",
+	fmt.Printf("\n%d vectors, %d frames, %d mutated tokens (%d of them ES256), seed %d, corpus %x\n\n",
 		total[vectors], total[frames], total[mutated], es, seed, sha256.Sum256(encoded))
 	fmt.Printf("| %-24s | %-14s | %7s | %6s | %7s | %10s | %9s | %-16s | %5s |\n|---|---|---:|---:|---:|---:|---:|---|---:|\n",
 		"runtime", "flavour", "vectors", "frames", "mutated", "agreements", "by design", "digest", "s")
@@ -93,34 +144,23 @@ func run(n, es int, seed uint64, only string) (ok bool, err error) {
 	reference := play(&native{}, items)
 	ok = report("native", "self-contained", items, reference, reference, true, began) && agree(items, reference)
 
-	for _, name := range append([]string{"wazero"}, edgehost.Names...) {
-		if only != "" && !slices.Contains(strings.Split(only, ","), name) {
-			continue
-		}
-		version := "1.12.0"
-		if name != "wazero" {
-			if version, err = edgehost.Version(root, name); err != nil {
-				fmt.Printf("| %-24s | left out: %v\n", name, err)
-				ok = ok && !require
-				continue
-			}
-		}
+	for _, rt := range runtimes {
 		for _, f := range flavours {
 			began := time.Now()
 			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 			var answers []byte
-			if name == "wazero" {
+			if rt.name == "wazero" {
 				answers, err = inWazero(ctx, f.file, items)
 			} else {
-				answers, err = inHost(ctx, name, root, f.file, corpus)
+				answers, err = inHost(ctx, rt.name, root, f.file, corpus)
 			}
 			cancel()
 			if err != nil {
-				fmt.Printf("| %-24s | %-14s | FAILED: %v\n", name+" "+version, f.name, err)
+				fmt.Printf("| %-24s | %-14s | FAILED: %v\n", rt, f.name, err)
 				ok = false
 				continue
 			}
-			ok = report(name+" "+version, f.name, items, reference, answers, f.es256, began) && ok
+			ok = report(rt.String(), f.name, items, reference, answers, f.es256, began) && ok
 		}
 	}
 	return ok, nil
