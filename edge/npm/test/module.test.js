@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { createGuard } from "../index.js";
 import { Module } from "../module.js";
 import { wasi } from "../wasi.js";
@@ -225,6 +228,73 @@ for (const name of ["host", "own"]) {
       assert.match(g.status().failures.feed, /out of bounds/);
       await until("the next one has the keys too", async () => (await g.check(good)).ok);
     }
+  });
+}
+
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc");
+
+/** Bytes that a guard's module holds, and that JavaScript holds besides after a collection, its buffers included. */
+async function held(g) {
+  for (let i = 0; i < 3; i++) {
+    await new Promise((done) => setImmediate(done)); // what has been answered lets go of its tokens
+    collect();
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  const wasm = g.status().memory;
+  return { heap: heapUsed + external - wasm, wasm };
+}
+
+for (const name of ["host", "own"]) {
+  test(`${name}: a guard that was shown a million hostile tokens, each another one, holds no more than after the first of them`, async (t) => {
+    // HS256, since those that have expired are well signed, each by itself.
+    const secret = Buffer.alloc(32, 7), kid = "hostile-key";
+    const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const head = encode({ alg: "HS256", kid, typ: "session+jwt" }), seconds = now / 1000;
+    const { sid } = JSON.parse(Buffer.from(good.split(".")[1], "base64url"));
+    const claims = (i, age = 0) => encode({ iss: alone.issuer, aud: alone.audience, sub: `user-${i}`, sid, gen: 1, iat: seconds - age, exp: seconds - age + 300 });
+    const sign = (signed) => `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
+    const digits = (i) => Buffer.from(String(i).padStart(12, "0")).toString("base64url"); // always as long, and canonical
+    const filler = "QUFB".repeat(1900);
+    const kinds = {
+      long: [(i) => `${digits(i)}.${filler}.${filler}`, "too long"],
+      "nearly too long": [(i) => `${head}.${digits(i)}${filler}.${"A".repeat(43)}`, "bad signature"],
+      malformed: [(i) => `${digits(i)}.${digits(i + 1)}`, "not three segments"],
+      "of another kind": [(i) => `${encode({ alg: "none", kid, n: i })}.${claims(i)}.${digits(i)}`, "unknown key"],
+      "wrong signature": [(i) => `${head}.${claims(i)}.${digits(i)}${"A".repeat(27)}`, "bad signature"],
+      "unknown key": [(i) => `${encode({ alg: "HS256", kid: `key-${i}`, typ: "session+jwt" })}.${claims(i)}.${"A".repeat(43)}`, "unknown key"],
+      expired: [(i) => sign(`${head}.${claims(i, 3600)}`), "expired"],
+    };
+    let at = 1, fetched = 0;
+    const jwks = JSON.stringify({ keys: [{ kty: "oct", alg: "HS256", use: "sig", kid, k: secret.toString("base64url") }] });
+    const g = await createGuard({
+      ...alone, keys: undefined, module: readFileSync(new URL(`../${name}.wasm`, import.meta.url)), clock: { wall: () => now, steady: () => at },
+      fetch: async () => (fetched++, new Response(jwks, { headers: { "content-type": "application/jwk-set+json" } })),
+    });
+    t.after(() => g.close());
+    await g.refresh();
+    assert.equal((await g.check(sign(`${head}.${claims(0)}`))).ok, true, "and this is how a good one looks");
+    const makers = Object.entries(kinds), seen = {};
+    let shown = 0;
+    const show = async (n) => {
+      for (const end = shown + n; shown < end; at += 100) {
+        // Some at a time, of which a few more have to be verified than may be at once.
+        const batch = Array.from({ length: Math.min(490, end - shown) }, () => shown++);
+        const answers = await Promise.all(batch.map((i) => g.check(makers[i % makers.length][1][0](i))));
+        answers.forEach((r, k) => {
+          const [kind, [, reason]] = makers[batch[k] % makers.length];
+          if (r.reason !== reason && r.reason !== "too many checks under way") assert.fail(`${kind}: ${r.reason}`);
+          seen[r.reason] = (seen[r.reason] ?? 0) + 1;
+        });
+      }
+      return held(g);
+    };
+    const before = await show(100_000), after = await show(900_000);
+    const mib = ({ heap, wasm }) => `${(heap / 1048576).toFixed(2)} MiB in JavaScript, ${(wasm / 1048576).toFixed(1)} in the module`;
+    t.diagnostic(`after 100,000 tokens ${mib(before)}; after 1,000,000 ${mib(after)}; keys fetched ${fetched} times`);
+    t.diagnostic(JSON.stringify(seen));
+    assert.ok(after.heap <= before.heap + 2 * 1048576, "JavaScript holds something of every token");
+    assert.ok(after.wasm <= before.wasm + 4 * 1048576, "the module holds more than Go's collector plays with, which first comes when 4 MiB have been used");
   });
 }
 
