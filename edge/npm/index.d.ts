@@ -25,9 +25,9 @@ export interface Options {
   policy?: Policy;
   /** How old the revocation list may be, ms: from 1,000 on. Default 10,000, and so is 0. */
   maxStale?: number;
-  /** How far clocks may differ, ms. Default 10,000, at most 60,000. */
+  /** How far clocks may differ, ms. Default 10,000, and so is 0; at most 60,000. */
   leeway?: number;
-  /** The longest life of a token that is taken, ms. Default and most 900,000. */
+  /** The longest life of a token that is taken, ms. Default and most 900,000, and so is 0. */
   maxLife?: number;
   /** Places for verified tokens. Default 4,096, 0 for none. Some ten times the tokens in use keep nearly all of them warm: a place is a few bytes until it is taken. */
   entries?: number;
@@ -35,7 +35,7 @@ export interface Options {
   list?: number;
   /** The longest answer of the feed, bytes. Default 8 MiB, and so is 0. */
   maxFrame?: number;
-  /** How long the origin may take to answer a question, ms. Default 500. */
+  /** How long the origin may take to answer a question, ms. Default 500, and so is 0; at most 10,000. */
   askTimeout?: number;
   /** "poll" keeps a request open to the feed; "request" reads it when a check finds that it is time, for workers; "never" leaves it to refresh. */
   follow?: "poll" | "request" | "never";

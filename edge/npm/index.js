@@ -138,7 +138,7 @@ function checked(options) {
   if (o.maxStale < 1_000) fail("maxStale must be 1000 or more");
   o.list = whole("list", o.list, 1 << 24) || 65536;
   o.maxFrame = whole("maxFrame", o.maxFrame, 64 << 20) || 8 << 20;
-  whole("askTimeout", o.askTimeout, 10_000);
+  o.askTimeout = whole("askTimeout", o.askTimeout, 10_000) || 500;
   const frameKeys = o.frameKeys === undefined ? [] : [o.frameKeys].flat();
   if (o.credential !== undefined) {
     const { name, secret } = o.credential ?? {};

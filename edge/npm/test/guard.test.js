@@ -309,10 +309,11 @@ test("an option that is undefined, or 0 where that means nothing, is the default
   const options = Object.fromEntries(["policy", "maxStale", "leeway", "maxLife", "entries", "list", "maxFrame", "askTimeout", "follow", "fetch", "clock", "keys", "paths"].map((name) => [name, undefined]));
   const urls = [];
   const seen = (url, init) => (urls.push(String(url)), fetch(url, init));
-  for (const more of [options, { ...options, maxStale: 0, list: 0, maxFrame: 0, paths: { keys: undefined }, fetch: seen }]) {
+  for (const more of [options, { ...options, maxStale: 0, leeway: 0, maxLife: 0, list: 0, maxFrame: 0, askTimeout: 0, paths: { keys: undefined }, fetch: seen }]) {
     const g = await guard(t, more);
     await fresh(g);
     assert.equal(word(await g.check(await origin.login(), { policy: undefined })), "ok");
+    assert.equal(word(await g.state(await origin.login())), "ok", "the origin has time to answer");
   }
   await until("it waits for news as with the default", () => urls.some((url) => /wait=3\.333/.test(url)));
   const worker = await createWorkerGuard({ module, ...origin.options, ...options });
