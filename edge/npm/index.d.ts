@@ -35,7 +35,7 @@ export interface Options {
   list?: number;
   /** The longest answer of the feed, bytes. Default 8 MiB, and so is 0. */
   maxFrame?: number;
-  /** How long the origin may take to answer a question, ms. Default 500, and so is 0; at most 10,000. */
+  /** How long the origin may take to answer a question, ms. Default 500, and so is 0; at most 10,000. The first checks wait twice as long for the keys, 1,024 of them; more are refused as stale. */
   askTimeout?: number;
   /** "poll" keeps a request open to the feed; "request" reads it when a check finds that it is time, for workers; "never" leaves it to refresh. */
   follow?: "poll" | "request" | "never";

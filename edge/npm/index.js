@@ -14,6 +14,7 @@ const READ_LOST = 3_000; // ms after which a read that another request began may
 const RESTART_PAUSE = 500; // ms from a module that did not start to the next try
 const MAX_KEY_FETCHES = 16; // at once
 const MAX_ASKS = 128, MAX_VERIFIES = 192; // at once
+const MAX_WAITING = 1024; // checks that wait for keys
 const READ_FLOOR = 20; // ms between the follower's questions, whatever happens
 const ASK_FAILURES = 5, ASK_PAUSE = 500, ASK_PAUSE_MOST = 8_000;
 
@@ -195,6 +196,7 @@ class Core {
   #reads = 0;
   #verifies = 0;
   #asks = 0;
+  #waiting = new Gate(MAX_WAITING, 30_000);
   #failures = 0;
   #openUntil = -Infinity;
   #pause = 0;
@@ -279,13 +281,19 @@ class Core {
 
   check(token, policy, waitUntil) {
     if (typeof token !== "string") throw new TypeError("counterfoil-edge: a token is a string");
-    if (this.#o.follow === "request") {
-      const due = this.#due(waitUntil);
-      if (due !== undefined) return due.then(() => this.#check(token, policy));
-    } else if (this.#fetching !== undefined && this.#keysBytes === undefined) {
-      return this.#firstKeys().then(() => this.#check(token, policy));
-    }
-    return this.#check(token, policy);
+    const first = this.#first(waitUntil);
+    if (first === undefined) return this.#check(token, policy);
+    return first.then((r) => (r === busy ? r : this.#check(token, policy)));
+  }
+
+  /** What a check waits for before it can begin: nothing, or a promise, which is of busy if too many wait. */
+  #first(waitUntil) {
+    const o = this.#o;
+    const keyless = o.keys === undefined && this.#keysBytes === undefined;
+    if (o.follow === "request") return keyless ? this.#waiting.pass(() => this.#due(waitUntil)) : this.#due(waitUntil);
+    // The first keys are on their way; as long as a request waits for them.
+    if (keyless && this.#fetching !== undefined) return this.#waiting.pass(() => within(this.#fetching, o.askTimeout * 2));
+    return undefined;
   }
 
   /** As #call, written out: this is where all the time of a token that was seen before goes. */
@@ -308,8 +316,10 @@ class Core {
 
   async #rest(token, policy, r, how = {}) {
     let on = this.#module;
-    if (r.reason === "unknown key" && await this.#newKeys()) {
-      r = this.#call((m) => m.check(token, policy, this.#wall(), this.#steady()));
+    if (r.reason === "unknown key") {
+      const news = await this.#waiting.pass(() => this.#newKeys());
+      if (news === busy) return busy;
+      if (news) r = this.#call((m) => m.check(token, policy, this.#wall(), this.#steady()));
       on = this.#module;
     }
     if (r.verify !== undefined) {
@@ -344,8 +354,7 @@ class Core {
 
   async state(token) {
     if (typeof token !== "string") throw new TypeError("counterfoil-edge: a token is a string");
-    if (this.#o.follow === "request") await this.#due();
-    else if (this.#fetching !== undefined && this.#keysBytes === undefined) await this.#firstKeys();
+    if (await this.#first() === busy) return busy;
     const policy = POLICIES["best-effort"];
     const how = {};
     const r = await this.#rest(token, policy, this.#call((m) => m.check(token, policy, this.#wall(), this.#steady())), how);
@@ -385,11 +394,6 @@ class Core {
     } finally {
       this.#asks--;
     }
-  }
-
-  /** Waits for the first keys, which are on their way, as long as a request waits for them. */
-  #firstKeys() {
-    return within(this.#fetching, this.#o.askTimeout * 2);
   }
 
   /** Looks for a key that is not in the set, not too often, and reports whether it is worth another look. */
@@ -587,6 +591,34 @@ async function warmUp(m) {
     if (r.verify !== undefined) m.finish(r.ticket, await soon(verifySignature(r.verify, new Map())), now, 1);
     m.check(SAMPLE, -1, now, 1);
     m.state(now, 1);
+  }
+}
+
+/** Lets so many in at once. In workers what a request waited for is gone with the request and never leaves; when nobody has come in for long enough, all who are counted are such. */
+class Gate {
+  #most;
+  #longest;
+  #inside = new Set();
+  #last = 0; // when somebody came in
+
+  /** @param {number} longest ms that anybody may be inside */
+  constructor(most, longest) {
+    this.#most = most;
+    this.#longest = longest;
+  }
+
+  /** Returns what f does; if that is a promise, it is inside until then. Without room f is not called, and what is returned is a promise of busy. */
+  pass(f) {
+    if (this.#inside.size >= this.#most) {
+      if (ticks() - this.#last < this.#longest) return Promise.resolve(busy);
+      this.#inside.clear();
+    }
+    const promise = f();
+    if (!(promise instanceof Promise)) return promise;
+    const me = {};
+    this.#inside.add(me);
+    this.#last = ticks();
+    return promise.finally(() => this.#inside.delete(me));
   }
 }
 

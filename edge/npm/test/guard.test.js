@@ -171,6 +171,60 @@ test("so do those that come as soon as a guard is made", async (t) => {
   assert.ok(performance.now() - began < 1500, "not for ever");
 });
 
+test("no more than 1,024 checks wait for keys", async (t) => {
+  let release, waiting = new Promise((done) => (release = done));
+  const slow = (url, init) => (String(url).includes("/.well-known/") ? waiting.then(() => fetch(url, init)) : fetch(url, init));
+  const token = await origin.login();
+  const other = await startOrigin();
+  t.after(() => other.stop());
+  const strange = await other.login();
+  const counted = async (answers) => {
+    const n = {};
+    for (const r of await Promise.all(answers)) n[word(r)] = (n[word(r)] ?? 0) + 1;
+    return n;
+  };
+  const busy = "stale: too many checks under way";
+  for (const [name, make] of Object.entries({ poll: createGuard, request: createWorkerGuard })) {
+    waiting = new Promise((done) => (release = done));
+    let offset = 0;
+    const g = await make({ module: compiled.get("own"), ...origin.options, fetch: slow, askTimeout: 4000, policy: "best-effort", clock: { wall: () => Date.now(), steady: () => performance.now() + 1 + offset } });
+    t.after(() => g.close());
+    const first = Array.from({ length: 1024 }, () => g.check(token));
+    const more = [g.check(token), g.check(strange), g.state(token)];
+    assert.deepEqual(await counted(more), { [busy]: 3 }, `${name}: those who are too many need not wait`);
+    release();
+    assert.deepEqual(await counted(first), { ok: 1024 }, name);
+    assert.equal(word(await g.check(token)), "ok", "there is room again");
+
+    // Keys that are new are waited for, too.
+    offset = 11_000;
+    assert.equal(word(await g.check(token)), "ok", "and what was due is read");
+    waiting = new Promise((done) => (release = done));
+    const late = Array.from({ length: 1024 }, () => g.check(strange));
+    await until(`${name}: all of them wait`, async () => word(await Promise.race([g.check(strange), new Promise((done) => setTimeout(done, 50, { ok: true }))])) === busy);
+    assert.equal(word(await g.check(token)), "ok", "a key that is known is not waited for");
+    release();
+    assert.deepEqual(await counted(late), { "invalid: unknown key": 1024 }, name);
+  }
+});
+
+test("who was let in and never came out does not keep others out for ever", async (t) => {
+  const token = await origin.login();
+  let lost = true;
+  const g = await createWorkerGuard({ module, ...origin.options, policy: "best-effort", fetch: (url, init) => (lost ? new Promise(() => {}) : fetch(url, init)) });
+  t.after(() => g.close());
+  // As in a worker whose request has ended: neither its timers nor its answers come.
+  const timers = t.mock.method(globalThis, "setTimeout", () => 0);
+  for (let i = 0; i < 1024; i++) g.check(token);
+  timers.mock.restore();
+  lost = false;
+  assert.equal(word(await g.check(token)), "stale: too many checks under way");
+  const { now } = performance;
+  performance.now = () => now.call(performance) + 31_000;
+  t.after(() => (performance.now = now));
+  await until("it accepts", async () => word(await g.check(token)) === "ok");
+});
+
 test("a feed that is not the issuer's, or not the answer, is refused", async (t) => {
   const other = await startOrigin();
   t.after(() => other.stop());
