@@ -189,13 +189,13 @@ class Core {
   #keysAt = -Infinity; // steady
   #keysBytes;
   #fetching; // the last fetch of keys, while it is under way
-  #fetches = 0; // how many are
+  #fetches = new Gate(MAX_KEY_FETCHES, 6_000);
   #readAt = -Infinity;
   #reading; // ends when the last of the reads that have begun does
   #readBegan = 0;
   #reads = 0;
-  #verifies = 0;
-  #asks = 0;
+  #verifies = new Gate(MAX_VERIFIES, 5_000);
+  #asks = new Gate(MAX_ASKS, 11_000);
   #waiting = new Gate(MAX_WAITING, 30_000);
   #failures = 0;
   #openUntil = -Infinity;
@@ -324,18 +324,16 @@ class Core {
     }
     if (r.verify !== undefined) {
       const { ticket, verify } = r;
-      if (this.#verifies >= MAX_VERIFIES) {
-        this.#call((m) => m.drop(ticket), on);
-        return busy;
-      }
-      this.#verifies++;
       let ok = false;
       try {
-        ok = await verifySignature(verify, this.#cryptoKeys);
+        ok = await this.#verifies.pass(() => verifySignature(verify, this.#cryptoKeys));
       } catch {
         // a key or a signature that WebCrypto does not take
       }
-      this.#verifies--;
+      if (ok === busy) {
+        this.#call((m) => m.drop(ticket), on);
+        return busy;
+      }
       r = this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()), on);
     }
     if (r.otherwise === undefined) return r;
@@ -366,7 +364,12 @@ class Core {
 
   /** Asks the origin whether the session lives; undefined if it does not say. Questions are bounded in time and in number, and after several failures there is a pause. */
   async #ask(token) {
-    if (this.#asks >= MAX_ASKS || this.#steady() < this.#openUntil || this.#closed.signal.aborted) return undefined;
+    if (this.#steady() < this.#openUntil || this.#closed.signal.aborted) return undefined;
+    const active = await this.#asks.pass(() => this.#askNow(token));
+    return active === busy ? undefined : active;
+  }
+
+  async #askNow(token) {
     const o = this.#o;
     const request = o.authorization !== undefined
       ? [o.paths.introspect, {
@@ -375,7 +378,6 @@ class Core {
         body: "token=" + encodeURIComponent(token),
       }]
       : [o.paths.active, { headers: { authorization: "Bearer " + token, accept: "application/json" } }];
-    this.#asks++;
     try {
       const bytes = await bounded(o.fetch, ...request, { type: "application/json", most: 16384, timeout: o.askTimeout, signal: this.#closed.signal });
       const { active } = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -391,8 +393,6 @@ class Core {
         this.#failures = ASK_FAILURES - 1; // the next one is a trial
       }
       return undefined;
-    } finally {
-      this.#asks--;
     }
   }
 
@@ -413,17 +413,14 @@ class Core {
     const before = this.#keysBytes;
     if (await within(theirs, this.#o.askTimeout)) return true;
     if (this.#keysBytes !== before) return true; // somebody else was faster
-    if (this.#fetches >= MAX_KEY_FETCHES) return this.#fetching ?? false;
-    const mine = this.#fetchKeys();
+    const mine = this.#fetches.pass(() => this.#fetchKeys()).then((ok) => (ok === busy ? this.#fetching ?? false : ok));
     return Promise.race([mine, theirs.then((ok) => ok || mine)]);
   }
 
   /** Fetches the key set, and reports whether there is one that the module took. */
   #fetchKeys() {
     if (this.#o.keys !== undefined) return Promise.resolve(false);
-    this.#fetches++;
     const fetching = this.#fetchKeysNow().finally(() => {
-      this.#fetches--;
       if (this.#fetching === fetching) this.#fetching = undefined;
     });
     return (this.#fetching = fetching);
