@@ -1,17 +1,36 @@
 // A fetch that ends: bounded in time and in bytes, from the place that was named and no other, and of the type that was asked for.
 
+/** Something that comes to an end once, and tells all who wait for it: an AbortSignal on which more than ten listen is a leak to Node. */
+export class End {
+  #waiting = new Set();
+  over = false;
+
+  add(f) {
+    this.#waiting.add(f);
+  }
+
+  delete(f) {
+    this.#waiting.delete(f);
+  }
+
+  now() {
+    this.over = true;
+    for (const f of this.#waiting) f();
+  }
+}
+
 /**
  * @param {typeof fetch} fetch
  * @param {string} url
  * @param {RequestInit} init
- * @param {{type: string | string[], most: number, timeout: number, signal?: AbortSignal}} bounds
+ * @param {{type: string | string[], most: number, timeout: number, end?: End}} bounds
  * @returns {Promise<Uint8Array>}
  */
-export async function bounded(fetch, url, init, { type, most, timeout, signal }) {
+export async function bounded(fetch, url, init, { type, most, timeout, end }) {
   const abort = new AbortController();
-  const stop = () => abort.abort(signal?.reason);
-  if (signal?.aborted) throw new Error("closed");
-  signal?.addEventListener("abort", stop, { once: true });
+  const stop = () => abort.abort();
+  if (end?.over) throw new Error("closed");
+  end?.add(stop);
   let timer;
   // Whatever fetch and the body do, this is over when the time is.
   const late = new Promise((_, reject) => {
@@ -26,7 +45,7 @@ export async function bounded(fetch, url, init, { type, most, timeout, signal })
     return await Promise.race([read(fetch, url, init, type, most, abort.signal), late]);
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
+    end?.delete(stop);
     abort.abort(); // a body that was not read to its end is not wanted any more
   }
 }

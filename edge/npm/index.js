@@ -1,6 +1,6 @@
 // counterfoil-edge checks Counterfoil's session tokens, revocation included. What is decided is decided by the WebAssembly module; here is what waits for
 // something: fetching keys and the revocation feed, verifying signatures with WebCrypto, asking the origin.
-import { bounded } from "./fetch.js";
+import { bounded, End } from "./fetch.js";
 import { Module, refusal } from "./module.js";
 import { compile } from "./load.js";
 import { verifyFrame, verifySignature } from "./verify.js";
@@ -185,7 +185,7 @@ class Core {
   #module; // undefined: dead
   #restartAt = -Infinity; // when another one may be started, in ticks
   #seeded = false;
-  #closed = new AbortController();
+  #closed = new End();
   #keysAt = -Infinity; // steady
   #keysBytes;
   #fetching; // the last fetch of keys, while it is under way
@@ -215,7 +215,7 @@ class Core {
   }
 
   close() {
-    this.#closed.abort();
+    this.#closed.now();
     this.#module = undefined;
   }
 
@@ -267,10 +267,10 @@ class Core {
 
   /** Starts a module in the place of one that is dead. Where that fails, for want of memory perhaps, a later call tries again. */
   #restart() {
-    if (this.#closed.signal.aborted || ticks() < this.#restartAt) return;
+    if (this.#closed.over || ticks() < this.#restartAt) return;
     this.#restartAt = ticks() + RESTART_PAUSE;
     Module.start(this.#compiled).then((m) => {
-      if (this.#closed.signal.aborted || this.#module !== undefined) return;
+      if (this.#closed.over || this.#module !== undefined) return;
       this.#seeded = false;
       this.#module = m;
       this.#readAt = -Infinity;
@@ -324,16 +324,18 @@ class Core {
     }
     if (r.verify !== undefined) {
       const { ticket, verify } = r;
-      let ok = false;
-      try {
-        ok = await this.#verifies.pass(() => verifySignature(verify, this.#cryptoKeys));
-      } catch {
-        // a key or a signature that WebCrypto does not take
-      }
-      if (ok === busy) {
+      const place = this.#verifies.enter();
+      if (place === undefined) {
         this.#call((m) => m.drop(ticket), on);
         return busy;
       }
+      let ok = false;
+      try {
+        ok = await verifySignature(verify, this.#cryptoKeys);
+      } catch {
+        // a key or a signature that WebCrypto does not take
+      }
+      this.#verifies.leave(place);
       r = this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()), on);
     }
     if (r.otherwise === undefined) return r;
@@ -364,7 +366,7 @@ class Core {
 
   /** Asks the origin whether the session lives; undefined if it does not say. Questions are bounded in time and in number, and after several failures there is a pause. */
   async #ask(token) {
-    if (this.#steady() < this.#openUntil || this.#closed.signal.aborted) return undefined;
+    if (this.#steady() < this.#openUntil || this.#closed.over) return undefined;
     const active = await this.#asks.pass(() => this.#askNow(token));
     return active === busy ? undefined : active;
   }
@@ -379,7 +381,7 @@ class Core {
       }]
       : [o.paths.active, { headers: { authorization: "Bearer " + token, accept: "application/json" } }];
     try {
-      const bytes = await bounded(o.fetch, ...request, { type: "application/json", most: 16384, timeout: o.askTimeout, signal: this.#closed.signal });
+      const bytes = await bounded(o.fetch, ...request, { type: "application/json", most: 16384, timeout: o.askTimeout, end: this.#closed });
       const { active } = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
       if (typeof active !== "boolean") throw new Error("the answer does not say whether the token is active");
       this.#failures = this.#pause = 0;
@@ -430,7 +432,7 @@ class Core {
     this.#keysAt = this.#steady();
     try {
       const bytes = await bounded(this.#o.fetch, this.#o.paths.keys, { headers: { accept: "application/jwk-set+json, application/json" } }, {
-        type: ["application/jwk-set+json", "application/json"], most: 1 << 20, timeout: 5_000, signal: this.#closed.signal,
+        type: ["application/jwk-set+json", "application/json"], most: 1 << 20, timeout: 5_000, end: this.#closed,
       });
       const why = this.#call((m) => m.keys(bytes));
       if (why !== "") throw new Error(typeof why === "string" ? why : why.reason);
@@ -468,7 +470,7 @@ class Core {
       else if (wait > 0) params.set("wait", (wait / 1000).toFixed(3));
       const sent = this.#now();
       const bytes = await bounded(o.fetch, `${o.paths.feed}?${params}`, { headers: { authorization: o.authorization, accept: FEED_TYPE } }, {
-        type: FEED_TYPE, most: o.maxFrame + 1024, timeout: (q.full ? 0 : wait) + 5_000, signal: this.#closed.signal,
+        type: FEED_TYPE, most: o.maxFrame + 1024, timeout: (q.full ? 0 : wait) + 5_000, end: this.#closed,
       });
       mine();
       let r = this.#call((m) => m.frame(bytes, sent, this.#now()), on);
@@ -492,7 +494,7 @@ class Core {
 
   async #follow() {
     let failures = 0, wholes = 0;
-    while (!this.#closed.signal.aborted) {
+    while (!this.#closed.over) {
       const began = this.#steady();
       if (this.#o.keys === undefined && began - this.#keysAt >= (this.#last.keys === "" ? KEYS_EACH : 1_000)) await this.#fetchKeys();
       if (!this.#o.reads) {
@@ -519,16 +521,16 @@ class Core {
   }
 
   #sleep(ms) {
-    const { signal } = this.#closed;
+    const closed = this.#closed;
     return new Promise((done) => {
       const end = () => {
         clearTimeout(timer);
-        signal.removeEventListener("abort", end);
+        closed.delete(end);
         done();
       };
       const timer = setTimeout(end, ms);
       timer.unref?.();
-      signal.addEventListener("abort", end, { once: true });
+      closed.add(end);
     });
   }
 
@@ -559,7 +561,7 @@ class Core {
     for (;;) {
       const s = this.status();
       if (s.fresh && s.keys > 0) return true;
-      if (this.#steady() >= end || this.#closed.signal.aborted) return false;
+      if (this.#steady() >= end || this.#closed.over) return false;
       if (this.#o.follow === "poll") await this.#sleep(20);
       else await this.refresh().then(() => this.#sleep(250));
     }
@@ -604,18 +606,33 @@ class Gate {
     this.#longest = longest;
   }
 
-  /** Returns what f does; if that is a promise, it is inside until then. Without room f is not called, and what is returned is a promise of busy. */
-  pass(f) {
+  /** Returns a place, which is to be left; undefined without room. */
+  enter() {
     if (this.#inside.size >= this.#most) {
-      if (ticks() - this.#last < this.#longest) return Promise.resolve(busy);
+      if (ticks() - this.#last < this.#longest) return undefined;
       this.#inside.clear();
     }
-    const promise = f();
-    if (!(promise instanceof Promise)) return promise;
-    const me = {};
-    this.#inside.add(me);
     this.#last = ticks();
-    return promise.finally(() => this.#inside.delete(me));
+    const place = {};
+    this.#inside.add(place);
+    return place;
+  }
+
+  leave(place) {
+    this.#inside.delete(place);
+  }
+
+  /** Returns what f does; if that is a promise, it is inside until then. Without room f is not called, and what is returned is a promise of busy. */
+  pass(f) {
+    const place = this.enter();
+    if (place === undefined) return Promise.resolve(busy);
+    let result;
+    try {
+      result = f();
+    } finally {
+      if (!(result instanceof Promise)) this.leave(place);
+    }
+    return result instanceof Promise ? result.finally(() => this.leave(place)) : result;
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { bounded } from "../fetch.js";
+import { bounded, End } from "../fetch.js";
 import { serve } from "./origin.js";
 
 let server, elsewhere, open = 0;
@@ -58,11 +58,11 @@ test("no connection is left", async () => {
 });
 
 test("whoever closes need not wait", async () => {
-  const closed = new AbortController();
-  const waiting = get("/silent", { timeout: 60_000, signal: closed.signal });
-  closed.abort();
+  const closed = new End();
+  const waiting = get("/silent", { timeout: 60_000, end: closed });
+  closed.now();
   await assert.rejects(waiting, /closed/);
-  await assert.rejects(get("/good", { signal: closed.signal }), /closed/);
+  await assert.rejects(get("/good", { end: closed }), /closed/);
 });
 
 test("a fetch that knows no bounds is bounded too", async () => {
