@@ -166,6 +166,7 @@ func TestFollowerFreshAfterFirstHeartbeat(t *testing.T) {
 		if w.freshness().Fresh {
 			t.Fatal("fresh at the start")
 		}
+		synctest.Wait() // what is in the log before the first read is no event
 		before := w.revoke(1)
 		began := time.Now()
 		if err := w.follower.Ready(t.Context()); err != nil {
@@ -176,6 +177,7 @@ func TestFollowerFreshAfterFirstHeartbeat(t *testing.T) {
 		}
 		w.wantFresh("once ready")
 		w.wantRevoked("once ready", before)
+		w.wantEvents("once ready", revocation.EventRevoked)
 		after := w.revoke(2)
 		synctest.Wait()
 		w.wantRevoked("at once", after)
