@@ -92,7 +92,8 @@ type EndpointsConfig struct {
 //	GET  /health/ready                  200 while the store answers and the revocation list is fresh, 503 otherwise
 //
 // What ends something answers 204 or, if the form has a field "return" with a path of this host, 303 to there; any other target is refused with 400
-// before anything is done. If too few replicas of the store have acknowledged it ([counterfoil.ErrNotDurable]) it answers 202 and says so: it has ended, the cookies
+// before anything is done. Whoever is not signed in gets 401 from all of
+// them but logout; with "return" it is the page, which says that nothing was ended. If too few replicas of the store have acknowledged it ([counterfoil.ErrNotDurable]) it answers 202 and says so: it has ended, the cookies
 // are gone, and the Manager goes on until it is safe. There is nothing that a browser without its cookies could repeat. RFC 7009
 // callers can: they get 503.
 //
@@ -119,12 +120,12 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler,
 	mux.Handle(JWKSPath, jwks.Handler(m.PublicKeys))
 	mux.HandleFunc("POST "+RefreshPath, e.refresh)
 	mux.HandleFunc("GET "+RenewPath, e.renew(sessions))
-	mux.Handle("POST "+LogoutPath, sessions(then(Logout)))
-	mux.Handle("POST "+LogoutEverywherePath, sessions(then(LogoutEverywhere)))
+	mux.Handle("POST "+LogoutPath, sessions(e.then(Logout)))
+	mux.Handle("POST "+LogoutEverywherePath, sessions(e.then(LogoutEverywhere)))
 	mux.Handle("GET "+ActivePath, tolerant(http.HandlerFunc(e.active)))
 	mux.Handle("GET "+ListPath, sessions(Require(http.HandlerFunc(e.list))))
-	mux.Handle("POST "+EndPath, sessions(Require(then(end))))
-	mux.Handle("POST "+EndOthersPath, sessions(Require(then(endOthers))))
+	mux.Handle("POST "+EndPath, sessions(e.then(end)))
+	mux.Handle("POST "+EndOthersPath, sessions(e.then(endOthers)))
 	mux.Handle("GET "+EventsPath, sessions(Require(http.HandlerFunc(e.events))))
 	mux.Handle("GET "+PagePath, sessions(http.HandlerFunc(e.page)))
 	mux.HandleFunc("GET "+pageStylePath, asset("text/css; charset=utf-8", style))

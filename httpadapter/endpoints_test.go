@@ -192,6 +192,38 @@ func TestLogoutReturns(t *testing.T) {
 	}
 }
 
+// Who looks at the page without a script and has been signed out meanwhile is told that nothing was ended.
+func TestEndingByNobody(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{Login: "/login"})
+	other := signIn(t, r, h, "")
+	handle := other.list()[0].Handle
+	ended := signIn(t, r, h, "")
+	if w := ended.do("POST", httpadapter.LogoutPath); w.Code != 204 {
+		t.Fatal(w.Code)
+	}
+	for _, who := range []struct {
+		name string
+		p    *person
+	}{{"ended", ended}, {"nobody", &person{t: t, h: h}}} {
+		for _, path := range []string{httpadapter.EndPath, httpadapter.EndOthersPath, httpadapter.LogoutEverywherePath} {
+			w := who.p.do("POST", path, "return", "/devices", "handle", handle)
+			if w.Code != 401 || w.Header().Get("Location") != "" || !strings.Contains(w.Body.String(), "nothing else was signed out") || !strings.Contains(w.Body.String(), `href="/login"`) {
+				t.Errorf("%s, %s: %d %v %s", who.name, path, w.Code, w.Header(), w.Body)
+			}
+			if w := who.p.do("POST", path, "handle", handle); w.Code != 401 || strings.Contains(w.Body.String(), "<html") {
+				t.Errorf("%s, %s, for a program: %d %s", who.name, path, w.Code, w.Body)
+			}
+			if w := who.p.do("POST", path, "return", "//evil.test", "handle", handle); w.Code != 400 {
+				t.Errorf("%s, %s, to somewhere else: %d", who.name, path, w.Code)
+			}
+		}
+	}
+	if len(other.list()) != 1 {
+		t.Error("somebody's session was ended by nobody")
+	}
+}
+
 func TestRenewForGateways(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	h := handler(t, r, httpadapter.EndpointsConfig{Login: "/login?theme=dark"})

@@ -55,6 +55,7 @@ func near(network string) string {
 // PageData is what the template of the page "Where you are signed in" is executed with.
 type PageData struct {
 	SignedIn bool
+	Refused  bool // somebody who is not signed in wanted to end something: nothing has been ended
 	Subject  string
 	This     Device   // the session that looks on
 	Others   []Device // those seen last come first
@@ -67,30 +68,29 @@ type PageData struct {
 // page shows the sessions of the subject. Reading and ending work without a script; with one the list changes by itself.
 func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 	s := Session(r)
-	data := PageData{
-		SignedIn: s.Subject() != "", Subject: s.Subject(), Login: e.login, Home: e.home,
-		Path: PagePath, End: EndPath, EndOthers: EndOthersPath, Logout: LogoutPath, LogoutEverywhere: LogoutEverywherePath,
-		Style: pageStylePath, Script: pageScriptPath, Events: EventsPath,
+	if s.Subject() == "" {
+		e.show(w, r, PageData{})
+		return
 	}
-	status := http.StatusOK
-	if data.SignedIn {
-		list, err := e.devices(r.Context(), s)
-		if err == nil && (len(list) == 0 || !list[0].Current) {
-			err = counterfoil.ErrNotFound // this one has ended, and the news has not come yet
-		}
-		switch {
-		case errors.Is(err, counterfoil.ErrNotFound):
-			data.SignedIn, data.Subject = false, ""
-		case err != nil:
-			Refuse(w, r, err)
-			return
-		default:
-			data.This, data.Others = list[0], list[1:]
-		}
+	list, err := e.devices(r.Context(), s)
+	if err == nil && (len(list) == 0 || !list[0].Current) {
+		err = counterfoil.ErrNotFound // this one has ended, and the news has not come yet
 	}
-	if !data.SignedIn {
-		status = http.StatusUnauthorized
+	switch {
+	case errors.Is(err, counterfoil.ErrNotFound):
+		e.show(w, r, PageData{})
+	case err != nil:
+		Refuse(w, r, err)
+	default:
+		e.show(w, r, PageData{SignedIn: true, Subject: s.Subject(), This: list[0], Others: list[1:]})
 	}
+}
+
+// show writes the page with what does not depend on who asks. For nobody its status is 401.
+func (e *endpoints) show(w http.ResponseWriter, r *http.Request, data PageData) {
+	data.Login, data.Home = e.login, e.home
+	data.Path, data.End, data.EndOthers, data.Logout, data.LogoutEverywhere = PagePath, EndPath, EndOthersPath, LogoutPath, LogoutEverywherePath
+	data.Style, data.Script, data.Events = pageStylePath, pageScriptPath, EventsPath
 	var b bytes.Buffer
 	if err := e.template.Execute(&b, data); err != nil {
 		Refuse(w, r, err)
@@ -100,7 +100,9 @@ func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 	dress(h)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	if status == http.StatusUnauthorized {
+	status := http.StatusOK
+	if !data.SignedIn {
+		status = http.StatusUnauthorized
 		h.Set("WWW-Authenticate", "Bearer")
 	}
 	w.WriteHeader(status)

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/counterfoil/counterfoil"
 )
 
 const (
@@ -105,8 +107,9 @@ func acceptedBefore(w http.ResponseWriter, path string) {
 	_, _ = w.Write(b.Bytes())
 }
 
-// then does what a POST asks for and sends the browser back, or answers 204. A target that is not of this host is refused before.
-func then(do func(*http.Request) error) http.Handler {
+// then does what a POST asks for and sends the browser back, or answers 204. A target that is not of this host is refused before. Who is not signed in, and wants to be
+// sent somewhere, is told so by the page: it is somebody who looks at it.
+func (e *endpoints) then(do func(*http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !form(w, r) {
 			badRequest(w)
@@ -122,6 +125,8 @@ func then(do func(*http.Request) error) http.Handler {
 		switch {
 		case err == errBadHandle:
 			badRequest(w)
+		case err != nil && returns && unauthorized(err):
+			e.show(w, r, PageData{Refused: true})
 		case err != nil:
 			Refuse(w, r, err)
 		case answering(r).weak && returns:
@@ -135,4 +140,9 @@ func then(do func(*http.Request) error) http.Handler {
 			w.WriteHeader(http.StatusNoContent)
 		}
 	})
+}
+
+func unauthorized(err error) bool {
+	status, _ := counterfoil.Status(err)
+	return status == http.StatusUnauthorized
 }

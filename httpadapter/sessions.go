@@ -66,6 +66,9 @@ func (e *endpoints) list(w http.ResponseWriter, r *http.Request) {
 
 // end ends the session with the handle. A handle of nobody's and one of somebody else's do the same: nothing.
 func end(r *http.Request) error {
+	if err := somebody(r); err != nil {
+		return err
+	}
 	handle := r.PostForm.Get("handle")
 	if handle == "" {
 		return errBadHandle
@@ -77,6 +80,9 @@ func end(r *http.Request) error {
 }
 
 func endOthers(r *http.Request) error {
+	if err := somebody(r); err != nil {
+		return err
+	}
 	x := Exchange(r)
 	return ended(r, x.Manager().EndOthers(r.Context(), x.Session()))
 }
@@ -106,7 +112,7 @@ func (e *endpoints) lives(ctx context.Context, v token.Verified) error {
 
 // inactive answers for every token that does not count; that nothing can be known is another matter.
 func inactive(w http.ResponseWriter, r *http.Request, err error) {
-	if status, _ := counterfoil.Status(err); status != http.StatusUnauthorized {
+	if !unauthorized(err) {
 		Refuse(w, r, err)
 		return
 	}
