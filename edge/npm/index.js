@@ -593,12 +593,13 @@ async function warmUp(m) {
   }
 }
 
-/** Lets so many in at once. In workers what a request waited for is gone with the request and never leaves; when nobody has come in for long enough, all who are counted are such. */
+/** Lets so many in at once. In workers what a request waited for is gone with the request and never leaves; when it has been full for long enough, all who are counted are such. */
 class Gate {
   #most;
   #longest;
-  #inside = new Set();
-  #last = 0; // when somebody came in
+  #inside = 0;
+  #full = 0; // when it became full
+  #era = 1; // who came in before the last time that all were forgotten is not counted any more
 
   /** @param {number} longest ms that anybody may be inside */
   constructor(most, longest) {
@@ -606,20 +607,19 @@ class Gate {
     this.#longest = longest;
   }
 
-  /** Returns a place, which is to be left; undefined without room. */
+  /** Returns what to leave with; undefined without room. */
   enter() {
-    if (this.#inside.size >= this.#most) {
-      if (ticks() - this.#last < this.#longest) return undefined;
-      this.#inside.clear();
+    if (this.#inside === this.#most) {
+      if (ticks() - this.#full < this.#longest) return undefined;
+      this.#inside = 0;
+      this.#era++;
     }
-    this.#last = ticks();
-    const place = {};
-    this.#inside.add(place);
-    return place;
+    if (++this.#inside === this.#most) this.#full = ticks();
+    return this.#era;
   }
 
-  leave(place) {
-    this.#inside.delete(place);
+  leave(era) {
+    if (era === this.#era) this.#inside--;
   }
 
   /** Returns what f does; if that is a promise, it is inside until then. Without room f is not called, and what is returned is a promise of busy. */

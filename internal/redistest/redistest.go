@@ -73,7 +73,7 @@ type Server struct {
 }
 
 // ready is how long a server may take to begin or to stop serving.
-const ready = 15 * time.Second
+const ready = 45 * time.Second
 
 // Start runs a server and waits until it serves. It is stopped when the test ends.
 func Start(t testing.TB, opt Options) *Server {
