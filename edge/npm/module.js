@@ -32,7 +32,7 @@ export class Module {
   #token; // where tokens go
   #slots = []; // each {slot, text, answer}: what check answers for the token whose claims are in there, and its text if it was shown more than once
   #texts = []; // some of the same, by the end of the text
-  #noted = 0; // how many have been put in there
+  #noted = 0; // how many have a text
 
   constructor(exports, memory) {
     this.#exports = exports;
@@ -155,14 +155,16 @@ export class Module {
 
   /** Keeps the text of a token, which is the first n bytes where tokens go: a copy, because the string may be a part of something long. */
   #note(known, n) {
-    known.text ??= decoder.decode(this.#view().subarray(this.#token, this.#token + n));
     const put = (k) => (this.#texts[hash(k.text) & this.#texts.length - 1] = k);
-    if (++this.#noted > this.#texts.length / 4) {
-      const old = this.#texts;
-      this.#texts = new Array(4 * old.length).fill(undefined);
-      for (const k of old) if (k?.text !== undefined) put(k);
+    if (known.text === undefined) {
+      known.text = decoder.decode(this.#view().subarray(this.#token, this.#token + n));
+      if (++this.#noted > this.#texts.length / 4) {
+        const old = this.#texts;
+        this.#texts = new Array(4 * old.length).fill(undefined);
+        for (const k of old) if (k?.text !== undefined) put(k);
+      }
     }
-    put(known);
+    put(known); // in the place of another one, perhaps
   }
 
   finish(ticket, ok, wall, steady) {
@@ -186,7 +188,10 @@ export class Module {
       // falls through
       case LEARNED:
         for (let n = this.#slots.length; n <= value; n++) this.#slots.push(undefined); // without gaps, which would make it a dictionary
-        if (this.#slots[value] !== undefined) this.#slots[value].text = undefined; // another one's now
+        if (this.#slots[value]?.text !== undefined) { // another one's now
+          this.#slots[value].text = undefined;
+          this.#noted--;
+        }
         this.#slots[value] = undefined;
         const answer = Object.freeze({ ok: true, claims: freeze(JSON.parse(this.text())) });
         this.#slots[value] = { slot: value, text: undefined, answer };

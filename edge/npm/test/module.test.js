@@ -245,15 +245,35 @@ async function held(g) {
   return { heap: heapUsed + external - wasm, wasm };
 }
 
+// Tokens by the thousand, each signed by itself: with HS256.
+const secret = Buffer.alloc(32, 7), kid = "hostile-key";
+const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+const head = encode({ alg: "HS256", kid, typ: "session+jwt" }), seconds = now / 1000;
+const { sid: someone } = JSON.parse(Buffer.from(good.split(".")[1], "base64url"));
+const claims = (i, age = 0, sid = someone) => encode({ iss: alone.issuer, aud: alone.audience, sub: `user-${i}`, sid, gen: 1, iat: seconds - age, exp: seconds - age + 300 });
+const sign = (signed) => `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
+const secrets = JSON.stringify({ keys: [{ kty: "oct", alg: "HS256", use: "sig", kid, k: secret.toString("base64url") }] });
+const mib = ({ heap, wasm }) => `${(heap / 1048576).toFixed(2)} MiB in JavaScript, ${(wasm / 1048576).toFixed(1)} in the module`;
+
 for (const name of ["host", "own"]) {
+  test(`${name}: a guard that was shown a thousand tokens a thousand times holds no more than after a few`, async (t) => {
+    const session = (i) => someone.slice(0, 3) + createHmac("sha256", "sessions").update(String(i)).digest().subarray(0, 16).toString("base64url");
+    const tokens = Array.from({ length: 1000 }, (_, i) => sign(`${head}.${claims(i, 0, session(i))}`));
+    const g = await createGuard({ ...alone, keys: secrets, module: readFileSync(new URL(`../${name}.wasm`, import.meta.url)), clock: { wall: () => now, steady: () => 1 } });
+    t.after(() => g.close());
+    const show = async (times) => {
+      for (; times > 0; times--) {
+        for (let i = 0; i < tokens.length; i++) assert.equal((await g.check(tokens[i])).claims.sub, `user-${i}`);
+      }
+      return held(g);
+    };
+    const before = await show(20), after = await show(980);
+    t.diagnostic(`${mib(before)}; then ${mib(after)}`);
+    assert.ok(after.heap <= before.heap + 1048576, "JavaScript holds something of every check");
+    assert.ok(after.wasm <= before.wasm + 4 * 1048576);
+  });
+
   test(`${name}: a guard that was shown a million hostile tokens, each another one, holds no more than after the first of them`, async (t) => {
-    // HS256, since those that have expired are well signed, each by itself.
-    const secret = Buffer.alloc(32, 7), kid = "hostile-key";
-    const encode = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-    const head = encode({ alg: "HS256", kid, typ: "session+jwt" }), seconds = now / 1000;
-    const { sid } = JSON.parse(Buffer.from(good.split(".")[1], "base64url"));
-    const claims = (i, age = 0) => encode({ iss: alone.issuer, aud: alone.audience, sub: `user-${i}`, sid, gen: 1, iat: seconds - age, exp: seconds - age + 300 });
-    const sign = (signed) => `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
     const digits = (i) => Buffer.from(String(i).padStart(12, "0")).toString("base64url"); // always as long, and canonical
     const filler = "QUFB".repeat(1900);
     const kinds = {
@@ -266,10 +286,9 @@ for (const name of ["host", "own"]) {
       expired: [(i) => sign(`${head}.${claims(i, 3600)}`), "expired"],
     };
     let at = 1, fetched = 0;
-    const jwks = JSON.stringify({ keys: [{ kty: "oct", alg: "HS256", use: "sig", kid, k: secret.toString("base64url") }] });
     const g = await createGuard({
       ...alone, keys: undefined, module: readFileSync(new URL(`../${name}.wasm`, import.meta.url)), clock: { wall: () => now, steady: () => at },
-      fetch: async () => (fetched++, new Response(jwks, { headers: { "content-type": "application/jwk-set+json" } })),
+      fetch: async () => (fetched++, new Response(secrets, { headers: { "content-type": "application/jwk-set+json" } })),
     });
     t.after(() => g.close());
     await g.refresh();
@@ -290,7 +309,6 @@ for (const name of ["host", "own"]) {
       return held(g);
     };
     const before = await show(100_000), after = await show(900_000);
-    const mib = ({ heap, wasm }) => `${(heap / 1048576).toFixed(2)} MiB in JavaScript, ${(wasm / 1048576).toFixed(1)} in the module`;
     t.diagnostic(`after 100,000 tokens ${mib(before)}; after 1,000,000 ${mib(after)}; keys fetched ${fetched} times`);
     t.diagnostic(JSON.stringify(seen));
     assert.ok(after.heap <= before.heap + 2 * 1048576, "JavaScript holds something of every token");
