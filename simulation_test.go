@@ -165,7 +165,8 @@ func (w *world) roundTrip(tab string, then func()) {
 	lost, kind := w.rand.IntN(100), w.rand.IntN(4)
 	w.tell("%s sends refresh token %s", tab, gen(in.Cookie))
 	if lost < 2 {
-		w.after(w.between(time.Second, 12*time.Second), then)
+		// Tried again soon: a session of which nothing arrives for half an hour has rightly ended.
+		w.after(w.between(time.Second, 12*time.Second), func() { w.roundTrip(tab, then) })
 		return
 	}
 	w.after(there, func() {
