@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/require"
+
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
@@ -178,7 +180,7 @@ func TestTLS(t *testing.T) {
 func TestOpenIPv6(t *testing.T) {
 	l, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
-		t.Skip("no IPv6 loopback on this machine")
+		require.Missing(t, "ipv6", "no IPv6 loopback on this machine")
 	}
 	addr := l.Addr().String()
 	l.Close()

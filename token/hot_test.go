@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/require"
+
 	"github.com/counterfoil/counterfoil/token"
 	"github.com/counterfoil/counterfoil/token/tokentest"
 )
@@ -75,7 +77,7 @@ func TestInlining(t *testing.T) {
 	}
 	goTool, err := exec.LookPath("go")
 	if err != nil {
-		t.Skip("no go command")
+		require.Missing(t, "go", "no go command")
 	}
 	out, err := exec.Command(goTool, "build", "-gcflags=-m", ".").CombinedOutput()
 	if err != nil {

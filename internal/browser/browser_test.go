@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/require"
+
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
@@ -40,10 +42,7 @@ func chromium(t *testing.T) context.Context {
 		}
 	}
 	if path == "" {
-		if strings.Contains(os.Getenv("COUNTERFOIL_REQUIRE"), "browser") {
-			t.Fatal("no chromium on PATH")
-		}
-		t.Skip("no chromium on PATH")
+		require.Missing(t, "browser", "no chromium on PATH")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	t.Cleanup(cancel)

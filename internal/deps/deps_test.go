@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/counterfoil/counterfoil/internal/require"
+
 	"github.com/counterfoil/counterfoil/internal/deps"
 )
 
@@ -316,7 +318,7 @@ func list(t *testing.T, goos, goarch, tags string) []listed {
 func goTool(t *testing.T, env []string, args ...string) []byte {
 	t.Helper()
 	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("the go command is not on PATH")
+		require.Missing(t, "go", "the go command is not on PATH")
 	}
 	cmd := exec.Command("go", args...)
 	cmd.Dir = filepath.Join("..", "..")

@@ -10,6 +10,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/counterfoil/counterfoil/internal/require"
+
 	"github.com/counterfoil/counterfoil/internal/redistest"
 )
 
@@ -49,7 +51,7 @@ func TestBehind(t *testing.T) {
 func (r *run) clocked() (backend, func(time.Duration)) {
 	gcc, err := exec.LookPath("gcc")
 	if err != nil || runtime.GOOS != "linux" {
-		r.Skip("no C compiler, or not Linux: no server with a clock of its own")
+		require.Missing(r.T, "gcc", "no C compiler, or not Linux: no server with a clock of its own")
 	}
 	dir := r.TempDir()
 	shim, file := filepath.Join(dir, "clock.so"), filepath.Join(dir, "offset")

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/require"
+
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sys/unix"
 
@@ -41,7 +43,7 @@ func (r *run) network() *network {
 	}
 	for _, name := range n.names {
 		if out, err := ip("netns", "add", name); err != nil {
-			r.Skipf("no network namespaces here: %s", out)
+			require.Missing(r.T, "netns", "no network namespaces here: %s", out)
 		}
 		r.Cleanup(func() { ip("netns", "del", name) })
 	}
@@ -55,7 +57,7 @@ func (r *run) network() *network {
 		{"-n", n.names[1], "link", "set", n.link[1], "up"},
 	} {
 		if out, err := ip(args...); err != nil {
-			r.Skipf("no link between network namespaces here: ip %s: %s", strings.Join(args, " "), out)
+			require.Missing(r.T, "netns", "no link between network namespaces here: ip %s: %s", strings.Join(args, " "), out)
 		}
 	}
 	return n

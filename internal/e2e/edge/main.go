@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/require"
+
 	"github.com/counterfoil/counterfoil/internal/edgehost"
 )
 
@@ -60,9 +62,9 @@ func run(n, es int, seed uint64, only, part string) (ok bool, err error) {
 			return false, fmt.Errorf("%w (make module builds it)", err)
 		}
 	}
-	require := slices.Contains(strings.Split(os.Getenv("COUNTERFOIL_REQUIRE"), ","), "edge")
+	required := require.Named("edge")
 	if err := edgehost.Install(edgehost.Dir(root), filepath.Join(root, "examples", "koa")); err != nil {
-		if require {
+		if required {
 			return false, err
 		}
 		fmt.Println("the runtimes of npm are not installed:", err)
@@ -77,9 +79,9 @@ func run(n, es int, seed uint64, only, part string) (ok bool, err error) {
 		return false, err
 	}
 	defer os.RemoveAll(temp)
-	ok = len(missing) == 0 || !require
+	ok = len(missing) == 0 || !required
 	if part != "corpus" {
-		as, err := logouts(root, temp, require, flavours, runtimes)
+		as, err := logouts(root, temp, required, flavours, runtimes)
 		if err != nil {
 			return false, fmt.Errorf("the logout: %w", err)
 		}

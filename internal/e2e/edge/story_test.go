@@ -23,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/require"
+
 	"github.com/counterfoil/counterfoil/revocation"
 )
 
@@ -58,10 +60,7 @@ var (
 // missing skips the test, unless COUNTERFOIL_REQUIRE says that nothing may be missing.
 func missing(t *testing.T, what string, err error) {
 	t.Helper()
-	if strings.Contains(os.Getenv("COUNTERFOIL_REQUIRE"), "edge") {
-		t.Fatalf("%s: %v", what, err)
-	}
-	t.Skipf("%s: %v", what, err)
+	require.Missing(t, "edge", "%s: %v", what, err)
 }
 
 // start runs a program until the test ends, and returns its first line.
