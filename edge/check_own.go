@@ -18,6 +18,9 @@ func (e *Edge) check(raw string, p revocation.Policy) Result {
 	return e.decide(v, p)
 }
 
+// Ahead has nothing to do in this flavour.
+func (e *Edge) Ahead(uint32) {}
+
 // Finish has nothing to finish in this flavour.
 func (e *Edge) Finish(id uint32, ok bool, m Moment) Result {
 	return e.refused(stale, noTicket)

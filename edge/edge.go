@@ -87,11 +87,28 @@ type Edge struct {
 	tickets  [MaxTickets]ticket
 	lastTick uint32
 	//lint:ignore U1000 used under the build tag hostcrypto
-	spare  pending          // for a token that comes while all tickets are taken
-	slots  []token.Verified // sets of four
-	victim uint32           // which of a full set goes next
+	spare  pending // for a token that comes while all tickets are taken
+	slots  []slot  // sets of four
+	victim uint32  // which of a full set goes next
+	mark   uint32  // another one whenever something changes that a decision rests on, but for the time
+	basis  basis
 	frame  frame
 	out    []byte
+}
+
+// A slot keeps a token whose claims the host keeps, and what was decided about it: under a policy, without asking, good from <= t < until. That stands while
+// the mark is the edge's.
+type slot struct {
+	token       token.Verified
+	from, until int64 // Unix ms
+	mark        uint32
+	policy      revocation.Policy
+}
+
+// basis is what a decision rests on besides the keys and the time.
+type basis struct {
+	changes uint64 // of the list
+	birth   time.Time
 }
 
 // knownKey is a key with a number, under which a host may keep what it made of the material.
@@ -116,7 +133,6 @@ var (
 	errLine   = errors.New("a line of the configuration is not <name> <value>")
 	errName   = errors.New("unknown name in the configuration")
 	errNumber = errors.New("a number of the configuration is none, or out of bounds")
-	errSeed   = errors.New("the seed is not 64 hexadecimal digits")
 )
 
 // New makes an Edge of a configuration, lines of a name, a space and a value:
@@ -132,7 +148,6 @@ var (
 //	list        revocations to remember, 56 bytes each; default 65536
 //	max-frame   bytes of a frame's body; default 8 MiB
 //	skip-nonce  "yes" takes frames that answer nobody in particular, see revocation.FrameReaderConfig
-//	seed        64 hexadecimal digits, random: without it the tables are hashed by what the host gave the module at start
 func New(config []byte) (*Edge, error) {
 	vc := token.VerifierConfig{}
 	gc := revocation.GuardConfig{}
@@ -174,8 +189,6 @@ func New(config []byte) (*Edge, error) {
 			}
 		case "skip-nonce":
 			fc.SkipNonce = value == "yes"
-		case "seed":
-			err = hexadecimal(lc.Seed[:], value)
 		default:
 			err = errName
 		}
@@ -210,12 +223,13 @@ func New(config []byte) (*Edge, error) {
 	for slots < 2*e.verifier.Stats().Entries {
 		slots *= 2
 	}
-	e.slots = make([]token.Verified, slots)
-	e.lastTick = uint32(lc.Seed[0]) | uint32(lc.Seed[1])<<8 | uint32(lc.Seed[2])<<16 | uint32(lc.Seed[3])<<24 // no ticket of one module is one of the next
+	e.slots, e.mark = make([]slot, slots), 1
 	return e, nil
 }
 
 // number reads a whole number of at most nine digits, "-1" being the only one below zero. Package strconv, where it can fail, costs 8 KiB.
+//
+//go:noinline
 func number(s string) (int, error) {
 	if s == "-1" {
 		return -1, nil
@@ -242,24 +256,14 @@ func milliseconds(s string) (time.Duration, error) {
 	return time.Duration(n) * time.Millisecond, nil
 }
 
-func hexadecimal(dst []byte, s string) error {
-	if len(s) != 2*len(dst) {
-		return errSeed
+// Seed takes 32 random bytes, by which the list is hashed from then on and tickets are numbered: for a host that had no randomness when the module was started. The answer
+// is Done, or Failed for a list that holds something.
+func (e *Edge) Seed(seed [32]byte) Result {
+	if !e.list.Seed(seed) {
+		return e.failed("too late")
 	}
-	for i := range dst {
-		for _, c := range []byte(s[2*i : 2*i+2]) {
-			switch {
-			case '0' <= c && c <= '9':
-				c -= '0'
-			case 'a' <= c && c <= 'f':
-				c -= 'a' - 10
-			default:
-				return errSeed
-			}
-			dst[i] = dst[i]<<4 | c
-		}
-	}
-	return nil
+	e.lastTick = uint32(seed[0]) | uint32(seed[1])<<8 | uint32(seed[2])<<16 | uint32(seed[3])<<24 // no ticket of one module is one of the next
+	return Result{Status: Done}
 }
 
 // at notes the time of a call.
@@ -297,6 +301,7 @@ func (e *Edge) Keys(jwks []byte) Result {
 		}
 	}
 	e.known, e.keyed = known, true
+	e.mark++
 	return Result{Status: Done}
 }
 
@@ -314,13 +319,29 @@ func (e *Edge) Check(raw string, p revocation.Policy, m Moment) Result {
 // and Failed if the text has to be shown.
 func (e *Edge) Again(slot uint32, p revocation.Policy, m Moment) Result {
 	e.at(m)
-	if slot >= uint32(len(e.slots)) || !e.verifier.Holds(e.slots[slot], e.now) {
+	if slot >= uint32(len(e.slots)) {
 		return e.failed(noSlot)
 	}
-	if r, good := e.judged(e.slots[slot], p); !good {
+	s := &e.slots[slot]
+	if ms := e.now.UnixMilli(); s.mark == e.mark && p <= s.policy && s.from <= ms && ms < s.until && e.guard.Settled(p, e.now) {
+		return Result{Accepted, slot}
+	}
+	return e.anew(s, slot, p)
+}
+
+// anew is Again where what was decided about the token does not stand.
+//
+//go:noinline
+func (e *Edge) anew(s *slot, number uint32, p revocation.Policy) Result {
+	from, until, ok := e.verifier.Window(s.token)
+	if !ok || e.now.Before(from) || !e.now.Before(until) {
+		return e.failed(noSlot)
+	}
+	if r, good := e.judged(s.token, p); !good {
 		return r
 	}
-	return Result{Accepted, slot}
+	s.from, s.until, s.mark, s.policy = from.UnixMilli(), until.UnixMilli(), e.mark, p
+	return Result{Accepted, number}
 }
 
 // decide is what follows when a token is known to be good.
@@ -424,24 +445,24 @@ func (e *Edge) accept(v token.Verified) Result {
 	e.victim++
 	i := first + e.victim&3
 	for k := first; k < first+4; k++ {
-		if e.slots[k] == v {
+		if e.slots[k].token == v {
 			return Result{Status: Accepted, Value: k}
 		}
-		if !e.slots[k].Valid() {
+		if !e.slots[k].token.Valid() {
 			i = k
 		}
 	}
-	e.slots[i] = v
+	e.slots[i] = slot{token: v}
 	e.text(v.ClaimSet(), "", "")
 	return Result{Learned, i}
 }
 
 // Claims returns the claims in a slot, for a host that has lost them. The answer is Learned or Failed.
 func (e *Edge) Claims(slot uint32) Result {
-	if slot >= uint32(len(e.slots)) || !e.slots[slot].Valid() {
+	if slot >= uint32(len(e.slots)) || !e.slots[slot].token.Valid() {
 		return e.failed(noSlot)
 	}
-	e.text(e.slots[slot].ClaimSet(), "", "")
+	e.text(e.slots[slot].token.ClaimSet(), "", "")
 	return Result{Learned, slot}
 }
 

@@ -3,6 +3,7 @@ package edge_test
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -132,6 +133,101 @@ func TestAgain(t *testing.T) {
 	}
 	r.later(400_000)
 	again("expired", two.Value, revocation.BestEffort, "no such slot")
+}
+
+// TestAgainAgrees: whatever happens, a token of which the host names the slot is accepted only if its text is, and refused for the same reason. What was decided about a
+// slot is kept, and everything that a decision rests on changes here, in a random order.
+func TestAgainAgrees(t *testing.T) {
+	policies := []revocation.Policy{revocation.BestEffort, revocation.Strict, revocation.Paranoid}
+	configs := []string{"", "policy best-effort\n", "policy paranoid\n", "max-stale 3000\nleeway 1000\n", "list 3\n"}
+	counts := map[string]int{}
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		r := newRig(t, configs[seed%5]+"entries 16\n")
+		r.fresh()
+		r.Keys(jwks("k", "l"))
+		birth, read := int64(1), 2
+		tokens := map[uint32]string{} // by slot
+		decide := func(raw string, p revocation.Policy) string {
+			got := r.check(raw, p)
+			r.Drop(got.Value)
+			if got.Status == edge.Learned {
+				for slot, other := range tokens {
+					if other == raw {
+						delete(tokens, slot)
+					}
+				}
+				tokens[got.Value] = raw
+				return "accepted"
+			}
+			return r.show(got)
+		}
+		entry := func(e revocation.Entry) {
+			b, err := e.AppendBinary(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.append(0)
+			r.log[len(r.log)-1].Entry = b
+		}
+		last := 0
+		for range 500 {
+			r.later(1)
+			switch n := random.IntN(100); {
+			case n < 50:
+				r.later(random.Int64N(200))
+			case n < 60:
+				r.later(random.Int64N(12_000))
+			case n < 64:
+				r.wall += random.Int64N(40_000) - 20_000
+			case n < 65:
+				r.wall = 0
+			case n < 80:
+				r.append(0)
+			case n < 82:
+				r.append(1 + random.IntN(last+1))
+			case n < 83:
+				entry(revocation.Entry{Kind: revocation.KindSubject, At: r.now.Wall, Subject: token.SubjectHash(issuer, fmt.Sprint("user-", 1+random.IntN(last+1))), NotBefore: start + random.Int64N(2)})
+			case n < 84 && random.IntN(10) == 0:
+				entry(revocation.Entry{Kind: revocation.KindAll, At: r.now.Wall, NotBefore: start + random.Int64N(2)})
+			case n < 85 && random.IntN(10) == 0:
+				entry(revocation.Entry{Kind: revocation.KindKey, At: r.now.Wall, KeyID: "l"})
+			case n < 87 && random.IntN(3) == 0:
+				birth, read = []int64{1, 1, start, start + 1}[random.IntN(4)], 0 // the log is read whole, and vouches for less, or for more
+			case n < 88 && random.IntN(5) == 0:
+				r.Keys(jwks([][]string{{"k"}, {"l"}, {"k", "l"}, {"k", "l", "m"}}[random.IntN(4)]...))
+			default: // there are a few more than slots
+				last++
+				decide(mint([]string{"k", "l"}[last%2], last, start), revocation.BestEffort)
+			}
+			if read < len(r.log) && random.IntN(3) > 0 {
+				r.take(r.frame(read, func(h *revocation.FrameHead) { h.Birth = birth }))
+				read = len(r.log)
+			}
+			for slot, raw := range tokens {
+				if random.IntN(10) > 0 {
+					continue
+				}
+				p := policies[random.IntN(3)]
+				again := r.Again(slot, p, r.moment())
+				one := r.show(again)
+				r.Drop(again.Value)
+				counts[one]++
+				if other := decide(raw, p); one != other && again.Status != edge.Failed {
+					t.Fatalf("seed %d, policy %v: %s, by its text %s", seed, p, one, other)
+				}
+			}
+		}
+	}
+	for _, want := range []string{
+		"accepted", "no such slot", "revoked: session revoked", "revoked: subject revoked", "revoked: everything revoked", "revoked: key revoked", "ask, or stale: list too old",
+		"ask, or stale: policy asks always", "ask, or stale: list incomplete", "expired: issued before the log's birth",
+	} {
+		if counts[want] < 10 {
+			t.Errorf("%q: %d times", want, counts[want])
+		}
+	}
+	t.Log(counts)
 }
 
 func TestClaims(t *testing.T) {
@@ -367,16 +463,37 @@ func TestConfiguration(t *testing.T) {
 	for _, bad := range []string{
 		"", "issuer i\n", "audience a\n", good + "colour red\n", good + "policy lax\n", good + "leeway 60001\n", good + "leeway -1\n", good + "leeway 1e3\n",
 		good + "max-life 900001\n", good + "max-stale 99999999\n", good + "max-stale 99999999999999999999\n", good + "entries 9999999\n", good + "entries\n", good + "list 999999999\n", good + "max-frame -1\n",
-		good + "max-frame 9999999999\n", good + "frame-key x\n", good + "seed 00\n", good + "seed " + strings.Repeat("G", 64) + "\n", "issuer \x00\naudience a\n", good + "\n",
+		good + "max-frame 9999999999\n", good + "frame-key x\n", "issuer \x00\naudience a\n", good + "\n",
 		good + strings.Repeat("frame-key frame-ed25519:"+b64.EncodeToString(public(key("feed")))+"\n", 17),
 	} {
 		if e, err := edge.New([]byte(bad)); err == nil || e != nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
-	for _, ok := range []string{good, good + "entries -1\nlist 0\nmax-stale 0\nskip-nonce yes\nseed " + strings.Repeat("0f", 32) + "\n"} {
+	for _, ok := range []string{good, good + "entries -1\nlist 0\nmax-stale 0\nskip-nonce yes\n"} {
 		if _, err := edge.New([]byte(ok)); err != nil {
 			t.Errorf("%q: %v", ok, err)
+		}
+	}
+}
+
+// A host that has no randomness at start gives it later, but before the list holds anything.
+func TestSeed(t *testing.T) {
+	r := newRig(t, "")
+	if got := r.Seed([32]byte{1, 2, 3}); got.Status != edge.Done {
+		t.Fatalf("%s", r.Text())
+	}
+	r.fresh()
+	r.append(1)
+	if got := r.take(r.frame(2, nil)); got.Status != edge.Done {
+		t.Fatalf("%s", r.Text())
+	}
+	if got := r.Seed([32]byte{4}); got.Status != edge.Failed || string(r.Text()) != "too late" {
+		t.Errorf("%v: %s", got, r.Text())
+	}
+	for i, want := range []string{"revoked: session revoked", "learned " + claims(2, start)} {
+		if got := r.show(r.check(mint("k", i+1, start), revocation.Strict)); got != want {
+			t.Errorf("%d: %s, want %s", i+1, got, want)
 		}
 	}
 }

@@ -38,6 +38,10 @@ func (e *Edge) apply(f revocation.Frame, sent, m Moment) Result {
 	}
 	e.at(m)
 	e.follower.Apply(f.Batch(), e.corrected(sent))
+	if b := (basis{e.list.Changes(), e.guard.StatusAt(e.now).Birth}); b != e.basis {
+		e.basis = b
+		e.mark++
+	}
 	return Result{Done, uint32(len(f.Records))}
 }
 
@@ -57,35 +61,44 @@ func (e *Edge) State(m Moment) Result {
 	if f.Known {
 		age, asOf = f.Age.Milliseconds(), f.AsOf.UnixMilli()
 	}
-	b := append(e.out[:0], '{')
-	for _, t := range [...]struct{ name, text string }{{"reason", f.Reason}, {"epoch", f.Epoch}, {"position", string(s.Position)}} {
-		b = append(append(append(append(append(b, '"'), t.name...), `":"`...), visible(t.text)...), `",`...)
+	e.out = e.out[:0]
+	for i, t := range [...]string{`{"reason":"`, f.Reason, `","epoch":"`, f.Epoch, `","position":"`, string(s.Position)} {
+		if i&1 != 0 {
+			t = visible(t)
+		}
+		e.more(t)
 	}
+	e.more(`"`)
 	for _, n := range [...]struct {
 		name string
 		n    int64
 	}{
-		{"age", age}, {"asOf", asOf}, {"birth", max(f.Birth.UnixMilli(), 0)}, {"entries", int64(s.Entries)},
-		{"keys", int64(len(e.keys.Keys()))}, {"now", e.now.UnixMilli()},
+		{`,"age":`, age}, {`,"asOf":`, asOf}, {`,"birth":`, max(f.Birth.UnixMilli(), 0)}, {`,"entries":`, int64(s.Entries)},
+		{`,"keys":`, int64(len(e.keys.Keys()))}, {`,"now":`, e.now.UnixMilli()},
 	} {
-		b = append(append(append(append(b, '"'), n.name...), `":`...), strconv.FormatInt(n.n, 10)...)
-		b = append(b, ',')
+		e.more(n.name)
+		e.more(strconv.FormatInt(n.n, 10))
 	}
+	last := `,"fresh":false}`
 	if f.Fresh {
-		e.out = append(b, `"fresh":true}`...)
-	} else {
-		e.out = append(b, `"fresh":false}`...)
+		last = `,"fresh":true}`
 	}
+	e.more(last)
 	return Result{Status: Done}
 }
 
+// more adds to the text.
+//
+//go:noinline
+func (e *Edge) more(s string) { e.out = append(e.out, s...) }
+
 // visible returns s without what would have to be escaped in JSON. Reasons, epochs and positions are visible ASCII.
-func visible(s string) []byte {
+func visible(s string) string {
 	b := make([]byte, 0, len(s))
 	for _, c := range []byte(s) {
 		if c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
 			b = append(b, c)
 		}
 	}
-	return b
+	return string(b)
 }

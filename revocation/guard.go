@@ -181,6 +181,19 @@ func (g *Guard) Decide(v token.Verified, p Policy, now time.Time) (ask bool, err
 	return false, nil
 }
 
+// Settled reports whether what Decide accepted before, under p or a stricter policy and without asking, it would accept again under p at now, if since
+// then nothing was added to the list ([List.Changes]) and the log has no other birth ([Freshness]). For hosts that keep what was decided, as package edge does: what is left is a question
+// about the list's age, and not about the token. It counts nothing and tells nobody.
+func (g *Guard) Settled(p Policy, now time.Time) bool {
+	switch p = max(p, g.policy); {
+	case p <= BestEffort:
+		return true
+	case p >= Paranoid:
+		return false
+	}
+	return now.UnixMilli() >= g.list.doubt.Load() && g.list.log.Load().stale(now, g.maxStale, g.leeway) == ""
+}
+
 func (g *Guard) judge(ctx context.Context, v token.Verified, p Policy, s *sight) error {
 	why, err := g.decide(v, p, s)
 	if err != nil {

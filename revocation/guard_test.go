@@ -171,6 +171,11 @@ func TestGuardPolicies(t *testing.T) {
 					t.Fatalf("reason %q, want %q", revocation.Reason(err), state.reason)
 				}
 				doubted := f.guard.Stats().Doubted
+				// Of a token that the list does not revoke and vouches for, the age of the list decides alone.
+				ask, err := f.guard.Decide(f.Verified(token.Claims{}), tc.policy, f.Clock.Now())
+				if got := f.guard.Settled(tc.policy, f.Clock.Now()); got != (err == nil && !ask) {
+					t.Fatalf("settled: %v, but ask %v, %v", got, ask, err)
+				}
 				if want := tc.policy == revocation.BestEffort && (name != "fresh" && name != "log lost"); (doubted > 0) != want {
 					t.Fatalf("counted %d checks in doubt", doubted)
 				}

@@ -29,7 +29,7 @@ type ListConfig struct {
 	Max int
 
 	// Seed keys the hashing, so that nobody outside can choose IDs that fall together. Zero = drawn from the runtime, which is right
-	// wherever the runtime has randomness; a WebAssembly host without it at start passes one.
+	// wherever the runtime has randomness; a WebAssembly host without it at start passes one to [List.Seed] later.
 	Seed [32]byte
 }
 
@@ -50,6 +50,7 @@ type List struct {
 	unknown atomic.Int64 // until then an entry is in force that this version does not understand
 	doubt   atomic.Int64 // the later of the two
 	log     atomic.Pointer[logState]
+	changes atomic.Uint64
 
 	max int
 	mu  sync.Mutex // writers
@@ -66,10 +67,23 @@ func NewList(cfg ListConfig) (*List, error) {
 	if l.max < 0 || l.max > 1<<28 {
 		return nil, errors.New("revocation: ListConfig.Max is not between 0 and 268,435,456")
 	}
-	l.sessions = table{key: newHashKey(cfg.Seed, 0), last: sessionAt, mask: tagMask}
-	l.subjects = table{key: newHashKey(cfg.Seed, 4), last: subjectLast}
+	l.sessions = table{last: sessionAt, mask: tagMask}
+	l.subjects = table{last: subjectLast}
+	l.Seed(cfg.Seed)
 	l.log.Store(&logState{why: reasonNoLog})
 	return l, nil
+}
+
+// Seed keys the hashing anew, for a host that has randomness only after it has made the list. It is not for a list that others use already, and it reports false, having
+// done nothing, for one that holds something.
+func (l *List) Seed(seed [32]byte) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held() > 0 {
+		return false
+	}
+	l.sessions.key, l.subjects.key = newHashKey(seed, 0), newHashKey(seed, 4)
+	return true
 }
 
 // A session's word: its slot tag in 24 bits, then the time of its revocation in 40 bits, in units of 64 ms, rounded up.
@@ -129,6 +143,7 @@ func (l *List) add(e Entry) (news bool, err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.changes.Add(1)
 	switch e.Kind {
 	case KindSession:
 		a, b, tag := e.Session.Words()
@@ -237,6 +252,10 @@ func (l *List) Len() int {
 	defer l.mu.Unlock()
 	return l.held()
 }
+
+// Changes returns a number that grows whenever something is added, be it held already or not: as long as it is the same, what was not revoked is not. It grows after
+// what was added can be found.
+func (l *List) Changes() uint64 { return l.changes.Load() }
 
 // Has reports whether exactly this session has been revoked.
 func (l *List) Has(id token.SessionID) bool { return l.sessions.has(id) }

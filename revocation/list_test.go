@@ -11,6 +11,7 @@ import (
 
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/tokentest"
 )
 
 func newList(t testing.TB, cfg revocation.ListConfig) *revocation.List {
@@ -28,6 +29,30 @@ func add(t testing.TB, list *revocation.List, entries ...revocation.Entry) {
 		if err := list.Add(e); err != nil {
 			t.Fatalf("adding %+v: %v", e, err)
 		}
+	}
+}
+
+func TestListSeed(t *testing.T) {
+	l := newList(t, revocation.ListConfig{})
+	if !l.Seed([32]byte{1}) || !l.Seed([32]byte{2}) {
+		t.Error("an empty list is not seeded")
+	}
+	before := l.Changes()
+	e := revocation.Entry{Kind: revocation.KindSession, At: tokentest.Start.UnixMilli(), Session: id(1)}
+	add(t, l, e)
+	if l.Changes() == before {
+		t.Error("nothing is said to have changed")
+	}
+	if l.Seed([32]byte{3}) || !l.Has(id(1)) {
+		t.Error("a list that holds something is seeded")
+	}
+	l.Sweep(tokentest.Start.Add(revocation.Horizon + time.Second))
+	if !l.Seed([32]byte{4}) {
+		t.Error("one that has forgotten everything is not")
+	}
+	add(t, l, e)
+	if !l.Has(id(1)) || l.Has(id(2)) {
+		t.Error("what was added after it is not found")
 	}
 }
 

@@ -48,7 +48,8 @@ type Pending struct {
 	k          *key
 	generation uint64
 	sig        [signatureLen]byte
-	sigLen     int // 0 = nothing to finish
+	sigLen     int    // 0 = nothing to finish
+	claims     *entry // if they were read, and are good
 }
 
 // parts is a view that holds until the next Begin.
@@ -89,7 +90,7 @@ func (p *Pending) Signature() []byte { return p.sig[:p.sigLen] }
 // Begin does everything that comes before the signature. It returns a valid Verified if the token is in the warm table, or else an error, or
 // neither: then p, whatever it was before, is the token that is to be finished. raw is copied.
 func (v *Verifier) Begin(p *Pending, raw string, now time.Time) (Verified, error) {
-	p.sigLen = 0
+	p.done()
 	set := v.keys.load()
 	if e := v.table.find(raw, set.generation); e != nil {
 		return v.warm(e, now.UnixMilli())
@@ -111,23 +112,46 @@ func (v *Verifier) Begin(p *Pending, raw string, now time.Time) (Verified, error
 	return Verified{}, err
 }
 
+// Ahead reads the claims, for a host that verifies the signature elsewhere and has the time meanwhile. What they say, and whether they are good, nobody learns before
+// Finish, which does it by itself otherwise.
+func (v *Verifier) Ahead(p *Pending) {
+	if p.sigLen != 0 {
+		p.claims, _ = v.read(p.parts(), p.k, p.generation) // Finish tries again, and says why it does not go
+	}
+}
+
+// done leaves nothing to be finished.
+func (p *Pending) done() {
+	p.sigLen = 0
+	if p.claims != nil {
+		p.claims = nil
+	}
+}
+
 // Finish does everything that comes after the signature. ok is the host's word that the key made the signature. A token whose key was
 // removed in between is refused, and so is what Begin did not leave to be finished.
 func (v *Verifier) Finish(p *Pending, ok bool, now time.Time) (Verified, error) {
-	err := error(errSignature)
-	begun := p.sigLen != 0
-	p.sigLen = 0
-	if ok && begun {
-		if v.keys.load().generation != p.generation {
-			err = errUnknownKey
-		} else {
-			var e *entry
-			if e, err = v.accept(p.parts(), p.k, p.generation, now.UnixMilli()); err == nil {
-				v.stats.misses.Add(1)
-				return Verified{unsafe.Pointer(e)}, nil
-			}
+	e, err := v.finish(p, ok, now.UnixMilli())
+	p.done()
+	if err != nil {
+		v.stats.refused.Add(1)
+		return Verified{}, err
+	}
+	v.stats.misses.Add(1)
+	return Verified{unsafe.Pointer(e)}, nil
+}
+
+func (v *Verifier) finish(p *Pending, ok bool, now int64) (e *entry, err error) {
+	if !ok || p.sigLen == 0 {
+		return nil, errSignature
+	}
+	if v.keys.load().generation != p.generation {
+		return nil, errUnknownKey
+	}
+	if e = p.claims; e == nil {
+		if e, err = v.read(p.parts(), p.k, p.generation); err != nil {
+			return nil, err
 		}
 	}
-	v.stats.refused.Add(1)
-	return Verified{}, err
+	return e, v.admit(e, now)
 }

@@ -97,6 +97,54 @@ func TestFinish(t *testing.T) {
 	}
 }
 
+// To read the claims ahead changes no answer.
+func TestAhead(t *testing.T) {
+	v, keys, raw := hostVerifier(t)
+	now := time.UnixMilli(vectorNow)
+	bad := compact(header("EdDSA", vectorKeyEd.ID()), claimSet("iss", `"https://elsewhere.test"`), signEd(vectorEd))
+	var p token.Pending
+	v.Ahead(&p) // of nothing
+	for _, c := range []struct {
+		name string
+		raw  string
+		ok   bool
+		late time.Duration
+		want string
+	}{
+		{"good", raw, true, 0, ""},
+		{"the host says no", raw, false, 0, "bad signature"},
+		{"of another issuer", bad, true, 0, "issuer"},
+		{"of another issuer, and the host says no", bad, false, 0, "bad signature"},
+		{"expired", raw, true, time.Hour, "expired"},
+	} {
+		v, _, _ := hostVerifier(t)
+		for range 2 { // what is used again holds nothing of the last time
+			if got, err := v.Begin(&p, c.raw, now); got.Valid() || err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			v.Ahead(&p)
+			v.Ahead(&p)
+			if got, err := v.Finish(&p, c.ok, now.Add(c.late)); got.Valid() != (c.want == "") || token.Reason(err) != c.want {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			if got, err := v.Finish(&p, true, now); got.Valid() || err == nil {
+				t.Errorf("%s: finished twice", c.name)
+			}
+			if c.want == "" {
+				break // it is known now
+			}
+		}
+	}
+	v.Begin(&p, raw, now)
+	v.Ahead(&p)
+	if err := keys.Replace(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := v.Finish(&p, true, now); got.Valid() || token.Reason(err) != "unknown key" {
+		t.Errorf("the key was removed in between: %v", err)
+	}
+}
+
 // A Pending that is used again holds the token of the last Begin and nothing of those before.
 func TestPendingIsUsedAgain(t *testing.T) {
 	v, _, raw := hostVerifier(t)

@@ -115,19 +115,17 @@ func (v *Verifier) VerifyAt(raw string, now time.Time) (Verified, error) {
 	return v.verify(raw, now.UnixMilli())
 }
 
-// Holds reports whether a token that was verified before is still good: its time is not over, and the keys are those that it was verified with. It reads no
-// signature. Where it is false, Verify says why, or verifies it anew. For whoever looks again at what he keeps, as a long connection does. It is false for what another
-// verifier has verified.
-func (v *Verifier) Holds(known Verified, now time.Time) bool {
+// Window returns when a token that was verified before is good, from <= t < until with the leeway within, as long as the keys are those that it was verified with; false
+// if they no longer are, or if another verifier has verified it. It reads no signature. For whoever looks again at what he keeps, as a long connection does.
+func (v *Verifier) Window(known Verified) (from, until time.Time, ok bool) {
 	if known.c == nil || v.keys == nil {
-		return false
+		return time.Time{}, time.Time{}, false
 	}
 	e := known.entry()
 	if e.parties != v.parties || e.generation != v.keys.load().generation {
-		return false
+		return time.Time{}, time.Time{}, false
 	}
-	_, err := v.warm(e, now.UnixMilli())
-	return err == nil
+	return time.UnixMilli(e.from), time.UnixMilli(e.until), true
 }
 
 // machineTime, for a time, means that the machine is to be asked when it matters: hits look at the verifier's clock, everything else takes the true time.
@@ -177,10 +175,14 @@ func (v *Verifier) cold(raw string, set *keySetState, now int64) (*entry, error)
 	if !k.verify(p.signed(), p.signature()) {
 		return nil, errSignature
 	}
+	e, err := v.read(p, k, set.generation)
+	if err != nil {
+		return nil, err
+	}
 	if now == machineTime {
 		now = time.Now().UnixMilli()
 	}
-	return v.accept(p, k, set.generation, now)
+	return e, v.admit(e, now)
 }
 
 // open applies the rules that come before the signature.
@@ -197,8 +199,8 @@ func (v *Verifier) open(raw string, set *keySetState) (parts, *key, error) {
 	return p, k, nil
 }
 
-// accept judges the claims of a token whose signature holds, and remembers it.
-func (v *Verifier) accept(p parts, k *key, generation uint64, now int64) (*entry, error) {
+// read makes an entry of a token, by the rules about claims that time does not touch.
+func (v *Verifier) read(p parts, k *key, generation uint64) (*entry, error) {
 	// One allocation holds everything that the entry keeps: the token for comparison, if it fits the table, and the decoded claims.
 	keep := 0
 	n := decodedLen(len(p.payload()))
@@ -216,19 +218,25 @@ func (v *Verifier) accept(p parts, k *key, generation uint64, now int64) (*entry
 		return nil, err
 	}
 	e.from, e.until = e.iat-v.leeway, e.exp+v.leeway
-	switch {
-	case e.exp <= e.iat || e.exp-e.iat > v.maxLife:
+	if e.exp <= e.iat || e.exp-e.iat > v.maxLife {
 		return nil, errLifetime
-	case now < e.from:
-		return nil, errIssuedFuture
-	case now >= e.until:
-		return nil, &ExpiredError{e.exp}
-	}
-	e.nameSubject()
-	if keep > 0 {
-		v.table.insert(e, now)
 	}
 	return e, nil
+}
+
+// admit judges the time of a token of which everything else is right, and remembers it.
+func (v *Verifier) admit(e *entry, now int64) error {
+	switch {
+	case now < e.from:
+		return errIssuedFuture
+	case now >= e.until:
+		return &ExpiredError{e.exp}
+	}
+	e.nameSubject()
+	if e.raw != "" {
+		v.table.insert(e, now)
+	}
+	return nil
 }
 
 // scan reads the claim set into e and compares issuer and audience.

@@ -98,6 +98,17 @@ func configure(n uint32) uint32 {
 	return uint32(edge.Done)
 }
 
+// seed takes the first n reserved bytes, 32, as what hashing and numbers begin with, see edge.Edge.Seed: Done or Failed.
+//
+//go:wasmexport seed
+func seed(n uint32) uint32 {
+	b, ok := reserved(n)
+	if one == nil || !ok || n != 32 {
+		return failed("length")
+	}
+	return answer(one.Seed([32]byte(b)))
+}
+
 // keys takes the first n reserved bytes as a JWK set document: Done or Failed.
 //
 //go:wasmexport keys
@@ -130,7 +141,11 @@ func again(slot uint32, policy int32, wall, steady float64) uint32 {
 	if one == nil {
 		return failed("not configured")
 	}
-	return answer(one.Again(slot, bounded(policy), moment(wall, steady)))
+	r := one.Again(slot, bounded(policy), moment(wall, steady))
+	if r.Status == edge.Accepted { // without a text
+		return r.Value<<3 | uint32(r.Status)
+	}
+	return answer(r)
 }
 
 func bounded(policy int32) revocation.Policy {
@@ -145,6 +160,15 @@ func finish(ticket, ok uint32, wall, steady float64) uint32 {
 		return refused("stale: not configured")
 	}
 	return answer(one.Finish(ticket, ok == 1, moment(wall, steady)))
+}
+
+// ahead reads the claims of a token while the host verifies its signature in another thread. It need not be called.
+//
+//go:wasmexport ahead
+func ahead(ticket uint32) {
+	if one != nil {
+		one.Ahead(ticket)
+	}
 }
 
 // judge goes on with a check about which the origin was asked; active is 1 if it says that the session lives.

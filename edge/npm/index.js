@@ -27,9 +27,8 @@ export async function createGuard(options) {
   const compiled = await compile(o.module, o.fetch);
   const module = await Module.start(compiled);
   if (module.hostCrypto && !globalThis.crypto?.subtle) throw new TypeError("counterfoil-edge: no WebCrypto here; use the module own.wasm");
-  module.configure(o.config); // says what is wrong with it
   await warmUp(module);
-  const guard = new Guard(o, compiled, module);
+  const guard = new Guard(o, compiled, module); // says what is wrong with the configuration
   begin(guard);
   return guard;
 }
@@ -207,7 +206,7 @@ class Core {
   constructor(o, compiled, module) {
     this.#o = o;
     this.#compiled = compiled;
-    this.#module = module;
+    this.#use(module);
   }
 
   begin() {
@@ -231,15 +230,21 @@ class Core {
     return { wall: this.#wall(), steady: this.#steady() };
   }
 
-  /** Gives the module a seed, as soon as there is randomness, and the keys that are known. */
+  /** Makes a module that has just started the guard's, with all that can be done while a worker loads. */
+  #use(module) {
+    this.#cryptoKeys = new Map(); // those who are still importing for the module before keep theirs
+    module.configure(this.#o.config);
+    this.#keysBytes ??= this.#o.keys;
+    if (this.#keysBytes !== undefined) this.#last.keys = module.keys(this.#keysBytes);
+    this.#seeded = false;
+    this.#module = module;
+  }
+
+  /** Gives the module a seed, as soon as there is randomness. */
   #seed() {
     this.#seeded = true;
-    this.#cryptoKeys = new Map(); // those who are still importing for the module before keep theirs
     this.#instance ??= base64url(random(9));
-    const seed = Array.from(random(32), (b) => b.toString(16).padStart(2, "0")).join("");
-    this.#module.configure(`${this.#o.config}seed ${seed}\n`);
-    this.#keysBytes ??= this.#o.keys;
-    if (this.#keysBytes !== undefined) this.#last.keys = this.#module.keys(this.#keysBytes);
+    this.#module.seed(random(32));
   }
 
   /**
@@ -271,10 +276,9 @@ class Core {
     this.#restartAt = ticks() + RESTART_PAUSE;
     Module.start(this.#compiled).then((m) => {
       if (this.#closed.over || this.#module !== undefined) return;
-      this.#seeded = false;
-      this.#module = m;
+      this.#use(m);
       this.#readAt = -Infinity;
-    }, (cause) => {
+    }).catch((cause) => {
       this.#last.feed = `the module does not start: ${cause?.message ?? cause}`;
     });
   }
@@ -331,9 +335,11 @@ class Core {
       }
       let ok = false;
       try {
-        ok = await verifySignature(verify, this.#cryptoKeys);
+        const verified = verifySignature(verify, this.#cryptoKeys);
+        if (typeof verified !== "boolean") this.#call((m) => m.ahead(ticket), on); // it may be another thread that is at work
+        ok = typeof verified === "boolean" ? verified : await verified;
       } catch {
-        // a key or a signature that WebCrypto does not take
+        // a key or a signature that the host does not take
       }
       this.#verifies.leave(place);
       r = this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()), on);
@@ -587,7 +593,7 @@ async function warmUp(m) {
     m.configure("issuer https://issuer.test\naudience https://service.test\npolicy best-effort\nlist 64\nentries 64\n");
     m.keys(new TextEncoder().encode(SAMPLE_KEYS));
     const r = m.check(SAMPLE, -1, now, 1);
-    if (r.verify !== undefined) m.finish(r.ticket, await soon(verifySignature(r.verify, new Map())), now, 1);
+    if (r.verify !== undefined) m.finish(r.ticket, await soon((async () => verifySignature(r.verify, new Map()))()), now, 1);
     m.check(SAMPLE, -1, now, 1);
     m.state(now, 1);
   }

@@ -1,4 +1,5 @@
 // The module behind functions: memory, statuses and texts, and nothing of networks.
+import { Texts } from "./texts.js";
 import { wasi } from "./wasi.js";
 
 /** The version of the module's interface that this package speaks. */
@@ -16,13 +17,6 @@ function freeze(value) {
   return Object.freeze(value);
 }
 
-/** Where a text is looked for: by the end of a signature, which nobody chooses who cannot sign. What is found is compared as a whole. */
-function hash(token) {
-  let h = 0;
-  for (let i = token.length - 8; i < token.length; i++) h = Math.imul(h ^ token.charCodeAt(i), 0x9e3779b1);
-  return h ^ h >>> 15;
-}
-
 /** One instance of the module. Every method may throw when it traps; it is dead then. */
 export class Module {
   #exports;
@@ -30,9 +24,8 @@ export class Module {
   #bytes; // a view on all of memory; when that has grown it is void, and has no length
   #place; // of which where tokens go
   #token; // where tokens go
-  #slots = []; // each {slot, text, answer}: what check answers for the token whose claims are in there, and its text if it was shown more than once
-  #texts = []; // some of the same, by the end of the text
-  #noted = 0; // how many have a text
+  #slots = new Map(); // each {text, answer}: what check answers for the token whose claims are in there, and its text if it was shown more than once
+  #texts = new Texts(); // these texts
 
   constructor(exports, memory) {
     this.#exports = exports;
@@ -80,6 +73,11 @@ export class Module {
     return this.#memory.buffer.byteLength;
   }
 
+  #text() {
+    const at = this.#exports.text() >>> 0, n = this.#exports.text_len() >>> 0;
+    return this.#view().subarray(at, at + n);
+  }
+
   /** The text of the last answer, a copy. */
   bytes() {
     const at = this.#exports.text() >>> 0, n = this.#exports.text_len() >>> 0;
@@ -107,11 +105,15 @@ export class Module {
 
   /** Throws what is wrong with the configuration. */
   configure(text) {
-    this.#slots = [];
-    this.#texts = new Array(64).fill(undefined);
-    this.#noted = 0;
+    this.#slots = new Map();
+    this.#texts = new Texts();
     const r = this.#take(encoder.encode(text), (n) => this.#exports.configure(n));
     if (r.status !== DONE) throw new TypeError(`counterfoil-edge: ${r.text}`);
+  }
+
+  /** Takes 32 random bytes, by which its tables are hashed. Without them that is known to whoever has the module. */
+  seed(bytes) {
+    this.#take(bytes, (n) => this.#exports.seed(n));
   }
 
   /** @returns {string} why the key set was not taken, "" if it was */
@@ -124,11 +126,12 @@ export class Module {
   check(token, policy, wall, steady) {
     if (typeof token === "string" && token.length <= MAX_TOKEN) {
       // A text that is known need not be copied, looked up and compared in there.
-      const known = this.#texts[hash(token) & this.#texts.length - 1];
-      if (known !== undefined && known.text === token) {
-        const r = this.#exports.again(known.slot, policy, wall, steady);
-        if ((r & 7) === ACCEPTED) return known.answer;
+      const at = this.#texts.find(token);
+      if (at >= 0) {
+        const slot = this.#texts.slot(at), r = this.#exports.again(slot, policy, wall, steady);
+        if ((r & 7) === ACCEPTED) return this.#texts.answer(at);
         if ((r & 7) !== FAILED) return this.#answer(r);
+        this.#forget(slot); // if the token is good by keys of now, it gets another one
       }
     }
     if (this.#place.length === 0) this.#look();
@@ -144,31 +147,35 @@ export class Module {
     }
     const r = this.#exports.check(n, policy, wall, steady);
     if ((r & 7) === ACCEPTED) {
-      const known = this.#slots[r >>> 3];
+      const known = this.#slots.get(r >>> 3);
       if (known !== undefined) {
-        if (typeof token === "string") this.#note(known, n);
+        if (typeof token === "string" && known.text === undefined) this.#note(r >>> 3, n);
         return known.answer;
       }
     }
     return this.#answer(r);
   }
 
-  /** Keeps the text of a token, which is the first n bytes where tokens go: a copy, because the string may be a part of something long. */
-  #note(known, n) {
-    const put = (k) => (this.#texts[hash(k.text) & this.#texts.length - 1] = k);
-    if (known.text === undefined) {
-      known.text = decoder.decode(this.#view().subarray(this.#token, this.#token + n));
-      if (++this.#noted > this.#texts.length / 4) {
-        const old = this.#texts;
-        this.#texts = new Array(4 * old.length).fill(undefined);
-        for (const k of old) if (k?.text !== undefined) put(k);
-      }
-    }
-    put(known); // in the place of another one, perhaps
+  /** Keeps the text of a slot's token, which is the first n bytes where tokens go: a copy, because the string may be a part of something long. */
+  #note(slot, n) {
+    const known = this.#slots.get(slot);
+    known.text = decoder.decode(this.#view().subarray(this.#token, this.#token + n));
+    this.#texts.put(known.text, slot, known.answer);
+  }
+
+  #forget(slot) {
+    const known = this.#slots.get(slot);
+    if (known?.text === undefined) return;
+    this.#texts.remove(known.text);
+    known.text = undefined;
   }
 
   finish(ticket, ok, wall, steady) {
     return this.#answer(this.#exports.finish(ticket, ok ? 1 : 0, wall, steady));
+  }
+
+  ahead(ticket) {
+    this.#exports.ahead(ticket);
   }
 
   judge(ticket, active, wall, steady) {
@@ -183,23 +190,19 @@ export class Module {
     const status = r & 7, value = r >>> 3;
     switch (status) {
       case ACCEPTED:
-        if (this.#slots[value] !== undefined) return this.#slots[value].answer;
+        if (this.#slots.has(value)) return this.#slots.get(value).answer;
         if ((this.#exports.claims(value) & 7) !== LEARNED) break;
       // falls through
       case LEARNED:
-        for (let n = this.#slots.length; n <= value; n++) this.#slots.push(undefined); // without gaps, which would make it a dictionary
-        if (this.#slots[value]?.text !== undefined) { // another one's now
-          this.#slots[value].text = undefined;
-          this.#noted--;
-        }
-        this.#slots[value] = undefined;
+        this.#forget(value); // it is another token's now
+        this.#slots.delete(value);
         const answer = Object.freeze({ ok: true, claims: freeze(JSON.parse(this.text())) });
-        this.#slots[value] = { slot: value, text: undefined, answer };
+        this.#slots.set(value, { text: undefined, answer });
         return answer;
       case REFUSED:
         return refusal(this.text());
       case VERIFY:
-        return { ticket: value, verify: this.bytes() };
+        return { ticket: value, verify: this.#text() };
       case ASK:
         return { ticket: value, otherwise: refusal(this.text()) };
     }

@@ -30,7 +30,7 @@ export function wasi() {
           view().setBigUint64(at, BigInt(Math.max(Math.round(ms * 1e6), 1)), true);
           return SUCCESS;
         },
-        // Workers have no randomness before their first request either. What matters is seeded later, by the configuration.
+        // Workers have no randomness before their first request either. What matters is seeded later.
         random_get(at, n) {
           const bytes = new Uint8Array(memory.buffer, at, n);
           try {

@@ -20,6 +20,7 @@ const worker :Workerd.Worker = (
     (name = "fetch.js", esModule = embed "../../edge/npm/fetch.js"),
     (name = "load.js", esModule = embed "../../edge/npm/load.js"),
     (name = "module.js", esModule = embed "../../edge/npm/module.js"),
+    (name = "texts.js", esModule = embed "../../edge/npm/texts.js"),
     (name = "verify.js", esModule = embed "../../edge/npm/verify.js"),
     (name = "wasi.js", esModule = embed "../../edge/npm/wasi.js"),
   ],

@@ -1,3 +1,4 @@
+import "./webcrypto.js";
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -53,8 +54,10 @@ for (const name of ["host", "own"]) {
           }
           refused(x.keys(n));
           refused(x.claims(n));
+          refused(x.seed(n));
           refused(x.configure(n));
           x.drop(n);
+          x.ahead(n);
         }
       };
       everything(); // before there is a configuration
@@ -72,7 +75,9 @@ for (const name of ["host", "own"]) {
           refused(x.finish_frame(n, t, t));
         }
         refused(x.claims(n));
+        if (n !== 0) refused(x.seed(n));
         x.drop(n);
+        x.ahead(n);
       }
       refused(x.question()); // without a key for the answer
 

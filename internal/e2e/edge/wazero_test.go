@@ -113,7 +113,9 @@ func TestHostileHost(t *testing.T) {
 					refused("finish_frame", 1, at, at)
 				}
 				refused("claims", n)
+				refused("seed", n)
 				w.call("drop", n)
+				w.call("ahead", n)
 				if n != 0 {
 					refused("keys", n) // nothing was reserved
 				}
