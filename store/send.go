@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -142,8 +141,10 @@ const (
 	// maxBatch bounds the turns in one pipeline, so that no step waits for the answers to very many others.
 	maxBatch = 512
 	// While Redis answers one pipeline the next is made and the one before is read: with a single one, one of the two would always wait for the
-	// other. A further one begins only if so many turns have gathered, because a pipeline costs the more for each the fewer they are.
-	maxRunning, spill = 3, 8
+	// other. Beside another one a pipeline begins only if so many turns have gathered, because it costs the more for each the fewer they are. One that
+	// has taken so long already counts for nothing: its connection may be gone.
+	maxRunning, enough = 3, 12
+	tooLong            = 10 * time.Millisecond
 )
 
 // lane sends whatever has gathered while pipelines are under way as the next one. It has goroutines as long as there is something to send.
@@ -151,10 +152,10 @@ type lane struct {
 	client  redis.UniversalClient
 	timeout time.Duration
 
-	mu      sync.Mutex
-	running int // goroutines that send
-	queue   []*turn
-	turns   sync.Pool
+	mu    sync.Mutex
+	begun [maxRunning]time.Time // when the pipelines under way were begun; zero = none
+	queue []*turn
+	turns sync.Pool
 }
 
 // turn is what one caller sends. It is used again if it came to its end.
@@ -183,17 +184,18 @@ func (l *lane) send(ctx context.Context, cmds ...redis.Cmder) error {
 		}
 	}
 	rest, until, ok := deadline.Apart(ctx)
+	now := time.Now()
 	if !ok {
-		until = time.Now().Add(l.timeout)
+		until = now.Add(l.timeout)
 	}
 	t := l.turns.Get().(*turn)
 	t.until, t.cmds, t.err = until, append(t.cmds[:0], cmds...), nil
-	t.timer.Reset(time.Until(until)) // not every context with a deadline ends by itself
+	t.timer.Reset(until.Sub(now)) // not every context with a deadline ends by itself
 	l.mu.Lock()
 	l.queue = append(l.queue, t)
-	if l.running == 0 || l.running < maxRunning && len(l.queue) >= spill {
-		l.running++
-		go l.run()
+	if i := slices.IndexFunc(l.begun[:], time.Time.IsZero); i >= 0 && l.worth(now) {
+		l.begun[i] = now
+		go l.run(i)
 	}
 	l.mu.Unlock()
 	var err error
@@ -222,21 +224,34 @@ func (l *lane) leave(t *turn) {
 	}
 }
 
-// run sends what is in the queue until it is empty.
-func (l *lane) run() {
+// worth reports whether what is in the queue is worth a pipeline now.
+func (l *lane) worth(now time.Time) bool {
+	if len(l.queue) >= enough {
+		return true
+	}
+	for _, begun := range l.begun {
+		if !begun.IsZero() && now.Sub(begun) < tooLong {
+			return false // it takes them along when it ends
+		}
+	}
+	return len(l.queue) > 0
+}
+
+// run sends what is in the queue, as one of the pipelines that may be under way, until that is not worth it.
+func (l *lane) run(i int) {
 	for {
-		runtime.Gosched() // whoever is about to queue up can come along
+		now := time.Now()
 		l.mu.Lock()
+		l.begun[i] = time.Time{}
+		if !l.worth(now) {
+			l.mu.Unlock()
+			return
+		}
+		l.begun[i] = now
 		n := min(len(l.queue), maxBatch)
 		batch := l.queue[:n:n]
 		l.queue = slices.Clone(l.queue[n:])
-		if n == 0 {
-			l.running--
-		}
 		l.mu.Unlock()
-		if n == 0 {
-			return
-		}
 		l.exec(batch)
 	}
 }

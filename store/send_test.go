@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,7 +152,7 @@ func (h stall) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipel
 	}
 }
 
-// TestPipelinesUnderWay has callers come while nothing is answered: a second pipeline begins once eight have gathered, a third once eight more have, and no fourth.
+// TestPipelinesUnderWay has callers come while nothing is answered: a second pipeline begins once twelve have gathered, a third once twelve more have, and no fourth.
 // Each caller gets its own answer.
 func TestPipelinesUnderWay(t *testing.T) {
 	server := miniredis.RunT(t)
@@ -163,7 +164,7 @@ func TestPipelinesUnderWay(t *testing.T) {
 	}
 	defer s.Close()
 	ref := newRef(t, s, "alice")
-	waves := []int{1, 8, 8, 32}
+	waves := []int{1, 12, 12, 32}
 	g := &gauge{begun: make(chan struct{}, 64), open: make(chan struct{})}
 	client.AddHook(g)
 	var mu sync.Mutex
@@ -192,11 +193,65 @@ func TestPipelinesUnderWay(t *testing.T) {
 	}
 	close(g.open)
 	wg.Wait()
-	if g.most != 3 || !seen["49"] || len(seen) != 49 {
-		t.Errorf("%d answers, %d pipelines at once; want 49 and 3", len(seen), g.most)
+	if g.most != 3 || !seen["57"] || len(seen) != 57 {
+		t.Errorf("%d answers, %d pipelines at once; want 57 and 3", len(seen), g.most)
 	}
 	if g.sent > 16 {
-		t.Errorf("%d pipelines for 49 callers", g.sent)
+		t.Errorf("%d pipelines for 57 callers", g.sent)
+	}
+}
+
+// TestPipelineStuck: one pipeline that gets no answer does not keep those who come later, however few they are, for as long as it waits.
+func TestPipelineStuck(t *testing.T) {
+	server := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
+	defer client.Close()
+	s, err := store.New(background(t), client, store.Config{Logger: quiet, AutoPipeline: true, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ref := newRef(t, s, "alice")
+	first := &firstOnly{begun: make(chan struct{}), open: make(chan struct{})}
+	client.AddHook(first)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := s.Load(t.Context(), ref); err != nil {
+			t.Error(err)
+		}
+	})
+	<-first.begun
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		_, err := s.Load(ctx, ref)
+		cancel()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	close(first.open)
+	wg.Wait()
+}
+
+// firstOnly is a hook that keeps the first pipeline until it is opened.
+type firstOnly struct {
+	taken       atomic.Bool
+	begun, open chan struct{}
+}
+
+func (f *firstOnly) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (f *firstOnly) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (f *firstOnly) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if f.taken.CompareAndSwap(false, true) {
+			close(f.begun)
+			<-f.open
+		}
+		return next(ctx, cmds)
 	}
 }
 
