@@ -43,7 +43,7 @@ export async function contenders({ modules, data, jose, fastJwt, pem }) {
     }
     if (fastJwt !== undefined) fast(group, "fast-jwt", raws, alg, false);
   }
-  // A set of the table has four places: ten times as many places as tokens, and hardly a set overflows. A place that is free costs some 40 bytes.
+  // A set of the table has four places: ten times as many places as tokens, and hardly a set overflows. A place that is free costs some 80 bytes.
   const host = await guard(modules.host, "EdDSA", 131072), own = await guard(modules.own, "EdDSA", 131072);
   for (const [group, raws] of [["EdDSA, warm, 10,000 in turn", tokens.warm], ["EdDSA, warm, one of 10,000", tokens.warm.slice(0, 1)]]) {
     ours(group, "counterfoil, host crypto", raws, host);

@@ -29,7 +29,7 @@ export interface Options {
   leeway?: number;
   /** The longest life of a token that is taken, ms. Default and most 900,000, and so is 0. */
   maxLife?: number;
-  /** Places for verified tokens. Default 4,096, 0 for none. Some ten times the tokens in use keep nearly all of them warm: a place is a few bytes until it is taken. */
+  /** Places for verified tokens. Default 4,096, 0 for none. Some ten times the tokens in use keep nearly all of them warm: a place that is free takes some 80 bytes. */
   entries?: number;
   /** How many revocations are remembered. Default 65,536, and so is 0. */
   list?: number;
