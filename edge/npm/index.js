@@ -3,7 +3,7 @@
 import { bounded, End } from "./fetch.js";
 import { Module, refusal } from "./module.js";
 import { compile } from "./load.js";
-import { verifyFrame, verifySignature } from "./verify.js";
+import { base64url, verifyFrame, verifySignature } from "./verify.js";
 
 export { ABI } from "./module.js";
 
@@ -175,7 +175,6 @@ const defaultClock = {
 // Not the guard's clock, which may be what is broken.
 const ticks = performance === undefined ? () => Date.now() : () => performance.now();
 
-const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
 const random = (n) => crypto.getRandomValues(new Uint8Array(n));
 
 class Core {

@@ -73,20 +73,14 @@ export class Module {
     return this.#memory.buffer.byteLength;
   }
 
-  #text() {
+  /** The text of the last answer, a view that the next call overwrites. */
+  #said() {
     const at = this.#exports.text() >>> 0, n = this.#exports.text_len() >>> 0;
     return this.#view().subarray(at, at + n);
   }
 
-  /** The text of the last answer, a copy. */
-  bytes() {
-    const at = this.#exports.text() >>> 0, n = this.#exports.text_len() >>> 0;
-    return this.#view().slice(at, at + n);
-  }
-
   text() {
-    const at = this.#exports.text() >>> 0, n = this.#exports.text_len() >>> 0;
-    return decoder.decode(this.#view().subarray(at, at + n));
+    return decoder.decode(this.#said());
   }
 
   /** Hands bytes in for the call that follows. */
@@ -202,7 +196,7 @@ export class Module {
       case REFUSED:
         return refusal(this.text());
       case VERIFY:
-        return { ticket: value, verify: this.#text() };
+        return { ticket: value, verify: this.#said() };
       case ASK:
         return { ticket: value, otherwise: refusal(this.text()) };
     }
@@ -219,7 +213,7 @@ export class Module {
   /** @returns {{error: string} | {verify: Uint8Array} | {records: number}} */
   frame(bytes, sent, now) {
     const r = this.#take(bytes, (n) => this.#exports.frame(n, sent.wall, sent.steady, now.wall, now.steady));
-    if (r.status === VERIFY) return { verify: this.bytes() };
+    if (r.status === VERIFY) return { verify: this.#said().slice() };
     return r.status === DONE ? { records: r.value } : { error: r.text || "refused" };
   }
 

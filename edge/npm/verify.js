@@ -9,7 +9,7 @@ const HMAC = { name: "HMAC", hash: "SHA-256" };
 const { process, navigator, Deno } = globalThis;
 const node = navigator?.userAgent === "Cloudflare-Workers" ? undefined : process?.getBuiltinModule?.("node:crypto");
 
-const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+export const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
 const nodeKey = (jwk) => node.createPublicKey({ key: jwk, format: "jwk" });
 
 const ALGORITHMS = [
