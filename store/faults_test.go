@@ -115,16 +115,17 @@ func newRef(t testing.TB, s *store.Redis, subject string, ops ...counterfoil.Op)
 // TestLostAnswer loses the answer to a step that the server has carried out. The client repeats commands, as go-redis does unless told otherwise.
 func TestLostAnswer(t *testing.T) {
 	for name, url := range bothServers(t) {
-		t.Run(name, func(t *testing.T) { testLostAnswer(t, strings.TrimPrefix(url, "redis://")) })
+		t.Run(name, func(t *testing.T) { testLostAnswer(t, strings.TrimPrefix(url, "redis://"), false) })
+		t.Run(name+", pipelined", func(t *testing.T) { testLostAnswer(t, strings.TrimPrefix(url, "redis://"), true) })
 	}
 }
 
-func testLostAnswer(t *testing.T, addr string) {
+func testLostAnswer(t *testing.T, addr string, pipelined bool) {
 	ctx := background(t)
 	p := startProxy(t, addr)
 	client := redis.NewClient(&redis.Options{Addr: p.listener.Addr().String(), ContextTimeoutEnabled: true})
 	defer client.Close()
-	s, err := store.New(ctx, client, store.Config{Logger: quiet, Timeout: 10 * time.Second})
+	s, err := store.New(ctx, client, store.Config{Logger: quiet, Timeout: 10 * time.Second, AutoPipeline: pipelined})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +134,7 @@ func testLostAnswer(t *testing.T, addr string) {
 	// The trap itself: without it, this test would show nothing.
 	const plain = "return redis.call('INCR', KEYS[1])"
 	client.Eval(ctx, plain, []string{"warm"})
+	client.Del(ctx, "n")
 	p.lose.Store(1)
 	if n, err := client.Eval(ctx, plain, []string{"n"}).Int(); n != 2 || err != nil {
 		t.Fatalf("go-redis was to repeat the script, and the count to be 2: %d, %v", n, err)
@@ -307,27 +309,38 @@ func TestReadStops(t *testing.T) {
 func TestScriptsForgotten(t *testing.T) {
 	for name, url := range bothServers(t) {
 		t.Run(name, func(t *testing.T) {
-			ctx := background(t)
-			client := dialURL(t, url)
-			s, err := store.New(ctx, client, store.Config{Logger: quiet})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			ref := newRef(t, s, "alice")
-			for range 3 {
-				if err := client.ScriptFlush(ctx).Err(); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := s.Save(ctx, ref, []counterfoil.Op{{Kind: counterfoil.OpIncr, Name: "n", By: 1}}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			r, err := s.Load(ctx, ref)
-			if err != nil || string(r.Fields["n"]) != "3" {
-				t.Errorf("n is %q, %v", r.Fields["n"], err)
+			for _, pipelined := range []bool{false, true} {
+				testScriptsForgotten(t, dialURL(t, url), pipelined)
 			}
 		})
+	}
+}
+
+func testScriptsForgotten(t *testing.T, client *redis.Client, pipelined bool) {
+	ctx := background(t)
+	s, err := store.New(ctx, client, store.Config{Logger: quiet, AutoPipeline: pipelined})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ref := newRef(t, s, "alice")
+	for range 3 {
+		if err := client.ScriptFlush(ctx).Err(); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if _, err := s.Save(ctx, ref, []counterfoil.Op{{Kind: counterfoil.OpIncr, Name: "n", By: 1}}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	r, err := s.Load(ctx, ref)
+	if err != nil || string(r.Fields["n"]) != "24" {
+		t.Errorf("pipelined %v: n is %q, %v", pipelined, r.Fields["n"], err)
 	}
 }
 

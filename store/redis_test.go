@@ -168,6 +168,9 @@ func TestValkey(t *testing.T) {
 	opt := redistest.Options{Binary: "valkey-server", Password: "pass word"}
 	client := dialURL(t, redistest.Start(t, opt).URL())
 	storetest.Run(t, func(t *testing.T) storetest.Under { return under(t, client) })
+	t.Run("pipelined", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) storetest.Under { return configured(t, client, store.Config{AutoPipeline: true}) })
+	})
 	t.Run("cluster", func(t *testing.T) {
 		nodes := redistest.StartCluster(t, 3, opt)
 		url := "redis+cluster://:pass%20word@" + strings.Join(redistest.Addrs(nodes), ",")

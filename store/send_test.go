@@ -236,6 +236,39 @@ func TestPipelineStuck(t *testing.T) {
 	wg.Wait()
 }
 
+// TestPipelinedLeft has a caller go before its pipeline is written, and use its slice again: what is saved is what it gave.
+func TestPipelinedLeft(t *testing.T) {
+	server := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
+	defer client.Close()
+	s, err := store.New(background(t), client, store.Config{Logger: quiet, AutoPipeline: true, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ref := newRef(t, s, "alice")
+	if _, err := s.Save(t.Context(), ref, nil); err != nil { // the script is known from here on
+		t.Fatal(err)
+	}
+	g := &gauge{begun: make(chan struct{}, 64), open: make(chan struct{})}
+	client.AddHook(g)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-g.begun; cancel() }()
+	value := []byte("given")
+	if _, err := s.Save(ctx, ref, []counterfoil.Op{{Kind: counterfoil.OpSet, Name: "f", Value: value}}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Save: %v", err)
+	}
+	copy(value, "other")
+	close(g.open)
+	if _, err := s.Save(t.Context(), ref, nil); err != nil { // comes after it
+		t.Fatal(err)
+	}
+	r, err := s.Load(t.Context(), ref)
+	if err != nil || string(r.Fields["f"]) != "given" {
+		t.Errorf("saved is %q, %v", r.Fields["f"], err)
+	}
+}
+
 // firstOnly is a hook that keeps the first pipeline until it is opened.
 type firstOnly struct {
 	taken       atomic.Bool

@@ -138,27 +138,49 @@ func (s *Redis) Freeze(ctx context.Context, ref counterfoil.Ref) (counterfoil.Re
 
 // Save implements counterfoil.Store. At most 4096 operations are taken at a time.
 func (s *Redis) Save(ctx context.Context, ref counterfoil.Ref, ops []counterfoil.Op) (counterfoil.Saved, error) {
-	var none counterfoil.Saved
+	words, err := s.saveWords(ref, ops)
+	if err != nil {
+		return counterfoil.Saved{}, err
+	}
+	rep, err := s.runSave(s.until(ctx), !repeatable(ops), words)
+	if err != nil {
+		return counterfoil.Saved{}, err
+	}
+	return saved(rep, len(ops))
+}
+
+// saveWords spells a save out as a command of its own.
+func (s *Redis) saveWords(ref counterfoil.Ref, ops []counterfoil.Op) ([]any, error) {
 	if !belongs(ref.Session, ref.Subject) {
-		return none, counterfoil.ErrNotFound
+		return nil, counterfoil.ErrNotFound
 	}
 	session, notBefore := s.keys.both(ref)
-	args, err := appendOps(append(make([]any, 0, 9+3*len(ops)), saveScript.words[0], saveScript.words[1], 2, session, notBefore,
+	return appendOps(append(make([]any, 0, 9+3*len(ops)), saveScript.words[0], saveScript.words[1], 2, session, notBefore,
 		session[strings.LastIndexByte(session, ':')+1:], ref.Subject, ref.Generation), ops)
-	if err != nil {
-		return none, err
-	}
-	rep, err := runWords(s.until(ctx), s.send, saveScript, !repeatable(ops), args)
-	if err != nil {
-		return none, err
-	}
-	if answer, ok := rep.at(0).(string); ok && len(ops) == 1 {
+}
+
+// saved reads the reply to a save of n operations.
+func saved(rep reply, n int) (counterfoil.Saved, error) {
+	if answer, ok := rep.at(0).(string); ok && n == 1 {
 		return counterfoil.Saved{Values: []counterfoil.Value{{Bytes: []byte(answer), Present: true}}}, nil
 	}
 	if err := codeError(rep); err != nil {
-		return none, err
+		return counterfoil.Saved{}, err
 	}
-	return counterfoil.Saved{Values: values(rep[1:], len(ops))}, nil
+	return counterfoil.Saved{Values: values(rep[1:], n)}, nil
+}
+
+// runSave is runWords for a save, which may share a run with those of others.
+func (s *Redis) runSave(ctx context.Context, once bool, words []any) (reply, error) {
+	if s.lanes != nil {
+		switch v, err := s.lanes.save(ctx, once, words); {
+		case err == nil:
+			return toReply(v), nil
+		case !errors.Is(err, errAlone):
+			return nil, fmt.Errorf("store: %s: %w", saveScript.step, err)
+		}
+	}
+	return runWords(ctx, s.send, saveScript, once, words)
 }
 
 // repeatable reports whether a save may be sent again after its answer was lost. An increment would count twice, a take would find nothing,

@@ -106,8 +106,10 @@ type Config struct {
 	// ReplicaTimeout is how long a step waits for the replicas, which is part of its Timeout. 0 means 500 ms, or half of Timeout if that is less.
 	ReplicaTimeout time.Duration
 
-	// AutoPipeline puts the loads and saves of concurrent callers together into pipelines. With dozens of goroutines at once about twice as many get
-	// done; with few there is nothing to gain, and a load or save takes a little longer.
+	// AutoPipeline puts the loads and saves of concurrent callers together into pipelines, and saves into common runs of their script. With dozens of
+	// goroutines at once more than twice as many get done; with few there is nothing to gain, and a load or save takes a little longer. Each save
+	// is still applied as a whole or not at all, and answered for itself. What is behind the client must be one server at a time or a Cluster: a proxy that spreads
+	// keys over servers of its own has to refuse commands with keys of several (CROSSSLOT), as it must for everything else that is kept here.
 	AutoPipeline bool
 
 	// Strict refuses to start on a server whose eviction policy may delete the log or a not-before (allkeys-*, volatile-*).

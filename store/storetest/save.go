@@ -109,6 +109,10 @@ var saveRules = []rule{
 		s.save(ref, ifWas(set("a", "2"), "1"), ifWas(set("a", "3"), "1"), ifAbsent(set("b", "\x00")), ifWas(del("empty"), ""), ifAbsent(del("no")))
 		s.save(ref, ifWas(incr("a", 4), "3"), ifWas(take("b"), "\x00"))
 		s.holds(ref, map[string]string{"a": "7"})
+		s.save(ref, ifWas(set("a", "longer"), "7"))
+		s.save(ref, ifAbsent(set("b", "")))
+		s.save(ref, ifWas(set("b", "x"), ""))
+		s.holds(ref, map[string]string{"a": "longer", "b": "x"})
 	}},
 	{"budget", "A save that would take names and values over MaxDataLen is ErrTooLarge and changes nothing; up to it all is well", func(s *suite) {
 		fill := strings.Repeat("x", counterfoil.MaxDataLen-len("a")-len("bb")-1)
