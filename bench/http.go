@@ -26,16 +26,17 @@ import (
 // How servers are measured: each in a process of its own, one at a time, in short turns and in another order each round. The clients are kept-alive
 // connections of this process, which is given one core to run them, like wrk -t1. They write requests as bytes and read answers with fasthttp's parser.
 const (
-	connections = 32
-	slot        = 250 * time.Millisecond
-	leadIn      = 30 * time.Millisecond // of each turn, not counted: caches and pools are the last server's
-	coldTokens  = 1 << 16               // 16 times what a verifier remembers, so that none is known when it comes again
+	few, many  = 32, 128 // connections
+	slot       = 250 * time.Millisecond
+	leadIn     = 30 * time.Millisecond // of each turn, not counted: caches and pools are the last server's
+	coldTokens = 1 << 16               // 16 times what a verifier remembers, so that none is known when it comes again
 )
 
 // A load is a workload that several servers are put to. Beside the answers that come in a second it says how long processors work for one, in the
 // server and in Redis: that hardly changes when the machine has other things to do.
 type load struct {
 	title, path string
+	connections int
 	redis       *redis.Client
 	rows        []*loadRow
 	notes       []string
@@ -90,7 +91,7 @@ func (r *loadRow) times(other *loadRow) float64 {
 func (l *load) measure(rounds int) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, r := range l.rows {
-		r.clients = visitors(r.site, l.path)
+		r.clients = visitors(r.site, l.path, l.connections)
 		r.turn(slot) // what the first requests set up
 	}
 	order := slices.Clone(l.rows)
@@ -220,8 +221,8 @@ type visitor struct {
 }
 
 // visitors log in one by one. The requests of theirs that count are written down once.
-func visitors(s *site, path string) []*visitor {
-	all := make([]*visitor, connections)
+func visitors(s *site, path string, n int) []*visitor {
+	all := make([]*visitor, n)
 	var cold [][]byte
 	if s.kind == coldServer {
 		for token := range bytes.Lines(fetch(s, "/tokens")) {
@@ -239,7 +240,7 @@ func visitors(s *site, path string) []*visitor {
 		v.cookie = v.cookies(fmt.Sprintf("id=%d", i))
 		v.requests = [][]byte{request(path, v.cookie)}
 		if cold != nil {
-			v.requests, v.next = cold, i*len(cold)/connections
+			v.requests, v.next = cold, i*len(cold)/n
 		}
 		all[i] = v
 	}
@@ -424,8 +425,8 @@ func httpSuite() (suite, error) {
 			missing = err
 		}
 	}
-	rows := func(title, path string, all []*loadRow, kinds ...string) *load {
-		l := &load{title: title, path: path, redis: client}
+	rows := func(title, path string, connections int, all []*loadRow, kinds ...string) *load {
+		l := &load{title: fmt.Sprintf("%s, %d connections with a session each", title, connections), path: path, connections: connections, redis: client}
 		for i, r := range all {
 			if r.site = sites[kinds[i]]; r.site != nil {
 				l.rows = append(l.rows, r)
@@ -437,7 +438,7 @@ func httpSuite() (suite, error) {
 		return l
 	}
 	return suite{[]table{
-		rows("Authenticated endpoint, 32 connections with a session each", "/me", []*loadRow{
+		rows("Authenticated endpoint", "/me", few, []*loadRow{
 			{name: "bare Fiber"},
 			{name: "bare Fiber, cookies as long"},
 			{name: "Counterfoil, sessions, tokens known", goals: []loadGoal{{"bare Fiber", 0.90}, {"Fiber session + storage/redis", 2.5}, {"koa-session + ioredis", 4}}},
@@ -450,7 +451,7 @@ func httpSuite() (suite, error) {
 			{name: "koa-session + ioredis"},
 			{name: "express-session + connect-redis"},
 		}, "bare", "bare-long", "counterfoil", "counterfoil-verify", coldServer, "jwt-hs256", "jwt-eddsa", "fiber-session", "scs", "koa", "express"),
-		rows("Visit counter, 32 connections with a session each", "/count", []*loadRow{
+		rows("Visit counter", "/count", few, []*loadRow{
 			{name: "Fiber + one plain INCR"},
 			{name: "Counterfoil", goals: []loadGoal{{"Fiber + one plain INCR", 0.65}}},
 			{name: "Fiber + one plain INCR, auto-pipelined"},
@@ -461,5 +462,12 @@ func httpSuite() (suite, error) {
 			{name: "koa-session + ioredis"},
 			{name: "express-session + connect-redis"},
 		}, "bare", "counterfoil", "incr-auto", "counterfoil-auto", "jwt-eddsa", "fiber-session", "scs", "koa", "express"),
+		rows("Visit counter", "/count", many, []*loadRow{
+			{name: "Fiber + one plain INCR"},
+			{name: "Fiber + one plain INCR, auto-pipelined"},
+			{name: "Counterfoil, auto-pipelined", goals: []loadGoal{{"Fiber + one plain INCR", 1.2}, {"Fiber session + storage/redis", 2.5}, {"koa-session + ioredis", 3.5}}},
+			{name: "Fiber session + storage/redis"},
+			{name: "koa-session + ioredis"},
+		}, "bare", "incr-auto", "counterfoil-auto", "fiber-session", "koa"),
 	}, end}, nil
 }

@@ -108,8 +108,8 @@ type Config struct {
 
 	// AutoPipeline puts the loads and saves of concurrent callers together into pipelines, and saves into common runs of their script. With dozens of
 	// goroutines at once more than twice as many get done; with few there is nothing to gain, and a load or save takes a little longer. Each save
-	// is still applied as a whole or not at all, and answered for itself. What is behind the client must be one server at a time or a Cluster: a proxy that spreads
-	// keys over servers of its own has to refuse commands with keys of several (CROSSSLOT), as it must for everything else that is kept here.
+	// is still applied as a whole or not at all, and answered for itself.
+	// Behind the client is one server at a time, or a Cluster. A proxy that spreads keys over several must refuse a command with keys of two (CROSSSLOT).
 	AutoPipeline bool
 
 	// Strict refuses to start on a server whose eviction policy may delete the log or a not-before (allkeys-*, volatile-*).
