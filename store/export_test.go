@@ -25,7 +25,7 @@ func Unchecked(client redis.UniversalClient) *Redis {
 	return &Redis{client: client, keys: keys{defaultPrefix}, timeout: timeout, lanes: newLanes(client, timeout)}
 }
 
-// Together sends saves as those of callers who wait at the same time. A nil error beside an answer that is none is that of Save.
+// Together sends saves as those of callers who wait at the same time, and returns what Save would return to each.
 func Together(ctx context.Context, s *Redis, refs []counterfoil.Ref, ops [][]counterfoil.Op) ([]counterfoil.Saved, []error) {
 	all, errs := make([]counterfoil.Saved, len(refs)), make([]error, len(refs))
 	turns := make([]*turn, len(refs))

@@ -22,7 +22,7 @@ var errAlone = errors.New("store: a save has to be sent by itself")
 
 // save gives a save its turn in a run, and returns the answer to it. words is the whole command.
 func (ls *lanes) save(ctx context.Context, once bool, words []any) (any, error) {
-	if ls.slots.Load() || len(words) > maxShareWords {
+	if ls.apart.Load() || len(words) > maxShareWords {
 		return nil, errAlone
 	}
 	keep(words)
@@ -105,7 +105,7 @@ func (js joints) tell(ls *lanes, failed error) {
 		case err == nil && j.cmd.Val() == nil:
 			err = failed
 		case redis.HasErrorPrefix(err, "CROSSSLOT"): // a Cluster behind an ordinary client: it serves all keys, but not in one command
-			ls.slots.Store(true)
+			ls.apart.Store(true)
 			err = errAlone
 		case redis.HasErrorPrefix(err, "NOSCRIPT"):
 			err = errAlone

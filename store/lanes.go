@@ -19,7 +19,7 @@ import (
 type lanes struct {
 	client  redis.UniversalClient
 	timeout time.Duration
-	slots   atomic.Bool // keys of different sessions cannot be in one command
+	apart   atomic.Bool // keys of different sessions cannot be in one command
 
 	mu   sync.Mutex
 	each map[way]*lane
@@ -34,7 +34,7 @@ type way struct {
 func newLanes(client redis.UniversalClient, timeout time.Duration) *lanes {
 	ls := &lanes{client: client, timeout: timeout, each: map[way]*lane{}}
 	_, cluster := client.(*redis.ClusterClient)
-	ls.slots.Store(cluster)
+	ls.apart.Store(cluster)
 	return ls
 }
 

@@ -36,6 +36,21 @@ func halves(t *testing.T) (*redis.ClusterClient, [2]*miniredis.Miniredis) {
 	return c, servers
 }
 
+// pipelining is a store on a server of its own, with a session.
+func pipelining(t *testing.T, cfg store.Config, opt redis.Options) (*store.Redis, *redis.Client, counterfoil.Ref) {
+	t.Helper()
+	opt.Addr, opt.ContextTimeoutEnabled = miniredis.RunT(t).Addr(), true
+	client := redis.NewClient(&opt)
+	t.Cleanup(func() { client.Close() })
+	cfg.Logger, cfg.AutoPipeline = quiet, true
+	s, err := store.New(background(t), client, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s, client, newRef(t, s, "alice")
+}
+
 // TestPipelinedApart has callers share pipelines while one of two masters is gone: whoever was answered by the other one is told so.
 func TestPipelinedApart(t *testing.T) {
 	client, servers := halves(t)
@@ -87,15 +102,7 @@ func TestPipelinedApart(t *testing.T) {
 // stopped to answer: it does not matter who began one, nor who stood behind it.
 func TestPipelinedInTime(t *testing.T) {
 	const timeout = time.Second
-	server := miniredis.RunT(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, ReadTimeout: 10 * time.Second, MaxRetries: -1})
-	defer client.Close()
-	s, err := store.New(background(t), client, store.Config{Logger: quiet, AutoPipeline: true, Timeout: timeout})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	ref := newRef(t, s, "alice")
+	s, client, ref := pipelining(t, store.Config{Timeout: timeout}, redis.Options{ReadTimeout: 10 * time.Second, MaxRetries: -1})
 	hold := make(chan struct{})
 	stalled := make(chan struct{}, 64)
 	client.AddHook(stall{hold, stalled})
@@ -155,15 +162,7 @@ func (h stall) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipel
 // TestPipelinesUnderWay has callers come while nothing is answered: a second pipeline begins once twelve have gathered, a third once twelve more have, and no fourth.
 // Each caller gets its own answer.
 func TestPipelinesUnderWay(t *testing.T) {
-	server := miniredis.RunT(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
-	defer client.Close()
-	s, err := store.New(background(t), client, store.Config{Logger: quiet, AutoPipeline: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	ref := newRef(t, s, "alice")
+	s, client, ref := pipelining(t, store.Config{Timeout: time.Minute}, redis.Options{})
 	waves := []int{1, 12, 12, 32}
 	g := &gauge{begun: make(chan struct{}, 64), open: make(chan struct{})}
 	client.AddHook(g)
@@ -203,15 +202,7 @@ func TestPipelinesUnderWay(t *testing.T) {
 
 // TestPipelineStuck: one pipeline that gets no answer does not keep those who come later, however few they are, for as long as it waits.
 func TestPipelineStuck(t *testing.T) {
-	server := miniredis.RunT(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
-	defer client.Close()
-	s, err := store.New(background(t), client, store.Config{Logger: quiet, AutoPipeline: true, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	ref := newRef(t, s, "alice")
+	s, client, ref := pipelining(t, store.Config{Timeout: time.Minute}, redis.Options{})
 	first := &firstOnly{begun: make(chan struct{}), open: make(chan struct{})}
 	client.AddHook(first)
 	var wg sync.WaitGroup
@@ -238,15 +229,7 @@ func TestPipelineStuck(t *testing.T) {
 
 // TestPipelinedLeft has a caller go before its pipeline is written, and use its slice again: what is saved is what it gave.
 func TestPipelinedLeft(t *testing.T) {
-	server := miniredis.RunT(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
-	defer client.Close()
-	s, err := store.New(background(t), client, store.Config{Logger: quiet, AutoPipeline: true, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	ref := newRef(t, s, "alice")
+	s, client, ref := pipelining(t, store.Config{Timeout: time.Minute}, redis.Options{})
 	if _, err := s.Save(t.Context(), ref, nil); err != nil { // the script is known from here on
 		t.Fatal(err)
 	}
