@@ -17,6 +17,9 @@ import (
 // method nor be given one.
 var ErrCrossSite = errors.New("counterfoil: cross-site request refused")
 
+// ErrCommitted means that it is too late to begin a session or to change its ID: the answer's header has been written, so the client would never hear of it.
+var ErrCommitted = errors.New("counterfoil: the answer's header has been written, its cookies with it")
+
 // Request is what the decision has to know of an HTTP request. The strings are read during [Manager.Begin] only and may lie
 // in a buffer that is used again.
 type Request struct {
@@ -44,6 +47,7 @@ type Exchange struct {
 	cookie   bool    // the credential came as a cookie, or there was none
 	clear    bool    // the cookies are to be removed
 	foreign  bool    // the cookies are another application's: neither used nor cleared
+	closed   bool    // the cookies have been decided on
 	posted   bool    // barred, but possibly a form that another site had the user's browser show and send as a page of its own
 	barred   error
 	refusal  error
@@ -194,8 +198,11 @@ func (x *Exchange) Verified() token.Verified { return x.verified }
 // Refusal says why a credential that came with the request did not count, nil if none came or it did.
 func (x *Exchange) Refusal() error { return x.refusal }
 
-// Login begins a session of subject in place of the request's own; see [Manager.Login].
+// Login begins a session of subject in place of the request's own; see [Manager.Login]. After Commit it is [ErrCommitted], and nothing begins.
 func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) error {
+	if x.closed {
+		return ErrCommitted
+	}
 	if opt.UnsafeFromOtherSite && x.posted && x.cookie {
 		// Begin has refused the request if a cookie came with it, so the session is nobody's and there is nothing that it could be made to do.
 		x.barred, x.session.barred = nil, nil
@@ -208,8 +215,11 @@ func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) 
 	return nil
 }
 
-// Rotate gives the request's session a new ID; see [Manager.Rotate].
+// Rotate gives the request's session a new ID; see [Manager.Rotate]. After Commit it is [ErrCommitted].
 func (x *Exchange) Rotate(ctx context.Context, opt RotateOptions) error {
+	if x.closed {
+		return ErrCommitted
+	}
 	s, err := x.m.Rotate(ctx, x.session, opt)
 	if err != nil {
 		return err
@@ -274,12 +284,15 @@ func (x *Exchange) leave(ctx context.Context, end func(*Session) error) error {
 }
 
 // Commit saves what the handler set, renews the tokens if half of the access token's life is over, and returns the cookies
-// to set, usually none. Call it once, before the header is written.
+// to set, usually none. Call it once, before the header is written. A session that has not begun by then begins no more: a first write to it is
+// [ErrCommitted].
 //
 // Its errors are those of [Session.Save]: then the handler's answer claims what did not happen, and must not be sent. A renewal that
 // fails is none, the next request tries again.
 func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
-	if err := x.session.Save(ctx); err != nil {
+	err := x.session.Save(ctx)
+	x.close()
+	if err != nil {
 		return nil, err
 	}
 	if x.clear {
@@ -298,6 +311,16 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 		tokens = x.renew(ctx)
 	}
 	return x.m.cookies.set(tokens), nil
+}
+
+// close notes that no cookie can go out any more.
+func (x *Exchange) close() {
+	x.closed = true
+	x.session.mu.Lock()
+	defer x.session.mu.Unlock()
+	if x.session.id.IsZero() && x.session.barred == nil {
+		x.session.barred = ErrCommitted
+	}
 }
 
 // RefreshCookies answers the refresh endpoint for a browser: it judges the refresh cookie and returns the cookies to set.

@@ -403,6 +403,56 @@ func TestCommitAfterTheSessionEnded(t *testing.T) {
 	}
 }
 
+// TestTooLate: once the cookies are decided on, nothing begins that no client would hear of, and what lives goes on.
+func TestTooLate(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	_, tokens := login(t, r, "alice")
+	begin := func(cookie ...string) *counterfoil.Exchange {
+		x, err := r.Begin(ctx, counterfoil.Request{Method: "GET", Cookie: cookie})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := x.Commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	for what, do := range map[string]func(nobody, alice *counterfoil.Exchange) error{
+		"a login":           func(x, _ *counterfoil.Exchange) error { return x.Login(ctx, "bob", counterfoil.LoginOptions{}) },
+		"a login over one":  func(_, x *counterfoil.Exchange) error { return x.Login(ctx, "bob", counterfoil.LoginOptions{}) },
+		"a new ID":          func(_, x *counterfoil.Exchange) error { return x.Rotate(ctx, counterfoil.RotateOptions{}) },
+		"a visitor's count": func(x, _ *counterfoil.Exchange) error { _, err := visits.Incr(ctx, x.Session(), 1); return err },
+		"a visitor's field": func(x, _ *counterfoil.Exchange) error {
+			_ = name.Set(x.Session(), "late")
+			return x.Session().Save(ctx)
+		},
+	} {
+		x := begin()
+		if err := do(x, begin(cookies(tokens))); !errors.Is(err, counterfoil.ErrCommitted) {
+			t.Errorf("%s after the header: %v, want ErrCommitted", what, err)
+		}
+		if id := x.Session().ID(); !id.IsZero() {
+			t.Errorf("%s after the header has begun session %v", what, id)
+		}
+	}
+	bob, err := r.Login(ctx, nil, "bob", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if devices, err := r.Devices(ctx, bob); err != nil || len(devices) != 1 {
+		t.Errorf("bob, who has logged in once, has %v, %v", devices, err)
+	}
+	x := begin(cookies(tokens))
+	if n, err := visits.Incr(ctx, x.Session(), 1); n != 1 || err != nil {
+		t.Errorf("a count in a session that lives: %d, %v", n, err)
+	}
+	if err := x.Logout(ctx); err != nil {
+		t.Errorf("a logout, which the cookies need not hear of: %v", err)
+	}
+}
+
 func TestRefreshCookies(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded)

@@ -1,6 +1,7 @@
 package fiberadapter_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -97,5 +98,23 @@ func TestPanic(t *testing.T) {
 	rec, err := r.Config.Store.Load(t.Context(), counterfoil.Ref{Session: list[0].Session, Subject: "alice"})
 	if err != nil || string(rec.Fields["visits"]) != "10" || rec.Fields["note"] != nil {
 		t.Errorf("after the panic: %q, %v", rec.Fields, err)
+	}
+}
+
+// TestWhatIsMissing: what cannot work says so when the routes are built, not at somebody's first request.
+func TestWhatIsMissing(t *testing.T) {
+	for what, f := range map[string]func(){
+		"New without a Manager":       func() { fiberadapter.New(fiberadapter.Config{}) },
+		"Endpoints without a Manager": func() { fiberadapter.Endpoints(nil) },
+		"Verify without a Guard":      func() { fiberadapter.Verify(nil) },
+	} {
+		func() {
+			defer func() {
+				if said, _ := recover().(string); !strings.HasPrefix(said, "fiberadapter: ") {
+					t.Errorf("%s: panic %q", what, said)
+				}
+			}()
+			f()
+		}()
 	}
 }

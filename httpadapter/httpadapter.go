@@ -164,7 +164,8 @@ func Verified(r *http.Request) token.Verified {
 	return token.Verified{}
 }
 
-// Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login]. Call it before the header is written.
+// Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login]. Call it before the header is written, later it
+// is [counterfoil.ErrCommitted].
 // Unless opt says otherwise, the client's User-Agent and the address that [Config] finds are noted.
 func Login(r *http.Request, subject string, opt counterfoil.LoginOptions) error {
 	if opt.UserAgent == "" {
@@ -176,7 +177,8 @@ func Login(r *http.Request, subject string, opt counterfoil.LoginOptions) error 
 	return Exchange(r).Login(r.Context(), subject, opt)
 }
 
-// Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate]. Call it before the header is written.
+// Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate]. Call it before the header is written, later it is
+// [counterfoil.ErrCommitted].
 func Rotate(r *http.Request, opt counterfoil.RotateOptions) error {
 	return Exchange(r).Rotate(r.Context(), opt)
 }
@@ -280,8 +282,15 @@ type VerifyConfig struct {
 
 // Verify makes the middleware of a service that only verifies: what passes carries a valid token of a session that has not been
 // revoked, as far as guard can prove it. It reads the bearer token or, if there is none, the session cookie. For cookies it asks for a
-// request of the same site if the method is unsafe, as [New] does.
-func Verify(guard *revocation.Guard, cfg VerifyConfig) func(http.Handler) http.Handler {
+// request of the same site if the method is unsafe, as [New] does. At most one config is used. It panics without a Guard.
+func Verify(guard *revocation.Guard, config ...VerifyConfig) func(http.Handler) http.Handler {
+	if guard == nil {
+		panic("httpadapter: Verify needs a Guard")
+	}
+	var cfg VerifyConfig
+	if len(config) > 0 {
+		cfg = config[0]
+	}
 	refuse := cfg.ErrorHandler
 	if refuse == nil {
 		refuse = Refuse

@@ -1,6 +1,7 @@
 package httpadapter_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -218,7 +219,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	tokens, _ := s.Issued()
-	h := httpadapter.Verify(r.Guard(), httpadapter.VerifyConfig{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := httpadapter.Verify(r.Guard())(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, httpadapter.Verified(r).Subject())
 	}))
 	for _, tt := range []struct {
@@ -252,12 +253,41 @@ func TestNewWantsAManager(t *testing.T) {
 	if _, err := httpadapter.Endpoints(nil); err == nil {
 		t.Error("accepted no Manager")
 	}
-	defer func() {
-		if recover() == nil {
-			t.Error("Session without the middleware did not panic")
-		}
-	}()
-	httpadapter.Session(httptest.NewRequest("GET", "/", nil))
+	for what, f := range map[string]func(){
+		"Session without the middleware": func() { httpadapter.Session(httptest.NewRequest("GET", "/", nil)) },
+		"Verify without a Guard":         func() { httpadapter.Verify(nil) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s did not panic", what)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+// TestLoginAfterTheHeader: a login whose cookies cannot go out any more is an error, and no session.
+func TestLoginAfterTheHeader(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	var late error
+	srv, c := app(t, r.Manager, func(mux *http.ServeMux) {
+		mux.HandleFunc("POST /late", func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "welcome")
+			late = httpadapter.Login(r, "bob", counterfoil.LoginOptions{})
+		})
+	})
+	if _, _, h := do(t, c, "POST", srv.URL+"/late"); !errors.Is(late, counterfoil.ErrCommitted) || h["Set-Cookie"] != nil {
+		t.Errorf("a login after the header: %v, cookies %v", late, h["Set-Cookie"])
+	}
+	bob, err := r.Login(t.Context(), nil, "bob", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if devices, err := r.Devices(t.Context(), bob); err != nil || len(devices) != 1 {
+		t.Errorf("bob, who has logged in once in time, has %v, %v", devices, err)
+	}
 }
 
 // A door behind no middleware at all is closed.

@@ -113,7 +113,7 @@ func newEdge(guard, cold *revocation.Guard) http.Handler {
 		}
 		_ = json.NewEncoder(w).Encode(c)
 	})
-	return httpadapter.Verify(guard, httpadapter.VerifyConfig{})(mux)
+	return httpadapter.Verify(guard)(mux)
 }
 
 // cost is what one whole decision takes: with the signature, and when the token is known already.

@@ -63,7 +63,7 @@ func edge(ctx context.Context, keysURL, redisURL string) (http.Handler, error) {
 		return nil, err
 	}
 	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, httpadapter.Verified(r).Subject()) })
-	return httpadapter.Verify(guard, httpadapter.VerifyConfig{})(httpadapter.Require(who)), nil
+	return httpadapter.Verify(guard)(httpadapter.Require(who)), nil
 }
 
 func run(ctx context.Context, out io.Writer) error {

@@ -97,7 +97,7 @@ func raws(m *counterfoil.Manager) map[string]func([]byte) string {
 		}
 	})
 	app := sessions(pages)
-	verify := httpadapter.Verify(m.Guard(), httpadapter.VerifyConfig{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	verify := httpadapter.Verify(m.Guard())(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, httpadapter.Verified(r).Subject())
 	}))
 	panics := new(bytes.Buffer) // only the goroutine of the connection writes to it
