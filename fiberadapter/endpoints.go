@@ -17,10 +17,11 @@ import (
 // Endpoints serves [httpadapter.Endpoints] where their paths are asked for, and passes everything else on: app.Use(fiberadapter.Endpoints(m)). It
 // panics on a configuration that cannot work, as [New] does.
 func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fiber.Handler {
-	h, err := httpadapter.Endpoints(m, config...)
+	endpoints, err := httpadapter.Endpoints(m, config...)
 	if err != nil {
 		panic("fiberadapter: " + err.Error())
 	}
+	h := endpoints(http.NotFoundHandler())
 	return func(c *fiber.Ctx) error {
 		if !httpadapter.Serves(c.Path()) {
 			return c.Next()

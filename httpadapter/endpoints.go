@@ -71,7 +71,8 @@ type EndpointsConfig struct {
 	Now func() time.Time // nil = time.Now
 }
 
-// Endpoints serves what every application with sessions needs besides its own pages. At most one config is used.
+// Endpoints makes the middleware that serves what every application with sessions needs besides its own pages, and passes everything else on:
+// endpoints(sessions(mux)), where sessions is what [New] makes. At most one config is used.
 //
 //	GET  /.well-known/jwks.json         the public keys
 //	POST /session/refresh               renews the cookies: 204; 409 = another tab did just now, read the jar again; 401 = log in
@@ -98,7 +99,7 @@ type EndpointsConfig struct {
 // callers can: they get 503.
 //
 // They need no middleware in front. No token and no session ID is ever in a body.
-func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler, error) {
+func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (func(http.Handler) http.Handler, error) {
 	var cfg EndpointsConfig
 	if len(config) > 0 {
 		cfg = config[0]
@@ -144,7 +145,15 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (http.Handler,
 		}
 		healthy(w)
 	})
-	return mux, nil
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if slices.Contains(paths, r.URL.Path) {
+				mux.ServeHTTP(w, r)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}, nil
 }
 
 type endpoints struct {

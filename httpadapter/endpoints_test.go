@@ -92,11 +92,11 @@ func (p *person) list() []httpadapter.Device {
 func handler(t testing.TB, r *rig.Rig, cfg httpadapter.EndpointsConfig) http.Handler {
 	t.Helper()
 	r.Fresh(t) // or else each request asks the store whether the session lives
-	h, err := httpadapter.Endpoints(r.Manager, cfg)
+	endpoints, err := httpadapter.Endpoints(r.Manager, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h
+	return endpoints(http.NotFoundHandler())
 }
 
 func TestMySessions(t *testing.T) {

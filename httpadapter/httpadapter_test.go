@@ -53,12 +53,7 @@ func app(t *testing.T, m *counterfoil.Manager, routes func(*http.ServeMux)) (*ht
 	if routes != nil {
 		routes(mux)
 	}
-	all := http.NewServeMux()
-	all.Handle("/", sessions(mux))
-	for _, path := range []string{"/.well-known/", "/session/", "/health/"} {
-		all.Handle(path, endpoints)
-	}
-	srv := httptest.NewTLSServer(all)
+	srv := httptest.NewTLSServer(endpoints(sessions(mux)))
 	t.Cleanup(srv.Close)
 	jar, _ := cookiejar.New(nil)
 	client := srv.Client()

@@ -176,10 +176,7 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) (http.Handler, error) 
 		http.Redirect(w, req, "/", http.StatusSeeOther)
 	})))
 	mux.Handle("GET /talk", sessions(httpadapter.Require(http.HandlerFunc(r.talk))))
-	for _, path := range []string{"/.well-known/", "/session/", "/health/"} {
-		mux.Handle(path, endpoints)
-	}
-	return mux, nil
+	return endpoints(mux), nil
 }
 
 func run(ctx context.Context, addr string, out io.Writer) error {

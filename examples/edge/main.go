@@ -92,7 +92,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	app := httptest.NewServer(endpoints)
+	app := httptest.NewServer(endpoints(http.NotFoundHandler()))
 	defer app.Close()
 	handler, err := edge(ctx, app.URL+httpadapter.JWKSPath, redis.URL())
 	if err != nil {

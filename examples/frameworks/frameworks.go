@@ -18,24 +18,27 @@ import (
 
 var visits = counterfoil.NewCounter("visits")
 
-// parts are the middleware and the endpoints, the same for each router.
-func parts(m *counterfoil.Manager) (sessions func(http.Handler) http.Handler, endpoints http.Handler, err error) {
-	if sessions, err = httpadapter.New(httpadapter.Config{Manager: m}); err != nil {
-		return nil, nil, err
+// with returns the middleware for all of them: the endpoints, and sessions for everything else.
+func with(m *counterfoil.Manager) (func(http.Handler) http.Handler, error) {
+	endpoints, err := httpadapter.Endpoints(m)
+	if err != nil {
+		return nil, err
 	}
-	endpoints, err = httpadapter.Endpoints(m)
-	return sessions, endpoints, err
+	sessions, err := httpadapter.New(httpadapter.Config{Manager: m})
+	if err != nil {
+		return nil, err
+	}
+	return func(next http.Handler) http.Handler { return endpoints(sessions(next)) }, nil
 }
 
 // Chi serves the application with chi.
 func Chi(m *counterfoil.Manager) (http.Handler, error) {
-	sessions, endpoints, err := parts(m)
+	sessions, err := with(m)
 	if err != nil {
 		return nil, err
 	}
 	r := chi.NewRouter()
 	r.Use(sessions)
-	r.Handle("/session/*", endpoints)
 	r.Post("/login", func(w http.ResponseWriter, r *http.Request) {
 		if err := httpadapter.Login(r, r.FormValue("name"), counterfoil.LoginOptions{}); err != nil {
 			httpadapter.Refuse(w, r, err)
@@ -53,13 +56,12 @@ func Chi(m *counterfoil.Manager) (http.Handler, error) {
 
 // Gin serves the application with gin.
 func Gin(m *counterfoil.Manager) (http.Handler, error) {
-	sessions, endpoints, err := parts(m)
+	sessions, err := with(m)
 	if err != nil {
 		return nil, err
 	}
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
-	r.Any("/session/*path", gin.WrapH(endpoints))
 	r.POST("/login", func(c *gin.Context) {
 		if err := httpadapter.Login(c.Request, c.PostForm("name"), counterfoil.LoginOptions{}); err != nil {
 			httpadapter.Refuse(c.Writer, c.Request, err)
@@ -77,13 +79,12 @@ func Gin(m *counterfoil.Manager) (http.Handler, error) {
 
 // Echo serves the application with echo.
 func Echo(m *counterfoil.Manager) (http.Handler, error) {
-	sessions, endpoints, err := parts(m)
+	sessions, err := with(m)
 	if err != nil {
 		return nil, err
 	}
 	e := echo.New()
-	e.Use(echo.WrapMiddleware(sessions))
-	e.Any("/session/*", echo.WrapHandler(endpoints))
+	e.Pre(echo.WrapMiddleware(sessions)) // Use would come after the routes, of which the endpoints are none
 	e.POST("/login", func(c echo.Context) error {
 		if err := httpadapter.Login(c.Request(), c.FormValue("name"), counterfoil.LoginOptions{}); err != nil {
 			httpadapter.Refuse(c.Response(), c.Request(), err)

@@ -72,12 +72,7 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) (http.Handler, error) 
 		}
 		http.Redirect(w, r, path, http.StatusSeeOther)
 	})
-	all := http.NewServeMux()
-	all.Handle("/", sessions(app))
-	for _, path := range []string{"/.well-known/", "/session/", "/health/"} {
-		all.Handle(path, endpoints)
-	}
-	return all, nil
+	return endpoints(sessions(app)), nil
 }
 
 func run(ctx context.Context, addr string, out io.Writer) error {

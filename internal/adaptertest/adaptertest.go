@@ -166,17 +166,13 @@ func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	mux.Handle("/me", httpadapter.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, httpadapter.Session(r).Subject())
 	})))
-	app := sessions(mux)
+	app := endpoints(sessions(mux))
 	return func(_ testing.TB, r *http.Request) Answer {
 		w := httptest.NewRecorder()
 		if v := r.Header.Get(Outer); v != "" {
 			w.Header().Add("Set-Cookie", v)
 		}
-		if httpadapter.Serves(r.URL.Path) {
-			endpoints.ServeHTTP(w, r)
-		} else {
-			app.ServeHTTP(w, r)
-		}
+		app.ServeHTTP(w, r)
 		a := answer(w.Result())
 		if r.Method == http.MethodHead {
 			a.Body = "" // which the server drops, and the recorder does not

@@ -96,21 +96,18 @@ func raws(m *counterfoil.Manager) map[string]func([]byte) string {
 			httpadapter.Refuse(w, r, err)
 		}
 	})
-	app := sessions(pages)
 	verify := httpadapter.Verify(m.Guard())(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, httpadapter.Verified(r).Subject())
 	}))
+	app := endpoints(sessions(pages))
 	panics := new(bytes.Buffer) // only the goroutine of the connection writes to it
 	server := &http.Server{
 		ErrorLog: log.New(panics, "", 0),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r = r.WithContext(context.WithoutCancel(r.Context())) // that the client has said everything does not mean that it has gone
-			switch {
-			case httpadapter.Serves(r.URL.Path):
-				endpoints.ServeHTTP(w, r)
-			case r.URL.Path == "/verify":
+			if r.URL.Path == "/verify" {
 				verify.ServeHTTP(w, r)
-			default:
+			} else {
 				app.ServeHTTP(w, r)
 			}
 		}),

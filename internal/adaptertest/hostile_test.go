@@ -84,10 +84,11 @@ func TestNoTokenInAnyBody(t *testing.T) {
 	stop := make(chan struct{})
 	close(stop) // an event stream ends at once
 	r := rig.New(t, rig.Embedded)
-	h, err := httpadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop, Login: "/login"})
+	endpoints, err := httpadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop, Login: "/login"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := endpoints(http.NotFoundHandler())
 	asked := 0
 	for _, path := range []string{
 		httpadapter.JWKSPath, httpadapter.RefreshPath, httpadapter.RenewPath, httpadapter.RenewPath + "?return=/", httpadapter.ActivePath, httpadapter.ListPath,

@@ -193,7 +193,6 @@ func onHTTP(t *testing.T, m *counterfoil.Manager, around ...func(http.Handler) h
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/session/", endpoints)
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(form)) })
 	mux.Handle("POST /login", sessions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := httpadapter.Login(r, r.FormValue("as"), counterfoil.LoginOptions{Device: r.FormValue("device"), Address: r.FormValue("from")}); err != nil {
@@ -205,7 +204,7 @@ func onHTTP(t *testing.T, m *counterfoil.Manager, around ...func(http.Handler) h
 	mux.Handle("GET /me", sessions(httpadapter.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(httpadapter.Session(r).Subject()))
 	}))))
-	var app http.Handler = mux
+	app := endpoints(mux)
 	for _, wrap := range around {
 		app = wrap(app)
 	}

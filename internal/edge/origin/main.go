@@ -104,7 +104,6 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 
 	mux := http.NewServeMux()
-	mux.Handle("/", endpoints)
 	// The test logs in without a password, and takes the tokens as JSON.
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		s, err := m.Login(r.Context(), nil, r.FormValue("subject"), counterfoil.LoginOptions{})
@@ -129,7 +128,7 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: endpoints(mux), ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		_, _ = io.Copy(io.Discard, in)
 		server.Close()
