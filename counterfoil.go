@@ -404,7 +404,7 @@ func (m *Manager) follow(cfg Config) error {
 
 // newProbe makes a token that nobody is given.
 func (m *Manager) newProbe() (token.Verified, error) {
-	id, err := newSessionID("")
+	id, err := newSessionID(slotTag(""))
 	if err != nil {
 		return token.Verified{}, err
 	}

@@ -100,7 +100,8 @@ type RotateOptions struct {
 // factor or an administrator's mode, so that what was known of the old one is of no use any more. All fields come along, as do subject, device and lives;
 // the absolute life is not prolonged. Everything that [Manager.Login] says of errors and retries holds here.
 //
-// [ErrNotFound] if the session has ended, or was never stored.
+// [ErrNotFound] if the session has ended, or was never stored. Who ends the session while this runs has ended it: either it does not go on, or, once it goes on
+// under its new ID, it is that one which lives. An ending that names the old ID comes too late then and ends nothing.
 func (m *Manager) Rotate(ctx context.Context, from *Session, opt RotateOptions) (*Session, error) {
 	return m.replace(ctx, from, from.Subject(), func(old Record) (NewRecord, []string, error) {
 		if old.Session.IsZero() {
@@ -108,7 +109,7 @@ func (m *Manager) Rotate(ctx context.Context, from *Session, opt RotateOptions) 
 		}
 		return NewRecord{
 			Idle: old.Idle, Absolute: time.Duration(old.Expires-old.Created) * time.Millisecond, NotAfter: old.Expires,
-			Login: opt.Reauthenticated, AuthTime: old.AuthTime, Device: old.Device,
+			Login: opt.Reauthenticated, AuthTime: old.AuthTime, Device: old.Device, Replaces: old.Session,
 		}, slices.Sorted(maps.Keys(old.Fields)), nil
 	})
 }
@@ -162,8 +163,12 @@ func (m *Manager) succeed(ctx context.Context, from *Session, subject string, ne
 	if err != nil {
 		return nil, err
 	}
-	r.Subject, r.Cap = subject, m.maxSessions
-	if r.Session, err = newSessionID(subject); err != nil {
+	r.Subject, r.Cap, r.Inherited = subject, m.maxSessions, !old.Session.IsZero()
+	tag := slotTag(subject)
+	if !r.Replaces.IsZero() {
+		tag = r.Replaces.Tag() // an anonymous session's is random
+	}
+	if r.Session, err = newSessionID(tag); err != nil {
 		return nil, err
 	}
 	taken := map[string]bool{}
@@ -212,6 +217,9 @@ func (m *Manager) leave(ctx context.Context, from *Session) (Record, error) {
 	// A try before this one may have frozen it: then it takes no save, and can still be copied.
 	from.ended = false
 	r, err := m.store.Freeze(ctx, from.ref())
+	if err == nil && (m.list.Has(from.id) || r.Created <= m.notBefore(from.subject)) {
+		err = m.endAgain(ctx, from.id) // a failover or a restored copy has brought the record back
+	}
 	switch {
 	case errors.Is(err, ErrNotFound): // it ended meanwhile: nothing of it comes along
 		return Record{Fields: firstFields(slices.DeleteFunc(set, func(op Op) bool { return op.If && op.Was.Present }))}, nil
@@ -426,15 +434,21 @@ func SubjectTag(subject string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:3])[:3]
 }
 
-// newSessionID makes an unguessable ID in the subject's slot, or in a random one for an anonymous visitor.
-func newSessionID(subject string) (token.SessionID, error) {
-	var b [16 + 3]byte
-	rand.Read(b[:]) // never fails: it ends the program if the system has no randomness
-	tag := base64.RawURLEncoding.EncodeToString(b[16:])[:3]
+// slotTag returns the slot tag for a new session: the subject's, or a random one for an anonymous visitor.
+func slotTag(subject string) string {
 	if subject != "" {
-		tag = SubjectTag(subject)
+		return SubjectTag(subject)
 	}
-	return token.NewSessionID(tag, [16]byte(b[:16]))
+	var b [3]byte
+	rand.Read(b[:]) // never fails: it ends the program if the system has no randomness
+	return base64.RawURLEncoding.EncodeToString(b[:])[:3]
+}
+
+// newSessionID makes an unguessable ID in a slot.
+func newSessionID(tag string) (token.SessionID, error) {
+	var b [16]byte
+	rand.Read(b[:])
+	return token.NewSessionID(tag, b)
 }
 
 // checkSubject refuses what a token could not carry or a key should not hold.

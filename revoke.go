@@ -664,7 +664,7 @@ func (m *Manager) makeSafe(ctx context.Context, d debt) error {
 	}
 	// What too few replicas have is the subject's not-before. They have it once they have what its master was told later, such as the end of a session that
 	// never was, with an ID of the subject's slot. If by then another master has taken over that does not have it, what it ended is listed.
-	id, err := newSessionID(d.subject)
+	id, err := newSessionID(slotTag(d.subject))
 	if err != nil {
 		return err
 	}

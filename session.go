@@ -272,7 +272,7 @@ func (s *Session) apply(ctx context.Context) ([]Value, error) {
 			return nil, err
 		}
 		var err error
-		if id, err = newSessionID(""); err != nil {
+		if id, err = newSessionID(slotTag("")); err != nil {
 			return nil, err
 		}
 	}

@@ -77,7 +77,7 @@ type Store interface {
 	// Create makes a record under an ID that was never used. It sets created and newest-issued to
 	// max(now, subject's not-before + 1), generation 1, and applies the operations. If the subject then has more live sessions than
 	// r.Cap, those renewed longest ago are ended and returned; ErrNotDurable may come with the whole answer then. ErrNotFound, and nothing is made, if
-	// r.NotAfter is not after created.
+	// r.NotAfter is not after created, or if r.Replaces is not a frozen record that lives as Load has it.
 	// An ID that is in use is an error of no kind, and nothing is touched.
 	Create(ctx context.Context, r NewRecord) (Created, error)
 
@@ -133,6 +133,13 @@ type NewRecord struct {
 	Device   string        // label shown to the subject, at most 256 bytes
 	Ops      []Op          // its first fields
 	Cap      int           // live sessions a subject may have, this one included; 0 = no bound
+
+	// Replaces is the frozen session that goes on as this one, of the same subject and slot tag; zero = none. Whether it still lives is judged in the step
+	// that makes the record: what was ended between its freezing and that does not go on under another ID.
+	Replaces token.SessionID
+	// Inherited: the fields are what another session held, within its bounds, so their size and number are not refused: that session is frozen
+	// and could not become smaller. A session over its budget may shrink, not grow.
+	Inherited bool
 }
 
 // Created answers Create.

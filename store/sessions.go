@@ -48,6 +48,8 @@ func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoi
 		return none, fmt.Errorf("store: create: device label longer than %d bytes", maxDeviceLen)
 	case r.Cap < 0:
 		return none, errors.New("store: create: negative cap")
+	case !r.Replaces.IsZero() && r.Replaces.Tag() != r.Session.Tag():
+		return none, errors.New("store: create: the session ID carries another slot tag than that of the session it replaces")
 	}
 	authenticated := max(0, r.AuthTime)
 	if r.Login {
@@ -55,8 +57,11 @@ func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoi
 	}
 	tag := r.Session.Tag()
 	args := []any{r.Session.String(), r.Subject, s.keys.sessions(tag), r.Idle.Milliseconds(), r.Absolute.Milliseconds(), r.NotAfter,
-		authenticated, r.Device, r.Cap}
-	args, err := appendOps(args, r.Ops)
+		authenticated, r.Device, r.Cap, "", flag(r.Inherited)}
+	if !r.Replaces.IsZero() {
+		args[len(args)-2] = r.Replaces.String()
+	}
+	args, err := appendOps(args, r.Ops, !r.Inherited)
 	if err != nil {
 		return none, err
 	}
@@ -156,7 +161,7 @@ func (s *Redis) saveWords(ref counterfoil.Ref, ops []counterfoil.Op) ([]any, err
 	}
 	session, notBefore := s.keys.both(ref)
 	return appendOps(append(make([]any, 0, 9+3*len(ops)), saveScript.words[0], saveScript.words[1], 2, session, notBefore,
-		session[strings.LastIndexByte(session, ':')+1:], ref.Subject, ref.Generation), ops)
+		session[strings.LastIndexByte(session, ':')+1:], ref.Subject, ref.Generation), ops, true)
 }
 
 // saved reads the reply to a save of n operations.
@@ -191,9 +196,9 @@ func repeatable(ops []counterfoil.Op) bool {
 	})
 }
 
-// appendOps writes operations as ops.lua reads them.
-func appendOps(args []any, ops []counterfoil.Op) ([]any, error) {
-	if len(ops) > maxOps {
+// appendOps writes operations as ops.lua reads them. bounded refuses too many of them, and too large values.
+func appendOps(args []any, ops []counterfoil.Op, bounded bool) ([]any, error) {
+	if bounded && len(ops) > maxOps {
 		return nil, fmt.Errorf("store: more than %d operations in one save", maxOps)
 	}
 	var few [8]byte
@@ -213,7 +218,7 @@ func appendOps(args []any, ops []counterfoil.Op) ([]any, error) {
 		}
 		switch o.Kind {
 		case counterfoil.OpSet:
-			if len(o.Value) > counterfoil.MaxDataLen {
+			if bounded && len(o.Value) > counterfoil.MaxDataLen {
 				return nil, counterfoil.ErrTooLarge // no need to send it
 			}
 			letters = append(letters, 's')

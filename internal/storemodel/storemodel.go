@@ -161,7 +161,12 @@ func (m *Model) Create(_ context.Context, n counterfoil.NewRecord) (counterfoil.
 	if n.Login {
 		r.AuthTime = created
 	}
-	values, err := m.apply(r, n.Ops)
+	if !n.Replaces.IsZero() && m.Fault != "the ended replaced" {
+		if old := m.live(n.Replaces, n.Subject); old == nil || old.frozen == 0 {
+			return counterfoil.Created{}, counterfoil.ErrNotFound
+		}
+	}
+	values, err := m.apply(r, n.Ops, n.Inherited)
 	if err != nil {
 		return counterfoil.Created{}, err
 	}
@@ -253,7 +258,7 @@ func (m *Model) Save(_ context.Context, ref counterfoil.Ref, ops []counterfoil.O
 	if r == nil || r.frozen != 0 && m.Fault != "frozen is written" {
 		return counterfoil.Saved{}, counterfoil.ErrNotFound
 	}
-	values, err := m.apply(r, ops)
+	values, err := m.apply(r, ops, false)
 	if err != nil {
 		return counterfoil.Saved{}, err
 	}
@@ -261,7 +266,7 @@ func (m *Model) Save(_ context.Context, ref counterfoil.Ref, ops []counterfoil.O
 	return counterfoil.Saved{Values: values}, nil
 }
 
-func (m *Model) apply(r *record, ops []counterfoil.Op) ([]counterfoil.Value, error) {
+func (m *Model) apply(r *record, ops []counterfoil.Op, inherited bool) ([]counterfoil.Value, error) {
 	for _, o := range ops {
 		if o.Name == "" || len(o.Name) > counterfoil.MaxNameLen || o.Kind < counterfoil.OpSet || o.Kind > counterfoil.OpTake {
 			return nil, errors.New("model: bad operation")
@@ -312,7 +317,10 @@ func (m *Model) apply(r *record, ops []counterfoil.Op) ([]counterfoil.Value, err
 	for name, value := range after {
 		used += len(name) + len(value)
 	}
-	if used > counterfoil.MaxDataLen && used > r.used && m.Fault != "no budget" {
+	if inherited && m.Fault == "heirs refused" {
+		inherited = false
+	}
+	if used > counterfoil.MaxDataLen && used > r.used && !inherited && m.Fault != "no budget" {
 		return nil, counterfoil.ErrTooLarge
 	}
 	r.Fields, r.used = after, used

@@ -1,15 +1,18 @@
 -- create makes a session's record and keeps its subject's cap.
 --
 -- KEYS  1 session  2 the subject's not-before  3 the subject's index
---       and, undeclared but of the same slot, the session keys that the index names
+--       and, undeclared but of the same slot, the session keys that the index names, and that of what is replaced
 -- ARGV  1 session ID  2 subject ('' = anonymous)  3 prefix of session keys  4 idle ms  5 absolute ms
 --       6 latest absolute expiry (0 = none)  7 authentication time (0 = never, -1 = now)
---       8 device  9 cap (0 = none)  10… operations (ops.lua)
--- reply {1, created, absolute expiry, {value, …}, {evicted ID, …}}, or {code}: 0 nothing of its life is left, -1 … -3 as in ops.lua,
+--       8 device  9 cap (0 = none)  10 the session that it replaces ('' = none)  11 '1' = its operations are within another session's budget
+--       12… operations (ops.lua)
+-- reply {1, created, absolute expiry, {value, …}, {evicted ID, …}}, or {code}: 0 nothing of its life is left, or what it replaces
+--       has ended, -1 … -3 as in ops.lua,
 --       -4 the ID was used before
 --
 -- Keeps promise 1: a session begins after its subject's not-before, so that ending all sessions never hits a later login and
--- no earlier session outlives it. An ID that is in use is refused, never taken over (fixation).
+-- no earlier session outlives it. An ID that is in use is refused, never taken over (fixation). What was ended after it was frozen, by whomever, is
+-- replaced by nothing: a session does not survive its end under another ID.
 if redis.call('EXISTS', KEYS[1]) == 1 then
 	return {-4}
 end
@@ -23,6 +26,12 @@ if latest > 0 and latest < expires then
 end
 if expires <= created then
 	return {0}
+end
+if ARGV[10] ~= '' then
+	local r = fields(base .. ARGV[10], 'id', 'u', 'c', 'a', 'z')
+	if not live(r, ARGV[10], subject, n) or not r[5] then
+		return {0}
+	end
 end
 
 -- The other sessions of the subject, read before anything is written. A frozen one is being replaced by this very step or was
@@ -47,7 +56,7 @@ if subject ~= '' then
 	end
 end
 
-local code, out = apply(KEYS[1], 10, 0, budget, true)
+local code, out = apply(KEYS[1], 12, 0, ARGV[11] == '1' and math.huge or budget, true)
 if code ~= 1 then
 	return {code}
 end

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,17 @@ func (c *comparison) create() {
 		NotAfter: rapid.SampledFrom([]int64{0, 0, c.model.Now(), c.model.Now() + 20_000, c.model.Now() + time.Hour.Milliseconds()}).Draw(c.T, "not after"),
 		AuthTime: rapid.SampledFrom([]int64{0, c.model.Now() - 60_000}).Draw(c.T, "authenticated"),
 		Login:    rapid.Bool().Draw(c.T, "login"), Device: "device", Cap: rapid.IntRange(0, 3).Draw(c.T, "cap"), Ops: c.ops(),
+	}
+	if rapid.IntRange(0, 2).Draw(c.T, "replaces") == 0 {
+		if of := slices.DeleteFunc(slices.Clone(c.refs), func(ref counterfoil.Ref) bool { return ref.Subject != subject }); len(of) > 0 {
+			r.Replaces = rapid.SampledFrom(of).Draw(c.T, "what").Session
+			if rapid.Bool().Draw(c.T, "frozen") {
+				_, wantErr := c.model.Freeze(c.ctx, counterfoil.Ref{Session: r.Replaces, Subject: subject})
+				_, gotErr := c.redis.Freeze(c.ctx, counterfoil.Ref{Session: r.Replaces, Subject: subject})
+				c.same("freeze", nil, nil, wantErr, gotErr)
+			}
+		}
+		r.Inherited = rapid.Bool().Draw(c.T, "inherited")
 	}
 	want, wantErr := c.model.Create(c.ctx, r)
 	got, gotErr := c.redis.Create(c.ctx, r)

@@ -37,6 +37,8 @@ func TestFaults(t *testing.T) {
 		"cap ends the newest":           "renewed longest ago",
 		"no cap":                        "renewed longest ago",
 		"life prolonged":                "an absolute expiry that is earlier",
+		"the ended replaced":            "does not go on under another ID",
+		"heirs refused":                 "what is inherited",
 		"fields shared":                 "What Load answered is the caller's",
 		"loading renews":                "reading or writing it does not renew it",
 		"late save revives":             "it does not come back",
