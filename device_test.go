@@ -46,6 +46,40 @@ func TestLabelsAreText(t *testing.T) {
 	}
 }
 
+// TestTheDeadSeeAndEndNobody: a session whose record is gone is nobody's, also where the news has not arrived and its token still passes.
+func TestTheDeadSeeAndEndNobody(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	v, tokens := login(t, r, "alice")
+	w, _ := login(t, r, "alice")
+	handle := ""
+	for _, d := range must[[]counterfoil.Device](t)(r.Devices(ctx, r.Open(v))) {
+		if !d.Current {
+			handle = d.Handle
+		}
+	}
+	if _, err := r.Config.Store.End(ctx, counterfoil.Ending{Session: v.Session()}); err != nil { // and nobody announces it
+		t.Fatal(err)
+	}
+	if _, err := r.Devices(ctx, r.Open(v)); !errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("the list: %v", err)
+	}
+	if err := r.EndOthers(ctx, r.Open(v)); !errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("ending the others: %v", err)
+	}
+	x, err := r.Begin(ctx, counterfoil.Request{Method: "POST", Cookie: []string{accessCookie + "=" + tokens.Access.Reveal()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.EndDevice(ctx, handle); !errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("ending the other by its handle: %v", err)
+	}
+	if _, _, err := name.Get(ctx, r.Open(w)); err != nil {
+		t.Errorf("the other one: %v", err)
+	}
+}
+
 func TestDevices(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {

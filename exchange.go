@@ -42,13 +42,14 @@ type Exchange struct {
 	arrived  time.Time // with its monotonic part
 	verified token.Verified
 	session  *Session
-	refresh  string  // the refresh token of the cookie, if there is one that may be needed
-	client   *Client // nil without Config.Bind
-	cookie   bool    // the credential came as a cookie, or there was none
-	clear    bool    // the cookies are to be removed
-	foreign  bool    // the cookies are another application's: neither used nor cleared
-	closed   bool    // the cookies have been decided on
-	posted   bool    // barred, but possibly a form that another site had the user's browser show and send as a page of its own
+	refresh  string          // the refresh token of the cookie, if there is one that may be needed
+	client   *Client         // nil without Config.Bind
+	cookie   bool            // the credential came as a cookie, or there was none
+	clear    bool            // the cookies are to be removed
+	foreign  bool            // the cookies are another application's: neither used nor cleared
+	closed   bool            // the cookies have been decided on
+	unbound  token.SessionID // what a refresh token is of that Config.Bind did not renew: nobody may use it, but whoever has it may end it
+	posted   bool            // barred, but possibly a form that another site had the user's browser show and send as a page of its own
 	barred   error
 	refusal  error
 	tokens   *Tokens // made on arrival, nil if none were
@@ -181,7 +182,9 @@ func (x *Exchange) revive(ctx context.Context, refusal error) error {
 		if !tokens.Access.IsZero() {
 			x.verified, _ = x.m.guard.Check(ctx, tokens.Access.Reveal())
 		}
-	case errors.Is(err, ErrReuse), errors.Is(err, ErrNotFound), errors.Is(err, ErrUnbound):
+	case errors.Is(err, ErrUnbound):
+		x.refusal, x.unbound = err, t.session
+	case errors.Is(err, ErrReuse), errors.Is(err, ErrNotFound):
 		x.refusal = err
 	default:
 		return err
@@ -237,6 +240,9 @@ func (x *Exchange) EndDevice(ctx context.Context, handle string) error {
 	case id == x.session.ID():
 		return x.Logout(ctx)
 	}
+	if err := x.session.lives(ctx); err != nil { // the dead end nobody
+		return err
+	}
 	return x.m.End(ctx, id)
 }
 
@@ -246,32 +252,41 @@ func (x *Exchange) Manager() *Manager { return x.m }
 // WantsClient says whether [Request.Client] is looked at, for adapters that have to work for it.
 func (m *Manager) WantsClient() bool { return m.bind != nil }
 
-// Logout ends the session of the request and has its cookies removed. Without one it only has the cookies removed, unless
-// they are another application's. After a bearer token it leaves all cookies alone. With [ErrNotDurable] it is done, cookies included, and the
+// Logout ends the session of the request and has its cookies removed, also if [Config.Bind] has refused to go on with it. Without one it only has the cookies
+// removed, unless they are another application's. After a bearer token it leaves all cookies alone. With [ErrNotDurable] it is done, cookies included, and the
 // Manager goes on by itself until it is safe: there is nothing that the client could repeat.
 func (x *Exchange) Logout(ctx context.Context) error {
-	return x.leave(ctx, func(s *Session) error { return x.m.End(ctx, s.ID()) })
+	return x.leave(func(id token.SessionID) error { return x.m.End(ctx, id) })
 }
 
 // LogoutEverywhere ends all sessions of the request's subject, of which this is one, and has the cookies removed. Without a session, or with one that has
 // ended, nothing can end, and that would be taken for done: the cookies are removed, and the error is [ErrNotFound].
 func (x *Exchange) LogoutEverywhere(ctx context.Context) error {
 	if x.session.ID().IsZero() {
-		_ = x.leave(ctx, nil) // there is nothing to end
+		// There is nothing to end, or one session, of somebody who has not proved who it is.
+		if err := x.Logout(ctx); err != nil {
+			return err
+		}
 		return ErrNotFound
 	}
-	return x.leave(ctx, func(s *Session) error {
-		if s.Subject() == "" {
-			return x.m.End(ctx, s.ID())
+	// The store is not asked whether the session lives: somebody may have died between the end of all sessions and the announcement, and this be the
+	// repetition, which has to go through.
+	return x.leave(func(id token.SessionID) error {
+		if x.session.Subject() == "" {
+			return x.m.End(ctx, id)
 		}
-		return x.m.EndAll(ctx, s.Subject())
+		return x.m.EndAll(ctx, x.session.Subject())
 	})
 }
 
-func (x *Exchange) leave(ctx context.Context, end func(*Session) error) error {
+func (x *Exchange) leave(end func(token.SessionID) error) error {
+	id := x.session.ID()
+	if id.IsZero() {
+		id = x.unbound
+	}
 	var weak error
-	if !x.session.ID().IsZero() {
-		if weak = end(x.session); weak != nil && !errors.Is(weak, ErrNotDurable) {
+	if !id.IsZero() {
+		if weak = end(id); weak != nil && !errors.Is(weak, ErrNotDurable) {
 			return weak
 		}
 	}
@@ -302,11 +317,12 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 		return nil, nil
 	}
 	var tokens Tokens
-	if x.tokens != nil {
-		tokens = *x.tokens
-	}
 	if issued, ok := x.session.Issued(); ok {
 		tokens = issued
+	} else if x.tokens != nil {
+		if x.newest(ctx) {
+			tokens = *x.tokens
+		}
 	} else if x.refresh != "" && x.due(x.m.now()) {
 		tokens = x.renew(ctx)
 	}
@@ -366,6 +382,18 @@ func (x *Exchange) due(at time.Time) bool {
 	}
 	begin, end := x.verified.IssuedAt(), x.verified.Expires()
 	return at.After(begin.Add(end.Sub(begin) / 2))
+}
+
+// newest says whether the tokens made on arrival are still those to have. Meanwhile somebody else may have logged in with this browser, logged out or renewed,
+// and an answer that is later than theirs would put older cookies over their cookies. If it cannot be known, nothing is sent: to the store that is an
+// answer that was lost.
+func (x *Exchange) newest(ctx context.Context) bool {
+	id := x.verified.Session()
+	if id.IsZero() || id != x.session.ID() {
+		return false
+	}
+	r, err := x.m.store.Load(ctx, Ref{Session: id, Subject: x.session.Subject()})
+	return err == nil && !r.Frozen && r.Generation == x.verified.Generation() && !x.m.list.Has(id) && r.Created > x.m.notBefore(r.Subject)
 }
 
 // renew asks for new tokens on the request's own account. It never judges reuse, since the client did not ask, and a request that was
@@ -489,7 +517,7 @@ func Status(err error) (status, retryAfter int) {
 		return 0, 0
 	case is(ErrSubject):
 		return 400, 0
-	case is(ErrCrossSite):
+	case is(ErrCrossSite), is(errPlainCookies):
 		return 403, 0
 	case is(ErrConflict), is(ErrSuperseded):
 		return 409, 0

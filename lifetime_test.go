@@ -277,6 +277,48 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// TestLogoutOfTheUnbound: whom Bind does not let go on can still log out. The cookies go, and so does the session that they are of.
+func TestLogoutOfTheUnbound(t *testing.T) {
+	t.Parallel()
+	elsewhere := false
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
+		c.Bind = func(context.Context, counterfoil.Renewal) error {
+			if elsewhere {
+				return errors.New("another network")
+			}
+			return nil
+		}
+	})
+	for how, tt := range map[string]struct {
+		leave func(*counterfoil.Exchange) error
+		want  error
+	}{
+		"logout":            {func(x *counterfoil.Exchange) error { return x.Logout(t.Context()) }, nil},
+		"logout everywhere": {func(x *counterfoil.Exchange) error { return x.LogoutEverywhere(t.Context()) }, counterfoil.ErrNotFound},
+	} {
+		elsewhere = false
+		v, tokens := login(t, r, "alice")
+		other, _ := login(t, r, "alice")
+		elsewhere = true
+		x, err := r.Begin(t.Context(), counterfoil.Request{Method: "POST", Cookie: []string{refreshCookie + "=" + tokens.Refresh.Reveal()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tt.leave(x); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", how, err, tt.want)
+		}
+		if set, err := x.Commit(t.Context()); len(set) != 2 || err != nil {
+			t.Errorf("%s: cookies %v, %v", how, set, err)
+		}
+		if _, _, err := name.Get(t.Context(), r.Open(v)); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("after the %s the session lives: %v", how, err)
+		}
+		if _, _, err := name.Get(t.Context(), r.Open(other)); err != nil {
+			t.Errorf("after the %s of somebody who has proved nothing another session of the subject has ended: %v", how, err)
+		}
+	}
+}
+
 func TestBind(t *testing.T) {
 	t.Parallel()
 	var seen counterfoil.Renewal

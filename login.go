@@ -374,7 +374,7 @@ type Device struct {
 	Current    bool      // it is the one that asks
 }
 
-// Devices lists the sessions of the subject of s, oldest first. [ErrNotFound] for an anonymous one.
+// Devices lists the sessions of the subject of s, oldest first. [ErrNotFound] for an anonymous one, and for one that is not among them because it has ended.
 func (m *Manager) Devices(ctx context.Context, s *Session) ([]Device, error) {
 	if s.Subject() == "" {
 		return nil, ErrNotFound
@@ -394,6 +394,9 @@ func (m *Manager) Devices(ctx context.Context, s *Session) ([]Device, error) {
 			LoggedIn: milli(r.Created), LastSeen: milli(r.Renewed), Expires: milli(r.Expires),
 			Persistent: note.Persistent, Current: r.Session == s.ID(),
 		})
+	}
+	if !slices.ContainsFunc(list, func(d Device) bool { return d.Current }) {
+		return nil, ErrNotFound
 	}
 	return list, nil
 }

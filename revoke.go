@@ -138,11 +138,14 @@ func (m *Manager) EndAll(ctx context.Context, subject string) error {
 	return err
 }
 
-// EndOthers ends all sessions of the subject of s except s itself.
+// EndOthers ends all sessions of the subject of s except s itself. [ErrNotFound], and nothing ends, if s has ended: what the store has of it decides.
 func (m *Manager) EndOthers(ctx context.Context, s *Session) error {
 	subject, keep := s.Subject(), s.ID()
 	if subject == "" || keep.IsZero() {
 		return ErrNotFound
+	}
+	if err := s.lives(ctx); err != nil {
+		return err
 	}
 	_, err := m.endSubject(ctx, subject, keep)
 	return err

@@ -139,6 +139,13 @@ func (s *Session) load(ctx context.Context, again bool) error {
 	return nil
 }
 
+// lives asks the store whether the session does.
+func (s *Session) lives(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.load(ctx, true)
+}
+
 // note remembers that the session has ended. The caller holds the lock.
 func (s *Session) note(err error) error {
 	if errors.Is(err, ErrNotFound) {
@@ -352,7 +359,10 @@ func (s *Session) update(ctx context.Context, name string, fn func(Value) (Value
 		if own != nil {
 			op.If, op.Was = own.If, own.Was
 		}
-		err = s.applyOne(ctx, op)
+		err = s.applyOne(ctx, op, own)
+		if errors.Is(err, errSetMeanwhile) && tries < maxTries {
+			continue
+		}
 		// Each conflict means that another request got on; ctx bounds how long it may take. A condition that
 		// an earlier set of this request brought along does not come true by waiting.
 		if !errors.Is(err, ErrConflict) || own != nil || tries == maxTries {
@@ -382,11 +392,18 @@ func (s *Session) base(ctx context.Context, name string, again bool) (was, store
 	return was, stored, nil, err
 }
 
-// applyOne applies one operation now, in place of what is pending for its field. Everything else stays pending.
-func (s *Session) applyOne(ctx context.Context, op Op) error {
+// errSetMeanwhile means that another goroutine of this request has set the field while an update's function ran.
+var errSetMeanwhile = fmt.Errorf("%w: by this very request, while it was updated", ErrConflict)
+
+// applyOne applies one operation now, in place of own, which is all that may be pending for its field. Everything else stays pending.
+func (s *Session) applyOne(ctx context.Context, op Op, own *Op) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pending := s.pending
+	i := slices.IndexFunc(pending, func(p Op) bool { return p.Name == op.Name })
+	if i >= 0 && (own == nil || pending[i].Kind != own.Kind || !bytes.Equal(pending[i].Value, own.Value)) {
+		return errSetMeanwhile
+	}
 	s.pending = []Op{op}
 	_, err := s.apply(ctx)
 	switch {

@@ -45,6 +45,39 @@ func TestUpdateLeavesWhatElseWasReadConditional(t *testing.T) {
 	}
 }
 
+// TestSetDuringUpdate: what another goroutine of the request sets while the function runs is not lost, the update goes out from it.
+func TestSetDuringUpdate(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	v, _ := login(t, r, "alice")
+	for _, before := range []string{"", "set before"} {
+		s := r.Open(v)
+		if before != "" {
+			if err := name.Set(s, before); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var seen []string
+		got, err := name.Update(t.Context(), s, func(is string, _ bool) (string, error) {
+			if seen = append(seen, is); len(seen) == 1 {
+				if err := name.Set(s, "set meanwhile"); err != nil {
+					t.Error(err)
+				}
+			}
+			return is + ", updated", nil
+		})
+		if err != nil || got != "set meanwhile, updated" || len(seen) != 2 {
+			t.Errorf("%q, %v, after the function had seen %q", got, err, seen)
+		}
+		if err := s.Save(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got, _, err := name.Get(t.Context(), r.Open(v)); got != "set meanwhile, updated" || err != nil {
+			t.Errorf("stored: %q, %v", got, err)
+		}
+	}
+}
+
 func TestUpdateGoesOutFromWhatWasSet(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded)

@@ -1,0 +1,168 @@
+package counterfoil_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/token"
+)
+
+// TestEndedWhileRotated ends a session between its freezing and its going on under a new ID, where the hook that projects claims runs. It has ended.
+func TestEndedWhileRotated(t *testing.T) {
+	t.Parallel()
+	for how, end := range map[string]func(r *rig.Rig, ctx context.Context, it, other *counterfoil.Session) error{
+		"logout": func(r *rig.Rig, ctx context.Context, it, _ *counterfoil.Session) error { return r.End(ctx, it.ID()) },
+		"logout everywhere": func(r *rig.Rig, ctx context.Context, it, _ *counterfoil.Session) error {
+			return r.EndAll(ctx, it.Subject())
+		},
+		"end others": func(r *rig.Rig, ctx context.Context, _, other *counterfoil.Session) error {
+			return r.EndOthers(ctx, other)
+		},
+		"a device, by its handle": func(r *rig.Rig, ctx context.Context, it, other *counterfoil.Session) error {
+			devices, err := r.Devices(ctx, other)
+			for _, d := range devices {
+				if !d.Current {
+					err = r.EndDevice(ctx, other, d.Handle)
+				}
+			}
+			if len(devices) != 2 { // the one that is being replaced is not shown
+				return errors.Join(err, r.End(ctx, it.ID()))
+			}
+			return err
+		},
+	} {
+		for _, backend := range []rig.Backend{rig.Embedded, rig.Server} {
+			t.Run(how+" on "+string(backend), func(t *testing.T) {
+				t.Parallel()
+				var between func()
+				r := rig.New(t, backend, func(c *counterfoil.Config) {
+					c.Claims = func(context.Context, *counterfoil.Session) ([]token.Claim, error) {
+						if do := between; do != nil {
+							between = nil
+							do()
+						}
+						return nil, nil
+					}
+				})
+				v, _ := login(t, r, "alice")
+				w, _ := login(t, r, "alice")
+				it, other := r.Open(v), r.Open(w)
+				ran := false
+				between = func() {
+					ran = true
+					if err := end(r, t.Context(), r.Open(v), other); err != nil {
+						t.Errorf("ending it: %v", err)
+					}
+				}
+				if _, err := r.Rotate(t.Context(), it, counterfoil.RotateOptions{}); !errors.Is(err, counterfoil.ErrNotFound) || !ran {
+					t.Errorf("rotating what was ended meanwhile: %v, want ErrNotFound", err)
+				}
+				list, err := r.Sessions(t.Context(), "alice")
+				if err != nil || len(list) > 1 || len(list) == 1 && list[0].Session != w.Session() {
+					t.Errorf("sessions afterwards: %v, %v", list, err)
+				}
+			})
+		}
+	}
+}
+
+// TestRotationsBesideLogouts lets the two run at once: whatever the order, after the logout nothing lives.
+func TestRotationsBesideLogouts(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Server)
+	went := 0
+	for range 100 {
+		v, _ := login(t, r, "alice")
+		var next *counterfoil.Session
+		var wg sync.WaitGroup
+		wg.Go(func() { next, _ = r.Rotate(t.Context(), r.Open(v), counterfoil.RotateOptions{}) })
+		wg.Go(func() {
+			if err := r.EndAll(t.Context(), "alice"); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+		if next != nil {
+			went++
+			if _, _, err := name.Get(t.Context(), next); !errors.Is(err, counterfoil.ErrNotFound) {
+				t.Fatalf("a rotated session survives the logout beside it: %v", err)
+			}
+		}
+	}
+	t.Logf("%d of 100 rotations were first", went)
+}
+
+// TestRotationOfAVisitor: an anonymous session goes on in the slot it is in, so that its end is judged in one step there too.
+func TestRotationOfAVisitor(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	s := r.Anonymous()
+	if _, err := visits.Incr(t.Context(), s, 3); err != nil {
+		t.Fatal(err)
+	}
+	old := s.ID()
+	next, err := r.Rotate(t.Context(), s, counterfoil.RotateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := visits.Get(t.Context(), next); n != 3 || err != nil || next.ID() == old || next.ID().Tag() != old.Tag() {
+		t.Errorf("%d, %v, in slot %s after %s", n, err, next.ID().Tag(), old.Tag())
+	}
+}
+
+// TestRotationIsNotRefusedForItsSize: what one session could hold, its heir can: a session that is frozen and cannot go on would be locked for good.
+func TestRotationIsNotRefusedForItsSize(t *testing.T) {
+	t.Parallel()
+	for what, tt := range map[string]struct {
+		fields int
+		value  string
+		seal   bool
+	}{
+		"many fields":                         {5000, "", false},
+		"values that encryption makes longer": {1000, strings.Repeat("x", 34), true},
+		"one as large as it may be":           {1, strings.Repeat("x", counterfoil.MaxDataLen-5), true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			r := rig.New(t, rig.Server)
+			v, _ := login(t, r, "alice")
+			s := r.Open(v)
+			for i := range tt.fields {
+				if err := counterfoil.NewField[string]("f"+strconv.Itoa(i)).Set(s, tt.value); err != nil {
+					t.Fatal(err)
+				}
+				if i%4000 == 3999 || i == tt.fields-1 {
+					if err := s.Save(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			m := r.Manager
+			if tt.seal {
+				cfg := r.Config
+				cfg.ValueKeys, cfg.InsecureReadPlainValues = [][]byte{bytes.Repeat([]byte("k"), 32)}, true
+				var err error
+				if m, err = counterfoil.New(t.Context(), cfg); err != nil {
+					t.Fatal(err)
+				}
+				defer m.Close()
+			}
+			next, err := m.Rotate(t.Context(), m.Open(v), counterfoil.RotateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range tt.fields {
+				if got, ok, err := counterfoil.NewField[string]("f"+strconv.Itoa(i)).Get(t.Context(), next); got != tt.value || !ok || err != nil {
+					t.Fatalf("field %d: %d bytes, %v, %v", i, len(got), ok, err)
+				}
+			}
+		})
+	}
+}
