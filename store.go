@@ -17,8 +17,8 @@ var (
 	// told apart, because the absence of the record is all that is known.
 	ErrNotFound = errors.New("counterfoil: session not found")
 
-	// ErrConflict means that a field that this request has read was changed by another one before it was set.
-	// Nothing of the save was applied; load again and decide again, or use Update.
+	// ErrConflict means that a field that this request has read was changed by another one before it was set. Nothing of the save was applied.
+	// A Session keeps what it has read: open the session anew and decide again, or use Update in place of Get and Set.
 	ErrConflict = errors.New("counterfoil: session changed since it was read")
 
 	// ErrTooLarge means that the save would take the session's data over its budget ([MaxDataLen]). Nothing of it was applied.
