@@ -71,7 +71,8 @@ const (
 // Every method is one atomic step: of two that run at once, one sees what the other did, all of it. Times are Unix
 // milliseconds of the store's own clock, which orders everything and is the only clock that enters a token.
 // An error that is none of this package's means that the outcome is unknown (the store was not reached, or its answer
-// was lost); repeating the step is then harmless, except for increments and takes, which a Store must not repeat itself.
+// was lost); repeating the step is then harmless, except for Save, which a Store must not repeat itself: between the two somebody else may have
+// been told that a field was changed from what this one had set, or taken away.
 // Implementations are safe for concurrent use and keep nothing of the slices they are given.
 type Store interface {
 	// Create makes a record under an ID that was never used. It sets created and newest-issued to

@@ -28,7 +28,7 @@ type lanes struct {
 // way tells lanes apart.
 type way struct {
 	master string // address; "" = the only one, or not known
-	once   bool
+	once   bool   // what is sent must not be repeated
 }
 
 func newLanes(client redis.UniversalClient, timeout time.Duration) *lanes {
@@ -44,7 +44,7 @@ func (ls *lanes) lane(w way) *lane {
 	defer ls.mu.Unlock()
 	l := ls.each[w]
 	if l == nil {
-		l = &lane{lanes: ls, once: w.once, turns: sync.Pool{New: newTurn}}
+		l = &lane{lanes: ls, turns: sync.Pool{New: newTurn}}
 		ls.each[w] = l
 	}
 	return l
@@ -101,7 +101,6 @@ const (
 // lane sends whatever has gathered while pipelines are under way as the next one. It has goroutines as long as there is something to send.
 type lane struct {
 	lanes *lanes
-	once  bool // what is sent must not be repeated
 
 	mu    sync.Mutex
 	begun [maxRunning]time.Time // when the pipelines under way were begun; zero = none
@@ -223,7 +222,7 @@ func (l *lane) exec(batch []*turn) {
 		}
 	}
 	ctx := deadline.ByTime(context.Background(), latest)
-	cmds = append(cmds, shared.commands(ctx, l.once)...)
+	cmds = append(cmds, shared.commands(ctx)...)
 	if len(cmds) > 0 {
 		err := pipeline(ctx, l.lanes.client.Pipeline(), cmds)
 		for _, t := range batch {

@@ -40,8 +40,9 @@
 // # Retries
 //
 // go-redis repeats a command whose answer was lost (three times, where MaxRetries is 0), and it repeats scripts, so that an increment may
-// be counted twice. Steps here are either harmless to repeat, or go out as commands that go-redis must not repeat, whatever the client was
-// configured with: saves that increment, take or compare, and the creation of a session. Their error then says that the outcome is unknown.
+// be counted twice, and a set be written over what somebody else was told to have made of it since. So saves and the creation of a session go out as
+// commands that go-redis must not repeat, whatever the client was configured with. Their error then says that the outcome is unknown. All other steps
+// are harmless to repeat.
 //
 // # An edge's access
 //
