@@ -221,7 +221,8 @@ func (l *lane) exec(batch []*turn) {
 			latest = t.until
 		}
 	}
-	ctx := deadline.ByTime(context.Background(), latest)
+	ctx := deadline.Glanced(context.Background(), latest.Sub(now))
+	defer ctx.Release()
 	cmds = append(cmds, shared.commands(ctx)...)
 	if len(cmds) > 0 {
 		err := pipeline(ctx, l.lanes.client.Pipeline(), cmds)

@@ -142,7 +142,9 @@ func (s *Redis) Save(ctx context.Context, ref counterfoil.Ref, ops []counterfoil
 	if err != nil {
 		return counterfoil.Saved{}, err
 	}
-	rep, err := s.runSave(s.until(ctx), words)
+	bounded := s.until(ctx)
+	defer bounded.Release()
+	rep, err := s.runSave(bounded, words)
 	if err != nil {
 		return counterfoil.Saved{}, err
 	}

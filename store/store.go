@@ -70,7 +70,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"strings"
 	"sync"
@@ -92,7 +91,7 @@ type Config struct {
 	Prefix string
 
 	// Timeout bounds every step that the caller's context does not bound more tightly. 0 means 2 s; negative is refused.
-	// With a client of the caller's own it holds only if that has ContextTimeoutEnabled, and a PoolTimeout that is no longer.
+	// With a client of the caller's own it holds only if that has ContextTimeoutEnabled.
 	Timeout time.Duration
 
 	// Replicas is how many replicas must acknowledge each ending of sessions and each append to the log; see Durability in the package comment.
@@ -197,7 +196,6 @@ type Redis struct {
 	acked          atomic.Int64 // and the time of the newest record of the log that they are known to have, Unix ms
 	lanes          *lanes       // nil = every step is sent by itself
 	scattered      bool         // the client sends to a replica what only reads
-	timely         bool         // the client waits no longer for a free connection than a step may take
 }
 
 var (
@@ -264,7 +262,6 @@ func open(ctx context.Context, client redis.UniversalClient, cfg Config, named f
 		replicaTimeout: cfg.replicaTimeout(),
 	}
 	s.scattered = readsReplicas(client)
-	s.timely = poolTimeout(client) <= s.timeout
 	if cfg.AutoPipeline {
 		s.lanes = newLanes(client, s.timeout)
 	}
@@ -298,17 +295,6 @@ func closeOnce(c redis.UniversalClient) error {
 // bound gives a step its deadline.
 func (s *Redis) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.timeout)
-}
-
-// poolTimeout is how long a client waits for a free connection.
-func poolTimeout(client redis.UniversalClient) time.Duration {
-	switch c := client.(type) {
-	case *redis.Client:
-		return c.Options().PoolTimeout
-	case *redis.ClusterClient:
-		return c.Options().PoolTimeout
-	}
-	return math.MaxInt64
 }
 
 // ping says whether a server answers and takes the credentials.
