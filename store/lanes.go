@@ -45,6 +45,8 @@ func (ls *lanes) lane(w way) *lane {
 	l := ls.each[w]
 	if l == nil {
 		l = &lane{lanes: ls, turns: sync.Pool{New: newTurn}}
+		l.again = time.AfterFunc(time.Hour, l.askAgain)
+		l.again.Stop()
 		ls.each[w] = l
 	}
 	return l
@@ -102,10 +104,12 @@ const (
 type lane struct {
 	lanes *lanes
 
-	mu    sync.Mutex
-	begun [maxRunning]time.Time // when the pipelines under way were begun; zero = none
-	queue []*turn
-	turns sync.Pool
+	mu     sync.Mutex
+	begun  [maxRunning]time.Time // when the pipelines under way were begun; zero = none
+	queue  []*turn
+	again  *time.Timer // asks again whether what is in the queue is worth a pipeline
+	asking bool        // it will
+	turns  sync.Pool
 }
 
 // turn is what one caller sends: commands, or a share. It is used again if it came to its end.
@@ -137,10 +141,7 @@ func (l *lane) take(ctx context.Context, t *turn) (any, error) {
 	t.timer.Reset(until.Sub(now)) // not every context with a deadline ends by itself
 	l.mu.Lock()
 	l.queue = append(l.queue, t)
-	if i := slices.IndexFunc(l.begun[:], time.Time.IsZero); i >= 0 && l.worth(now) {
-		l.begun[i] = now
-		go l.run(i)
-	}
+	l.next(now)
 	l.mu.Unlock()
 	var err error
 	select {
@@ -169,6 +170,28 @@ func (l *lane) leave(t *turn) {
 	}
 }
 
+// next begins a pipeline if there may be one more and it is worth it. If it is not worth it yet, it asks again later: those that are under way may be stuck, and
+// nobody may come who would ask. The caller holds the lock.
+func (l *lane) next(now time.Time) {
+	i := slices.IndexFunc(l.begun[:], time.Time.IsZero)
+	switch {
+	case i < 0 || len(l.queue) == 0:
+	case l.worth(now):
+		l.begun[i] = now
+		go l.run(i)
+	case !l.asking:
+		l.asking = true
+		l.again.Reset(tooLong)
+	}
+}
+
+func (l *lane) askAgain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asking = false
+	l.next(time.Now())
+}
+
 // worth reports whether what is in the queue is worth a pipeline now.
 func (l *lane) worth(now time.Time) bool {
 	if len(l.queue) >= enough {
@@ -189,6 +212,7 @@ func (l *lane) run(i int) {
 		l.mu.Lock()
 		l.begun[i] = time.Time{}
 		if !l.worth(now) {
+			l.next(now)
 			l.mu.Unlock()
 			return
 		}
@@ -196,6 +220,7 @@ func (l *lane) run(i int) {
 		n := min(len(l.queue), maxBatch)
 		batch := l.queue[:n:n]
 		l.queue = slices.Clone(l.queue[n:])
+		l.next(now)
 		l.mu.Unlock()
 		l.exec(batch)
 	}
