@@ -14,6 +14,7 @@ import (
 var (
 	ParseRecords = parseRecords
 	ErrAlone     = errAlone
+	Showing      = showing
 )
 
 // Client is what a store sends its steps by.

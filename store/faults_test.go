@@ -486,6 +486,59 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestIdleConnections has the server close connections that wait in the pool, as it does with those that are idle for long. None of them costs a step, although
+// none is sent again: go-redis looks first, also where the store has made the connection for TLS.
+func TestIdleConnections(t *testing.T) {
+	const several = 6
+	for _, secure := range []bool{false, true} {
+		for _, pipelined := range []bool{false, true} {
+			t.Run(fmt.Sprintf("TLS %v, pipelined %v", secure, pipelined), func(t *testing.T) {
+				t.Parallel()
+				srv := redistest.Start(t, redistest.Options{TLS: secure})
+				ctx := background(t)
+				opt := &redis.Options{Addr: srv.Addr(), TLSConfig: srv.TLSConfig(), Protocol: 2, ContextTimeoutEnabled: true}
+				killer := redis.NewClient(opt)
+				defer killer.Close()
+				shown := *opt
+				shown.Dialer = store.Showing(redis.NewDialer(opt))
+				client := redis.NewClient(&shown)
+				defer client.Close()
+				s, err := store.New(ctx, client, store.Config{Logger: quiet, AutoPipeline: pipelined})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				ref := newRef(t, s, "alice")
+				count := []counterfoil.Op{{Kind: counterfoil.OpIncr, Name: "n", By: 1}}
+				for range 3 {
+					var held []*redis.Conn
+					for range several {
+						c := client.Conn()
+						if err := c.Ping(ctx).Err(); err != nil {
+							t.Fatal(err)
+						}
+						held = append(held, c)
+					}
+					for _, c := range held {
+						c.Close() // back to the pool
+					}
+					if err := killer.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err(); err != nil {
+						t.Fatal(err)
+					}
+					for range 2 * several {
+						if _, err := s.Save(ctx, ref, count); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				if r, err := s.Load(ctx, ref); err != nil || string(r.Fields["n"]) != strconv.Itoa(3*2*several) {
+					t.Errorf("n is %q, %v", r.Fields["n"], err)
+				}
+			})
+		}
+	}
+}
+
 // TestDown shows that a Redis that is not there is an error of no session: nobody is logged out by it.
 func TestDown(t *testing.T) {
 	srv := startEmbedded(t)

@@ -44,6 +44,10 @@
 // commands that go-redis must not repeat, whatever the client was configured with. Their error then says that the outcome is unknown. All other steps
 // are harmless to repeat.
 //
+// A connection that was closed while it was idle costs no save, since go-redis looks before it sends one. Over TLS it cannot, but with the clients that
+// [Open] makes (unless the URL asks for the third protocol): with one of the caller's each such connection costs a save, so its ConnMaxIdleTime should be
+// shorter than the server, or what stands in between, lets a connection be idle.
+//
 // # An edge's access
 //
 // A Redis user for a [LogReader] needs no more than
