@@ -17,8 +17,8 @@ var (
 	// told apart, because the absence of the record is all that is known.
 	ErrNotFound = errors.New("counterfoil: session not found")
 
-	// ErrConflict means that a field that this request has read was changed by another one before it was set.
-	// Nothing of the save was applied; load again and decide again, or use Update.
+	// ErrConflict means that a field that this request has read was changed by another one before it was set. Nothing of the save was applied.
+	// A Session keeps what it has read: open the session anew and decide again, or use Update in place of Get and Set.
 	ErrConflict = errors.New("counterfoil: session changed since it was read")
 
 	// ErrTooLarge means that the save would take the session's data over its budget ([MaxDataLen]). Nothing of it was applied.
@@ -71,7 +71,8 @@ const (
 // Every method is one atomic step: of two that run at once, one sees what the other did, all of it. Times are Unix
 // milliseconds of the store's own clock, which orders everything and is the only clock that enters a token.
 // An error that is none of this package's means that the outcome is unknown (the store was not reached, or its answer
-// was lost); repeating the step is then harmless, except for increments and takes, which a Store must not repeat itself.
+// was lost); repeating the step is then harmless, except for Save, which a Store must not repeat itself: between the two somebody else may have
+// been told that a field was changed from what this one had set, or taken away.
 // Implementations are safe for concurrent use and keep nothing of the slices they are given.
 type Store interface {
 	// Create makes a record under an ID that was never used. It sets created and newest-issued to

@@ -14,6 +14,7 @@ import (
 var (
 	ParseRecords = parseRecords
 	ErrAlone     = errAlone
+	Showing      = showing
 )
 
 // Client is what a store sends its steps by.
@@ -39,7 +40,7 @@ func Together(ctx context.Context, s *Redis, refs []counterfoil.Ref, ops [][]cou
 		turns[i] = &turn{share: words[3:]}
 		js.add(turns[i])
 	}
-	js.tell(s.lanes, pipeline(ctx, s.client.Pipeline(), js.commands(ctx, true)))
+	js.tell(s.lanes, pipeline(ctx, s.client.Pipeline(), js.commands(ctx)))
 	for i, t := range turns {
 		if t == nil {
 			continue

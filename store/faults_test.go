@@ -1,8 +1,10 @@
 package store_test
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -26,7 +28,8 @@ import (
 type proxy struct {
 	listener net.Listener
 	target   string
-	lose     atomic.Int32 // n > 0: of the server's next answers the n-th is lost, and its connection
+	lose     atomic.Int32 // n > 0: of the server's next answers the n-th is lost, and its connection,
+	losing   chan func()  // which then stays open until the function is called that comes from here; nil = no longer than that
 	mute     atomic.Bool  // nothing is passed on any more, in neither direction; connections stay open
 	slow     atomic.Bool  // answers go on in small parts, each a little later
 	after    atomic.Int32 // n > 0: mute once n more bytes have been answered
@@ -84,6 +87,11 @@ func (p *proxy) pass(to, from net.Conn, answers bool) {
 			return
 		}
 		if answers && p.lose.Load() > 0 && p.lose.Add(-1) == 0 {
+			if p.losing != nil {
+				hold, done := context.WithCancel(context.Background())
+				p.losing <- done
+				<-hold.Done()
+			}
 			return
 		}
 		if answers && p.after.Load() > 0 && p.after.Add(-int32(n)) <= 0 {
@@ -174,8 +182,13 @@ func testLostAnswer(t *testing.T, addr string, pipelined bool) {
 	if owner := string(fields()["owner"]); owner != "me" {
 		t.Errorf("owner is %q", owner)
 	}
-	if err := save(counterfoil.Op{Kind: counterfoil.OpSet, Name: "a", Value: []byte("1")}); err != nil {
-		t.Errorf("a plain set can be repeated: %v", err)
+	unknown("set", save(counterfoil.Op{Kind: counterfoil.OpSet, Name: "a", Value: []byte("1")}))
+	if a := string(fields()["a"]); a != "1" {
+		t.Errorf("a is %q", a)
+	}
+	unknown("delete", save(counterfoil.Op{Kind: counterfoil.OpDelete, Name: "a"}))
+	if a, ok := fields()["a"]; ok {
+		t.Errorf("a is %q", a)
 	}
 
 	// Steps that are harmless to repeat come through.
@@ -205,6 +218,70 @@ func testLostAnswer(t *testing.T, addr string, pipelined bool) {
 	}
 	if r, err := s.Refresh(ctx, present); err != nil || r.Generation != 2 || r.Verdict != counterfoil.HandedOut {
 		t.Errorf("Refresh again: verdict %d, generation %d, %v", r.Verdict, r.Generation, err)
+	}
+}
+
+// TestLateAnswer has somebody else go on from what a save has stored, while the answer to that save is lost: what the other one was told stays true.
+func TestLateAnswer(t *testing.T) {
+	set := func(v string) []counterfoil.Op {
+		return []counterfoil.Op{{Kind: counterfoil.OpSet, Name: "f", Value: []byte(v)}}
+	}
+	changed := []counterfoil.Op{{Kind: counterfoil.OpSet, Name: "f", Value: []byte("mine, changed"), If: true, Was: counterfoil.Value{Bytes: []byte("mine"), Present: true}}}
+	take := []counterfoil.Op{{Kind: counterfoil.OpTake, Name: "f"}}
+	for _, c := range []struct {
+		name        string
+		late, other []counterfoil.Op
+		want        string
+	}{
+		{"a set, updated", set("mine"), changed, "mine, changed"},
+		{"a set, taken", set("mine"), take, ""},
+		{"a delete, set again", []counterfoil.Op{{Kind: counterfoil.OpDelete, Name: "f"}}, set("other"), "other"},
+	} {
+		for _, pipelined := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, pipelined %v", c.name, pipelined), func(t *testing.T) {
+				srv := startEmbedded(t)
+				ctx := background(t)
+				open := func(addr string) *store.Redis {
+					client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
+					t.Cleanup(func() { client.Close() })
+					s, err := store.New(ctx, client, store.Config{Logger: quiet, Timeout: 10 * time.Second, AutoPipeline: pipelined})
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() { s.Close() })
+					return s
+				}
+				addr := strings.TrimPrefix(srv.URL(), "redis://")
+				p := startProxy(t, addr)
+				p.losing = make(chan func())
+				s, direct := open(p.listener.Addr().String()), open(addr)
+				ref := newRef(t, s, "alice")
+				if _, err := s.Save(ctx, ref, nil); err != nil { // the script is known from here on
+					t.Fatal(err)
+				}
+				late := make(chan error, 1)
+				p.lose.Store(1)
+				go func() { _, err := s.Save(ctx, ref, c.late); late <- err }()
+				var hangUp func()
+				select {
+				case hangUp = <-p.losing:
+					defer hangUp()
+				case err := <-late:
+					t.Fatalf("an answer that was to be lost: %v", err)
+				}
+				if _, err := direct.Save(ctx, ref, c.other); err != nil {
+					t.Fatal(err)
+				}
+				hangUp()
+				if err := <-late; err == nil {
+					t.Error("nobody knows what became of the save, and it succeeded")
+				}
+				r, err := s.Load(ctx, ref)
+				if got := string(r.Fields["f"]); got != c.want || err != nil {
+					t.Errorf("the field is %q, %v, want %q", got, err, c.want)
+				}
+			})
+		}
 	}
 }
 
@@ -405,6 +482,59 @@ func TestRestart(t *testing.T) {
 		}
 		if _, err := s.Load(ctx, ended); i > 0 && !errors.Is(err, counterfoil.ErrNotFound) {
 			t.Errorf("the ended session: %v", err)
+		}
+	}
+}
+
+// TestIdleConnections has the server close connections that wait in the pool, as it does with those that are idle for long. None of them costs a step, although
+// none is sent again: go-redis looks first, also where the store has made the connection for TLS.
+func TestIdleConnections(t *testing.T) {
+	const several = 6
+	for _, secure := range []bool{false, true} {
+		for _, pipelined := range []bool{false, true} {
+			t.Run(fmt.Sprintf("TLS %v, pipelined %v", secure, pipelined), func(t *testing.T) {
+				t.Parallel()
+				srv := redistest.Start(t, redistest.Options{TLS: secure})
+				ctx := background(t)
+				opt := &redis.Options{Addr: srv.Addr(), TLSConfig: srv.TLSConfig(), Protocol: 2, ContextTimeoutEnabled: true}
+				killer := redis.NewClient(opt)
+				defer killer.Close()
+				shown := *opt
+				shown.Dialer = store.Showing(redis.NewDialer(opt))
+				client := redis.NewClient(&shown)
+				defer client.Close()
+				s, err := store.New(ctx, client, store.Config{Logger: quiet, AutoPipeline: pipelined})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				ref := newRef(t, s, "alice")
+				count := []counterfoil.Op{{Kind: counterfoil.OpIncr, Name: "n", By: 1}}
+				for range 3 {
+					var held []*redis.Conn
+					for range several {
+						c := client.Conn()
+						if err := c.Ping(ctx).Err(); err != nil {
+							t.Fatal(err)
+						}
+						held = append(held, c)
+					}
+					for _, c := range held {
+						c.Close() // back to the pool
+					}
+					if err := killer.Do(ctx, "client", "kill", "type", "normal", "skipme", "yes").Err(); err != nil {
+						t.Fatal(err)
+					}
+					for range 2 * several {
+						if _, err := s.Save(ctx, ref, count); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				if r, err := s.Load(ctx, ref); err != nil || string(r.Fields["n"]) != strconv.Itoa(3*2*several) {
+					t.Errorf("n is %q, %v", r.Fields["n"], err)
+				}
+			})
 		}
 	}
 }

@@ -21,12 +21,12 @@ const (
 var errAlone = errors.New("store: a save has to be sent by itself")
 
 // save gives a save its turn in a run, and returns the answer to it. words is the whole command.
-func (ls *lanes) save(ctx context.Context, once bool, words []any) (any, error) {
+func (ls *lanes) save(ctx context.Context, words []any) (any, error) {
 	if ls.apart.Load() || len(words) > maxShareWords {
 		return nil, errAlone
 	}
 	keep(words)
-	l := ls.lane(way{once: once})
+	l := ls.lane(way{once: true})
 	t := l.turns.Get().(*turn)
 	t.cmds, t.share = t.cmds[:0], words[3:]
 	answer, err := l.take(ctx, t)
@@ -73,7 +73,7 @@ func (js *joints) add(t *turn) {
 }
 
 // commands returns the command of each run.
-func (js joints) commands(ctx context.Context, once bool) []redis.Cmder {
+func (js joints) commands(ctx context.Context) []redis.Cmder {
 	cmds := make([]redis.Cmder, len(js))
 	for i := range js {
 		j := &js[i]
@@ -89,10 +89,7 @@ func (js joints) commands(ctx context.Context, once bool) []redis.Cmder {
 			words = append(words, t.share[2:]...)
 		}
 		j.cmd = redis.NewCmd(ctx, words...)
-		cmds[i] = j.cmd
-		if once {
-			cmds[i] = onceCmd{j.cmd}
-		}
+		cmds[i] = onceCmd{j.cmd}
 	}
 	return cmds
 }

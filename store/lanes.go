@@ -28,7 +28,7 @@ type lanes struct {
 // way tells lanes apart.
 type way struct {
 	master string // address; "" = the only one, or not known
-	once   bool
+	once   bool   // what is sent must not be repeated
 }
 
 func newLanes(client redis.UniversalClient, timeout time.Duration) *lanes {
@@ -44,7 +44,9 @@ func (ls *lanes) lane(w way) *lane {
 	defer ls.mu.Unlock()
 	l := ls.each[w]
 	if l == nil {
-		l = &lane{lanes: ls, once: w.once, turns: sync.Pool{New: newTurn}}
+		l = &lane{lanes: ls, turns: sync.Pool{New: newTurn}}
+		l.again = time.AfterFunc(time.Hour, l.askAgain)
+		l.again.Stop()
 		ls.each[w] = l
 	}
 	return l
@@ -101,12 +103,13 @@ const (
 // lane sends whatever has gathered while pipelines are under way as the next one. It has goroutines as long as there is something to send.
 type lane struct {
 	lanes *lanes
-	once  bool // what is sent must not be repeated
 
-	mu    sync.Mutex
-	begun [maxRunning]time.Time // when the pipelines under way were begun; zero = none
-	queue []*turn
-	turns sync.Pool
+	mu     sync.Mutex
+	begun  [maxRunning]time.Time // when the pipelines under way were begun; zero = none
+	queue  []*turn
+	again  *time.Timer // asks again whether what is in the queue is worth a pipeline
+	asking bool        // it will
+	turns  sync.Pool
 }
 
 // turn is what one caller sends: commands, or a share. It is used again if it came to its end.
@@ -138,10 +141,7 @@ func (l *lane) take(ctx context.Context, t *turn) (any, error) {
 	t.timer.Reset(until.Sub(now)) // not every context with a deadline ends by itself
 	l.mu.Lock()
 	l.queue = append(l.queue, t)
-	if i := slices.IndexFunc(l.begun[:], time.Time.IsZero); i >= 0 && l.worth(now) {
-		l.begun[i] = now
-		go l.run(i)
-	}
+	l.next(now)
 	l.mu.Unlock()
 	var err error
 	select {
@@ -170,6 +170,28 @@ func (l *lane) leave(t *turn) {
 	}
 }
 
+// next begins a pipeline if there may be one more and it is worth it. If it is not worth it yet, it asks again later: those that are under way may be stuck, and
+// nobody may come who would ask. The caller holds the lock.
+func (l *lane) next(now time.Time) {
+	i := slices.IndexFunc(l.begun[:], time.Time.IsZero)
+	switch {
+	case i < 0 || len(l.queue) == 0:
+	case l.worth(now):
+		l.begun[i] = now
+		go l.run(i)
+	case !l.asking:
+		l.asking = true
+		l.again.Reset(tooLong)
+	}
+}
+
+func (l *lane) askAgain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asking = false
+	l.next(time.Now())
+}
+
 // worth reports whether what is in the queue is worth a pipeline now.
 func (l *lane) worth(now time.Time) bool {
 	if len(l.queue) >= enough {
@@ -190,6 +212,7 @@ func (l *lane) run(i int) {
 		l.mu.Lock()
 		l.begun[i] = time.Time{}
 		if !l.worth(now) {
+			l.next(now)
 			l.mu.Unlock()
 			return
 		}
@@ -197,6 +220,7 @@ func (l *lane) run(i int) {
 		n := min(len(l.queue), maxBatch)
 		batch := l.queue[:n:n]
 		l.queue = slices.Clone(l.queue[n:])
+		l.next(now)
 		l.mu.Unlock()
 		l.exec(batch)
 	}
@@ -222,8 +246,9 @@ func (l *lane) exec(batch []*turn) {
 			latest = t.until
 		}
 	}
-	ctx := deadline.ByTime(context.Background(), latest)
-	cmds = append(cmds, shared.commands(ctx, l.once)...)
+	ctx := deadline.Glanced(context.Background(), latest.Sub(now))
+	defer ctx.Release()
+	cmds = append(cmds, shared.commands(ctx)...)
 	if len(cmds) > 0 {
 		err := pipeline(ctx, l.lanes.client.Pipeline(), cmds)
 		for _, t := range batch {

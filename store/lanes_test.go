@@ -200,7 +200,7 @@ func TestPipelinesUnderWay(t *testing.T) {
 	}
 }
 
-// TestPipelineStuck: one pipeline that gets no answer does not keep those who come later, however few they are, for as long as it waits.
+// TestPipelineStuck: a pipeline that gets no answer does not keep whoever comes right after it for as long as it waits, though nobody comes later.
 func TestPipelineStuck(t *testing.T) {
 	s, client, ref := pipelining(t, store.Config{Timeout: time.Minute}, redis.Options{})
 	first := &firstOnly{begun: make(chan struct{}), open: make(chan struct{})}
@@ -212,16 +212,8 @@ func TestPipelineStuck(t *testing.T) {
 		}
 	})
 	<-first.begun
-	for {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
-		_, err := s.Load(ctx, ref)
-		cancel()
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatal(err)
-		}
+	if _, err := s.Load(background(t), ref); err != nil {
+		t.Error(err)
 	}
 	close(first.open)
 	wg.Wait()

@@ -26,15 +26,16 @@ func (s *Redis) Load(ctx context.Context, ref counterfoil.Ref) (counterfoil.Reco
 	if !belongs(ref.Session, ref.Subject) {
 		return counterfoil.Record{}, counterfoil.ErrNotFound
 	}
-	ctx = s.until(ctx)
+	bounded := s.until(ctx)
+	defer bounded.Release()
 	session, notBefore := s.keys.both(ref)
 	keys := []string{session, notBefore}
-	f, err := s.look(ctx, keys, ref)
+	f, err := s.look(bounded, keys, ref)
 	if err != nil {
 		return counterfoil.Record{}, err
 	}
 	if ref.Generation != 0 && ref.Generation == f.Generation && !f.confirmed && !f.Frozen {
-		rep, err := s.run(ctx, confirmScript, false, keys, ref.Session.String(), ref.Subject, ref.Generation)
+		rep, err := s.run(bounded, confirmScript, false, keys, ref.Session.String(), ref.Subject, ref.Generation)
 		if err == nil {
 			err = codeError(rep)
 		}

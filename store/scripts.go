@@ -105,8 +105,9 @@ func (onceCmd) NoRetry() bool { return true }
 
 // run runs a step by its SHA, and by its text where the server has not seen it. once: see onceCmd.
 func (s *Redis) run(ctx context.Context, sc script, once bool, keys []string, args ...any) (reply, error) {
-	ctx = s.until(ctx)
-	return runOn(ctx, s.send, sc, once, keys, args...)
+	bounded := s.until(ctx)
+	defer bounded.Release()
+	return runOn(bounded, s.send, sc, once, keys, args...)
 }
 
 // runOn is run with any way of sending a command.

@@ -2,26 +2,15 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/counterfoil/counterfoil/internal/deadline"
 )
 
-// until gives a step its deadline, without a timer where there need not be one: go-redis bounds connecting, writing and reading by the time, and
-// the wait for a free connection by its PoolTimeout, if that is no longer than a step may take; before it waits again it looks at the clock.
-func (s *Redis) until(ctx context.Context) context.Context {
-	at := time.Now().Add(s.timeout)
-	rest, earlier, ok := deadline.Apart(ctx)
-	if ok && earlier.Before(at) {
-		if !s.timely {
-			return ctx
-		}
-		at = earlier
-	}
-	return deadline.ByTime(rest, at)
-}
+// until gives a step its deadline, without a timer where there need not be one: go-redis bounds writing and reading by the time. Only if no connection
+// is free, or there is none yet, does it wait for the context, and then there is a timer. The step releases it.
+func (s *Redis) until(ctx context.Context) *deadline.Context { return deadline.Glanced(ctx, s.timeout) }
 
 // sender sends a command by a client.
 func sender(client redis.UniversalClient) func(context.Context, redis.Cmder) error {

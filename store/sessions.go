@@ -147,7 +147,9 @@ func (s *Redis) Save(ctx context.Context, ref counterfoil.Ref, ops []counterfoil
 	if err != nil {
 		return counterfoil.Saved{}, err
 	}
-	rep, err := s.runSave(s.until(ctx), !repeatable(ops), words)
+	bounded := s.until(ctx)
+	defer bounded.Release()
+	rep, err := s.runSave(bounded, words)
 	if err != nil {
 		return counterfoil.Saved{}, err
 	}
@@ -175,25 +177,18 @@ func saved(rep reply, n int) (counterfoil.Saved, error) {
 	return counterfoil.Saved{Values: values(rep[1:], n)}, nil
 }
 
-// runSave is runWords for a save, which may share a run with those of others.
-func (s *Redis) runSave(ctx context.Context, once bool, words []any) (reply, error) {
+// runSave is runWords for a save, which may share a run with those of others. No save is sent again after its answer was lost, not even one that sets a field
+// to the same value again: somebody else may have been told in between that a field was changed from that value, or taken away.
+func (s *Redis) runSave(ctx context.Context, words []any) (reply, error) {
 	if s.lanes != nil {
-		switch v, err := s.lanes.save(ctx, once, words); {
+		switch v, err := s.lanes.save(ctx, words); {
 		case err == nil:
 			return toReply(v), nil
 		case !errors.Is(err, errAlone):
 			return nil, fmt.Errorf("store: %s: %w", saveScript.step, err)
 		}
 	}
-	return runWords(ctx, s.send, saveScript, once, words)
-}
-
-// repeatable reports whether a save may be sent again after its answer was lost. An increment would count twice, a take would find nothing,
-// and a comparison would report as a conflict, of which nothing was applied, what was applied the first time.
-func repeatable(ops []counterfoil.Op) bool {
-	return !slices.ContainsFunc(ops, func(o counterfoil.Op) bool {
-		return o.If || o.Kind == counterfoil.OpIncr || o.Kind == counterfoil.OpTake
-	})
+	return runWords(ctx, s.send, saveScript, true, words)
 }
 
 // appendOps writes operations as ops.lua reads them. bounded refuses too many of them, and too large values.

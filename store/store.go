@@ -40,8 +40,13 @@
 // # Retries
 //
 // go-redis repeats a command whose answer was lost (three times, where MaxRetries is 0), and it repeats scripts, so that an increment may
-// be counted twice. Steps here are either harmless to repeat, or go out as commands that go-redis must not repeat, whatever the client was
-// configured with: saves that increment, take or compare, and the creation of a session. Their error then says that the outcome is unknown.
+// be counted twice, and a set be written over what somebody else was told to have made of it since. So saves and the creation of a session go out as
+// commands that go-redis must not repeat, whatever the client was configured with. Their error then says that the outcome is unknown. All other steps
+// are harmless to repeat.
+//
+// A connection that was closed while it was idle costs no save, since go-redis looks before it sends one. Over TLS it cannot, but with the clients that
+// [Open] makes (unless the URL asks for the third protocol): with one of the caller's each such connection costs a save, so its ConnMaxIdleTime should be
+// shorter than the server, or what stands in between, lets a connection be idle.
 //
 // # An edge's access
 //
@@ -69,7 +74,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"strings"
 	"sync"
@@ -91,7 +95,7 @@ type Config struct {
 	Prefix string
 
 	// Timeout bounds every step that the caller's context does not bound more tightly. 0 means 2 s; negative is refused.
-	// With a client of the caller's own it holds only if that has ContextTimeoutEnabled, and a PoolTimeout that is no longer.
+	// With a client of the caller's own it holds only if that has ContextTimeoutEnabled.
 	Timeout time.Duration
 
 	// Replicas is how many replicas must acknowledge each ending of sessions and each append to the log; see Durability in the package comment.
@@ -196,7 +200,6 @@ type Redis struct {
 	acked          atomic.Int64 // and the time of the newest record of the log that they are known to have, Unix ms
 	lanes          *lanes       // nil = every step is sent by itself
 	scattered      bool         // the client sends to a replica what only reads
-	timely         bool         // the client waits no longer for a free connection than a step may take
 }
 
 var (
@@ -263,7 +266,6 @@ func open(ctx context.Context, client redis.UniversalClient, cfg Config, named f
 		replicaTimeout: cfg.replicaTimeout(),
 	}
 	s.scattered = readsReplicas(client)
-	s.timely = poolTimeout(client) <= s.timeout
 	if cfg.AutoPipeline {
 		s.lanes = newLanes(client, s.timeout)
 	}
@@ -297,17 +299,6 @@ func closeOnce(c redis.UniversalClient) error {
 // bound gives a step its deadline.
 func (s *Redis) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.timeout)
-}
-
-// poolTimeout is how long a client waits for a free connection.
-func poolTimeout(client redis.UniversalClient) time.Duration {
-	switch c := client.(type) {
-	case *redis.Client:
-		return c.Options().PoolTimeout
-	case *redis.ClusterClient:
-		return c.Options().PoolTimeout
-	}
-	return math.MaxInt64
 }
 
 // ping says whether a server answers and takes the credentials.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -172,6 +173,9 @@ func connect(ctx context.Context, rawURL string, cfg Config) (target, redis.Univ
 	if t.options.Protocol == 0 { // nothing here needs the third, under which go-redis looks for a push before every answer
 		t.options.Protocol = 2
 	}
+	if t.options.TLSConfig != nil && t.options.Protocol == 2 {
+		t.options.Dialer = showing(redis.NewDialer(t.options))
+	}
 
 	ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
 	defer cancel()
@@ -193,7 +197,7 @@ func (t target) universal() *redis.UniversalOptions {
 	o := t.options
 	return &redis.UniversalOptions{
 		Addrs: t.addrs, MasterName: t.master, SentinelUsername: t.sentinelUsername, SentinelPassword: t.sentinelPassword,
-		ClientName: o.ClientName, DB: o.DB, Protocol: o.Protocol, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
+		Dialer: o.Dialer, ClientName: o.ClientName, DB: o.DB, Protocol: o.Protocol, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
 		MaxRetries: o.MaxRetries, MinRetryBackoff: o.MinRetryBackoff, MaxRetryBackoff: o.MaxRetryBackoff,
 		DialTimeout: o.DialTimeout, DialerRetries: o.DialerRetries, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
 		ContextTimeoutEnabled: o.ContextTimeoutEnabled, MaintNotificationsConfig: o.MaintNotificationsConfig,
@@ -350,3 +354,25 @@ func dial(ctx context.Context, addr string, config *tls.Config) error {
 	}
 	return err
 }
+
+// showing makes TLS connections that show their socket, where go-redis looks whether an idle one is still open. Of others it learns that by a command without
+// an answer, and what is in the command must not be sent again. To it whatever has come unasked is a reason not to use the connection again; only under
+// the third protocol it would look inside for a push, and wait for one if what has come is TLS' own.
+func showing(dial dialer) dialer {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if secure, ok := c.(*tls.Conn); ok && err == nil {
+			if socket, ok := secure.NetConn().(syscall.Conn); ok {
+				return shownConn{secure, socket}, nil
+			}
+		}
+		return c, err
+	}
+}
+
+type shownConn struct {
+	*tls.Conn
+	socket syscall.Conn
+}
+
+func (c shownConn) SyscallConn() (syscall.RawConn, error) { return c.socket.SyscallConn() }

@@ -84,9 +84,6 @@ func TestApart(t *testing.T) {
 	if want, _ := c.Deadline(); !ok || !at.Equal(want) {
 		t.Errorf("Apart: %v, %v, want %v", at, ok, want)
 	}
-	if said, ok := rest.Deadline(); !ok || !said.Equal(at) {
-		t.Errorf("the rest says %v, %v", said, ok)
-	}
 	if rest.Done() != parent.Done() {
 		t.Error("waits for something else than its parent")
 	}
@@ -99,26 +96,45 @@ func TestApart(t *testing.T) {
 	}
 }
 
-// Whoever looks from time to time sees that the time is over.
-func TestByTime(t *testing.T) {
+// Whoever looks at Done once makes no timer; whoever looks again is woken when the time is over.
+func TestGlanced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parent, cancel := context.WithCancel(t.Context())
-		c := deadline.ByTime(parent, time.Now().Add(time.Second))
-		if c.Done() != parent.Done() || c.Err() != nil {
-			t.Errorf("over before its time: %v", c.Err())
+		defer cancel()
+		whole := deadline.After(parent, 1500*time.Millisecond)
+		defer whole.Release()
+		for _, tt := range []struct {
+			of   context.Context
+			want time.Duration
+		}{{parent, time.Second}, {whole, 500 * time.Millisecond}} { // of which a second is over
+			began := time.Now()
+			c := deadline.Glanced(tt.of, time.Second)
+			defer c.Release()
+			if c.Done() != parent.Done() {
+				t.Error("the first look has made a timer")
+			}
+			<-c.Done()
+			if took := time.Since(began); took != tt.want || c.Err() != context.DeadlineExceeded {
+				t.Errorf("%v after %v, want %v", c.Err(), took, tt.want)
+			}
 		}
-		time.Sleep(time.Second)
-		select {
-		case <-c.Done():
-		default:
-			t.Error("not over when its time is")
+		late := deadline.Glanced(parent, 0)
+		defer late.Release()
+		released := deadline.Glanced(parent, time.Second)
+		released.Release()
+		for _, c := range []context.Context{late, released} {
+			select {
+			case <-c.Done():
+			default:
+				t.Errorf("not over at the first look, and Err is %v", c.Err())
+			}
 		}
-		if c.Err() != context.DeadlineExceeded {
-			t.Errorf("Err: %v", c.Err())
-		}
+		ended := deadline.Glanced(parent, time.Second)
+		defer ended.Release()
 		cancel()
-		if c.Err() != context.Canceled {
-			t.Errorf("Err after its parent has ended: %v", c.Err())
+		<-ended.Done()
+		if ended.Err() != context.Canceled {
+			t.Errorf("Err after its parent has ended: %v", ended.Err())
 		}
 	})
 }
@@ -127,5 +143,8 @@ func TestAfterAllocates(t *testing.T) {
 	ctx := context.Background()
 	if n := testing.AllocsPerRun(100, func() { deadline.After(ctx, time.Second).Release() }); n > 1 {
 		t.Errorf("%v allocations, want 1", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { c := deadline.Glanced(ctx, time.Second); c.Done(); c.Release() }); n > 1 {
+		t.Errorf("%v allocations for a glance, want 1", n)
 	}
 }
