@@ -66,6 +66,28 @@ func TestSocket(t *testing.T) {
 			t.Errorf("%q comes back as %q, %v", text, got, err)
 		}
 	}
+	for _, tt := range []struct {
+		name string
+		kind int
+		sent []byte
+		code int // 0 = whatever: what is unread when the server closes may cost the answer
+	}{
+		{"a text that is not UTF-8", websocket.TextMessage, []byte("\xff\xfe"), websocket.CloseInvalidFramePayloadData},
+		{"a message without end", websocket.BinaryMessage, make([]byte, 2<<10), 0},
+	} {
+		conn, res := dial(http.Header{"Cookie": {cookies}})
+		if conn == nil {
+			t.Fatalf("%s: %d", tt.name, res.StatusCode)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if err := conn.WriteMessage(tt.kind, tt.sent); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := conn.ReadMessage(); err == nil || tt.code != 0 && !websocket.IsCloseError(err, tt.code) {
+			t.Errorf("%s: the answer is %.20q, %v, want %d", tt.name, got, err, tt.code)
+		}
+		conn.Close()
+	}
 	if err := r.Second(t).End(t.Context(), s.ID()); err != nil { // as another process does
 		t.Fatal(err)
 	}
