@@ -13,7 +13,12 @@ import (
 
 // Socket is an application on Fiber with a WebSocket that says everything back until its session ends, here or anywhere.
 func Socket(m *counterfoil.Manager) *fiber.App {
-	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app := fiber.New(fiber.Config{
+		DisableStartupMessage: true,
+		BodyLimit:             16 << 10,         // Fiber has all of a body in memory before it asks anybody
+		ReadTimeout:           10 * time.Second, // to send a request; a connection that is upgraded is free of it
+		IdleTimeout:           time.Minute,
+	})
 	app.Use(fiberadapter.Endpoints(m), fiberadapter.New(fiberadapter.Config{Manager: m}))
 	app.Get("/talk", fiberadapter.Require, func(c *fiber.Ctx) error {
 		// Of the locals of a request, a websocket.Conn takes along those whose key is a string.

@@ -1,6 +1,7 @@
 package frameworks_test
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"testing"
@@ -19,6 +20,10 @@ func TestSocket(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	r.Fresh(t)
 	app := frameworks.Socket(r.Manager)
+	if app.Server().ReadTimeout == 0 {
+		t.Error("a request that never comes to its end is waited for")
+	}
+	app.Server().ReadTimeout = 200 * time.Millisecond
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +63,19 @@ func TestSocket(t *testing.T) {
 	}
 	defer conn.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	// A request that is not sent to its end is given up; what has been upgraded before stays.
+	slow, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	_ = slow.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err = io.WriteString(slow, "GET / HTTP/1.1\r\nHost: localhost\r\n"); err == nil {
+		_, err = io.ReadAll(slow)
+	}
+	if err != nil {
+		t.Errorf("half a header: %v", err)
+	}
 	for _, text := range []string{"hello", "are you there?"} {
 		if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
 			t.Fatal(err)

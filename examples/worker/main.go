@@ -46,7 +46,12 @@ var visits = counterfoil.NewCounter("visits")
 
 // newApp returns the application. edges are those who may follow the feed and ask.
 func newApp(m *counterfoil.Manager, edges *feed.Edges, log *feed.Handler) *fiber.App {
-	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app := fiber.New(fiber.Config{
+		DisableStartupMessage: true,
+		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
+		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
+		IdleTimeout:           time.Minute,
+	})
 	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Callers: edges, Feed: log}), fiberadapter.New(fiberadapter.Config{Manager: m}))
 	app.Post("/login", func(c *fiber.Ctx) error {
 		// A real application finds out here whether it is really them.
