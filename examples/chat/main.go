@@ -230,7 +230,8 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "open http://%s\n", ln.Addr())
-	server := &http.Server{Handler: app, ReadHeaderTimeout: 10 * time.Second}
+	// To send a request, and as much of it as a form needs; the WebSockets are free of both.
+	server := &http.Server{Handler: http.MaxBytesHandler(app, 16<<10), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	ended := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
