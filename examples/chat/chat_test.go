@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -48,11 +49,13 @@ func TestLogoutClosesTheSocket(t *testing.T) {
 	onPhone, _ := dial(t, at, phone, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := onPhone.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
-		t.Fatal(err)
-	}
-	if _, b, err := onLaptop.Read(ctx); string(b) != "alice: hello" {
-		t.Errorf("on the laptop: %q, %v", b, err)
+	for _, text := range []string{"hello", strings.Repeat("語", 500)} { // as long as the page allows
+		if err := onPhone.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if _, b, err := onLaptop.Read(ctx); string(b) != "alice: "+text {
+			t.Errorf("on the laptop: %q, %v", b, err)
+		}
 	}
 	if status, _ := laptop.Post("/session/end-others", nil); status != 204 {
 		t.Errorf("end the others: %d", status)

@@ -86,7 +86,7 @@ func (r *room) talk(w http.ResponseWriter, req *http.Request) {
 		return // Accept has answered
 	}
 	defer conn.CloseNow()
-	conn.SetReadLimit(1 << 10)
+	conn.SetReadLimit(2 << 10) // the page allows 500 characters, each of up to three bytes
 	// What hangs in a Read or a Write of this library when their context ends loses the connection.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
 	defer cancel()
