@@ -247,3 +247,5 @@ func TestSilentClientIsCutOff(t *testing.T) {
 		t.Errorf("after the end the laptop hears %q", got)
 	}
 }
+
+func TestStops(t *testing.T) { exampletest.Stops(t, run) }

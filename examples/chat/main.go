@@ -232,17 +232,21 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 	fmt.Fprintf(out, "open http://%s\n", ln.Addr())
 	// To send a request, and as much of it as a form needs; the WebSockets are free of both.
 	server := &http.Server{Handler: http.MaxBytesHandler(app, 16<<10), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		<-ctx.Done()
 		bye, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		ended <- server.Shutdown(bye)
+		if server.Shutdown(bye) != nil {
+			_ = server.Close() // what is open after that is cut
+		}
 	}()
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return <-ended
+	<-ended
+	return nil
 }
 
 func main() {

@@ -122,17 +122,21 @@ func newServer(h http.Handler) *http.Server {
 
 func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	server := newServer(h)
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		<-ctx.Done()
 		bye, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		ended <- server.Shutdown(bye)
+		if server.Shutdown(bye) != nil {
+			_ = server.Close() // what is open after that is cut
+		}
 	}()
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return <-ended
+	<-ended
+	return nil
 }
 
 func main() {

@@ -96,3 +96,5 @@ func TestSlowAndLargeRequests(t *testing.T) {
 		t.Errorf("the event stream has ended by then: %v", lines.Err())
 	}
 }
+
+func TestStops(t *testing.T) { exampletest.Stops(t, run) }

@@ -101,16 +101,17 @@ func run(ctx context.Context, addr string, access time.Duration, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		ended <- app.ShutdownWithTimeout(3 * time.Second)
-	}()
 	fmt.Fprintf(out, "open http://%s\n", ln.Addr())
-	if err := app.Listener(ln); err != nil {
+	ended := make(chan error, 1)
+	go func() { ended <- app.Listener(ln) }()
+	select {
+	case err := <-ended:
 		return err
+	case <-ctx.Done():
+		_ = app.ShutdownWithTimeout(3 * time.Second) // what is open after that is cut
+		_ = ln.Close()                               // which a Shutdown before the Listener does not do
+		return <-ended
 	}
-	return <-ended
 }
 
 func main() {

@@ -142,14 +142,20 @@ func run(ctx context.Context, addr, keyFile string, life time.Duration, started 
 		return err
 	}
 	app := newApp(m, &edges, log)
-	go func() {
-		<-ctx.Done()
-		_ = app.ShutdownWithTimeout(2 * time.Second)
-	}()
+	defer ln.Close()
 	if err := started(edge{"http://" + ln.Addr().String(), name, name, key.Public().String(), credential.Name, credential.Secret.Reveal(), leeway.Milliseconds()}); err != nil {
 		return err
 	}
-	return app.Listener(ln)
+	ended := make(chan error, 1)
+	go func() { ended <- app.Listener(ln) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		_ = app.ShutdownWithTimeout(2 * time.Second) // what is open after that is cut
+		_ = ln.Close()                               // which a Shutdown before the Listener does not do
+		return <-ended
+	}
 }
 
 // feedKey reads the key, or makes one that lasts as long as this program.
