@@ -2,17 +2,20 @@
 
 const $ = (id) => document.getElementById(id);
 
+let socket, failures = 0;
+
 // Somebody who is not signed in is asked to, without an attempt that can only fail.
 async function enter() {
-	const answer = await fetch("/session/active");
-	if (answer.ok && (await answer.json()).active) return talk();
-	$("login").hidden = false;
-	$("state").textContent = answer.ok ? "Sign in to talk." : "The service does not answer. Try again later.";
+	const session = await fetch("/session/active").then((a) => a.ok ? a.json() : null).catch(() => null);
+	if (session === null) return again("The service does not answer.");
+	if (session.active) return talk();
+	leave("Sign in to talk.");
 }
 
 function talk() {
-	const socket = new WebSocket(location.origin.replace("http", "ws") + "/talk");
+	socket = new WebSocket(location.origin.replace("http", "ws") + "/talk");
 	socket.addEventListener("open", () => {
+		failures = 0;
 		$("state").textContent = "You are in.";
 		$("inside").hidden = false;
 	});
@@ -21,16 +24,27 @@ function talk() {
 		line.textContent = e.data;
 		$("messages").append(line);
 	});
-	socket.addEventListener("close", (e) => {
-		$("inside").hidden = true;
-		$("login").hidden = false;
-		$("state").textContent = e.reason === "signed out" ? "You were signed out." : "The connection is gone.";
-	});
-	$("say").addEventListener("submit", (e) => {
-		e.preventDefault();
-		socket.send(e.target.text.value);
-		e.target.reset();
-	});
+	// A lost connection says nothing of the session, which enter asks for; one that has ended stays ended.
+	socket.addEventListener("close", (e) => e.reason === "signed out" ? leave("You were signed out.") : again("The connection is gone."));
 }
+
+// Later each time, half a minute at most, and not together with everybody else who was cut off.
+function again(why) {
+	$("state").textContent = why + " Trying again.";
+	setTimeout(enter, Math.min(30_000, 500 * 2 ** failures++) * (0.5 + Math.random() / 2));
+}
+
+function leave(why) {
+	$("inside").hidden = true;
+	$("login").hidden = false;
+	$("state").textContent = why;
+}
+
+$("say").addEventListener("submit", (e) => {
+	e.preventDefault();
+	if (socket.readyState !== WebSocket.OPEN) return; // what was typed stays
+	socket.send(e.target.text.value);
+	e.target.reset();
+});
 
 enter();

@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 
@@ -68,7 +69,7 @@ func (r *room) say(message string) {
 
 // How long a client may take.
 const (
-	toLeave   = time.Second // to answer that it was signed out
+	toLeave   = time.Second // to answer that it is thrown out
 	toRead    = 5 * time.Second
 	toPong    = 10 * time.Second
 	pingEvery = 20 * time.Second // finds out who has gone without a word
@@ -76,7 +77,8 @@ const (
 
 // talk serves one connection until the client goes or the session ends, here or anywhere. The middleware has refused pages of other
 // sites before: an upgrade counts as unsafe. The session is asked again before each message, and closing waits for nobody: a client that does not
-// read what it is sent, not even that it was signed out, is cut off.
+// read what it is sent, not even that it was signed out, is cut off. So is one that sends a text which is not UTF-8: browsers would leave the chat over it, and
+// the library passes it on as it came.
 func (r *room) talk(w http.ResponseWriter, req *http.Request) {
 	s := httpadapter.Session(req)
 	conn, err := websocket.Accept(w, req, nil)
@@ -84,19 +86,23 @@ func (r *room) talk(w http.ResponseWriter, req *http.Request) {
 		return // Accept has answered
 	}
 	defer conn.CloseNow()
-	conn.SetReadLimit(1 << 10)
+	conn.SetReadLimit(2 << 10) // the page allows 500 characters, each of up to three bytes
 	// What hangs in a Read or a Write of this library when their context ends loses the connection.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
 	defer cancel()
-	done := s.Done()
+	done, garbled := s.Done(), make(chan struct{})
 	go func() {
 		defer cancel()
+		code, why := websocket.StatusPolicyViolation, "signed out"
 		select {
 		case <-done:
-			defer time.AfterFunc(toLeave, cancel).Stop()
-			conn.Close(websocket.StatusPolicyViolation, "signed out")
+		case <-garbled:
+			code, why = websocket.StatusInvalidFramePayloadData, "not UTF-8"
 		case <-ctx.Done():
+			return
 		}
+		defer time.AfterFunc(toLeave, cancel).Stop()
+		conn.Close(code, why)
 	}()
 	go func() {
 		defer cancel()
@@ -110,9 +116,17 @@ func (r *room) talk(w http.ResponseWriter, req *http.Request) {
 				return
 			default:
 			}
-			if kind == websocket.MessageText {
-				r.say(s.Subject() + ": " + string(text))
+			if kind != websocket.MessageText {
+				continue
 			}
+			if !utf8.Valid(text) {
+				close(garbled)
+				for err == nil { // nothing is heard any more; the answer to Close comes this way
+					_, _, err = conn.Read(ctx)
+				}
+				return
+			}
+			r.say(s.Subject() + ": " + string(text))
 		}
 	}()
 	go func() {
@@ -216,18 +230,23 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "open http://%s\n", ln.Addr())
-	server := &http.Server{Handler: app, ReadHeaderTimeout: 10 * time.Second}
-	ended := make(chan error, 1)
+	// To send a request, and as much of it as a form needs; the WebSockets are free of both.
+	server := &http.Server{Handler: http.MaxBytesHandler(app, 16<<10), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		<-ctx.Done()
 		bye, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		ended <- server.Shutdown(bye)
+		if server.Shutdown(bye) != nil {
+			_ = server.Close() // what is open after that is cut
+		}
 	}()
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return <-ended
+	<-ended
+	return nil
 }
 
 func main() {

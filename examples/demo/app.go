@@ -63,7 +63,12 @@ var (
 
 // newApp returns the application's pages.
 func newApp(m *counterfoil.Manager) *fiber.App {
-	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app := fiber.New(fiber.Config{
+		DisableStartupMessage: true,
+		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
+		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
+		IdleTimeout:           time.Minute,
+	})
 	app.Use(fiberadapter.Endpoints(m)) // the public keys, renewal, health
 	app.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
 

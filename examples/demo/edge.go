@@ -61,7 +61,7 @@ func edgeRole(ctx context.Context, s settings, ready func(string)) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: newEdge(guard, cold), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: newEdge(guard, cold), ReadTimeout: 5 * time.Second}
 	go func() { <-ctx.Done(); server.Close() }()
 	ready(ln.Addr().String())
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {

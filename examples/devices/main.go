@@ -39,7 +39,13 @@ const home = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Welcom
 <form method="post" action="/session/logout"><input type="hidden" name="return" value="/"><button>Sign out</button></form>`
 
 func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
-	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReadBufferSize: 16 << 10}) // room for all cookies of localhost
+	app := fiber.New(fiber.Config{
+		DisableStartupMessage: true,
+		ReadBufferSize:        16 << 10,         // room for all cookies of localhost
+		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
+		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
+		IdleTimeout:           time.Minute,
+	})
 	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Login: "/login", Stop: stop}))
 	app.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
 	app.Get("/", func(c *fiber.Ctx) error {
@@ -96,16 +102,17 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		ended <- app.ShutdownWithTimeout(3 * time.Second)
-	}()
 	fmt.Fprintf(out, "open http://%s\n", ln.Addr())
-	if err := app.Listener(ln); err != nil {
+	ended := make(chan error, 1)
+	go func() { ended <- app.Listener(ln) }()
+	select {
+	case err := <-ended:
 		return err
+	case <-ctx.Done():
+		_ = app.ShutdownWithTimeout(3 * time.Second) // what is open after that is cut
+		_ = ln.Close()                               // which a Shutdown before the Listener does not do
+		return <-ended
 	}
-	return <-ended
 }
 
 func main() {

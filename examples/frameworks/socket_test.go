@@ -1,6 +1,7 @@
 package frameworks_test
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"testing"
@@ -19,6 +20,10 @@ func TestSocket(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	r.Fresh(t)
 	app := frameworks.Socket(r.Manager)
+	if app.Server().ReadTimeout == 0 {
+		t.Error("a request that never comes to its end is waited for")
+	}
+	app.Server().ReadTimeout = 200 * time.Millisecond
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +63,19 @@ func TestSocket(t *testing.T) {
 	}
 	defer conn.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	// A request that is not sent to its end is given up; what has been upgraded before stays.
+	slow, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	_ = slow.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err = io.WriteString(slow, "GET / HTTP/1.1\r\nHost: localhost\r\n"); err == nil {
+		_, err = io.ReadAll(slow)
+	}
+	if err != nil {
+		t.Errorf("half a header: %v", err)
+	}
 	for _, text := range []string{"hello", "are you there?"} {
 		if err := conn.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
 			t.Fatal(err)
@@ -65,6 +83,28 @@ func TestSocket(t *testing.T) {
 		if _, got, err := conn.ReadMessage(); string(got) != text {
 			t.Errorf("%q comes back as %q, %v", text, got, err)
 		}
+	}
+	for _, tt := range []struct {
+		name string
+		kind int
+		sent []byte
+		code int // 0 = whatever: what is unread when the server closes may cost the answer
+	}{
+		{"a text that is not UTF-8", websocket.TextMessage, []byte("\xff\xfe"), websocket.CloseInvalidFramePayloadData},
+		{"a message without end", websocket.BinaryMessage, make([]byte, 2<<10), 0},
+	} {
+		conn, res := dial(http.Header{"Cookie": {cookies}})
+		if conn == nil {
+			t.Fatalf("%s: %d", tt.name, res.StatusCode)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if err := conn.WriteMessage(tt.kind, tt.sent); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := conn.ReadMessage(); err == nil || tt.code != 0 && !websocket.IsCloseError(err, tt.code) {
+			t.Errorf("%s: the answer is %.20q, %v, want %d", tt.name, got, err, tt.code)
+		}
+		conn.Close()
 	}
 	if err := r.Second(t).End(t.Context(), s.ID()); err != nil { // as another process does
 		t.Fatal(err)

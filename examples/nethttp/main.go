@@ -115,19 +115,28 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 	return serve(ctx, ln, app)
 }
 
+// newServer gives a client ten seconds to send a request, and as much of it as a form needs. There is no WriteTimeout, which would end event streams.
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: http.MaxBytesHandler(h, 16<<10), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+}
+
 func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	ended := make(chan error, 1)
+	server := newServer(h)
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		<-ctx.Done()
 		bye, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		ended <- server.Shutdown(bye)
+		if server.Shutdown(bye) != nil {
+			_ = server.Close() // what is open after that is cut
+		}
 	}()
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
-	return <-ended
+	<-ended
+	return nil
 }
 
 func main() {

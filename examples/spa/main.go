@@ -37,7 +37,13 @@ var (
 )
 
 func newApp(m *counterfoil.Manager) *fiber.App {
-	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReadBufferSize: 16 << 10}) // room for all cookies of localhost
+	app := fiber.New(fiber.Config{
+		DisableStartupMessage: true,
+		ReadBufferSize:        16 << 10,         // room for all cookies of localhost
+		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
+		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
+		IdleTimeout:           time.Minute,
+	})
 	app.Use(func(c *fiber.Ctx) error {
 		c.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
 		return c.Next()
@@ -95,16 +101,17 @@ func run(ctx context.Context, addr string, access time.Duration, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		ended <- app.ShutdownWithTimeout(3 * time.Second)
-	}()
 	fmt.Fprintf(out, "open http://%s\n", ln.Addr())
-	if err := app.Listener(ln); err != nil {
+	ended := make(chan error, 1)
+	go func() { ended <- app.Listener(ln) }()
+	select {
+	case err := <-ended:
 		return err
+	case <-ctx.Done():
+		_ = app.ShutdownWithTimeout(3 * time.Second) // what is open after that is cut
+		_ = ln.Close()                               // which a Shutdown before the Listener does not do
+		return <-ended
 	}
-	return <-ended
 }
 
 func main() {

@@ -51,3 +51,9 @@ func TestTabs(t *testing.T) {
 		t.Errorf("after it: %d", status)
 	}
 }
+
+func TestStops(t *testing.T) {
+	exampletest.Stops(t, func(ctx context.Context, addr string, out io.Writer) error {
+		return run(ctx, addr, 30*time.Second, out)
+	})
+}

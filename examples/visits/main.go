@@ -79,16 +79,21 @@ func run(ctx context.Context, args []string, redisURL string, stdout, stderr io.
 	defer m.Close()
 
 	app := newApp(m)
-	go func() {
-		<-ctx.Done()
-		_ = app.ShutdownWithTimeout(3 * time.Second)
-	}()
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
 	fmt.Fprintf(stdout, "open http://%s\nThe sessions are in %s. Ctrl-C ends it.\n", net.JoinHostPort(host, port), where)
-	if err := app.Listener(ln); err != nil {
+	ended := make(chan error, 1)
+	go func() { ended <- app.Listener(ln) }()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		_ = app.ShutdownWithTimeout(3 * time.Second) // what is open after that is cut
+		_ = ln.Close()                               // which a Shutdown before the Listener does not do
+		err = <-ended
+	}
+	if err != nil {
 		return fail(1, "serving", err)
 	}
 	return 0

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"html/template"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -19,7 +20,13 @@ var page = template.Must(template.New("page").Parse(html))
 var visits = counterfoil.NewCounter("visits")
 
 func newApp(m *counterfoil.Manager) *fiber.App {
-	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReadBufferSize: 16 << 10}) // room for all cookies of localhost
+	app := fiber.New(fiber.Config{
+		DisableStartupMessage: true,
+		ReadBufferSize:        16 << 10,         // room for all cookies of localhost
+		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
+		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
+		IdleTimeout:           time.Minute,
+	})
 	app.Use(dressed, fiberadapter.Endpoints(m), fiberadapter.New(fiberadapter.Config{Manager: m}))
 
 	app.Get("/", func(c *fiber.Ctx) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/counterfoil/counterfoil/internal/exampletest"
 	"github.com/counterfoil/counterfoil/internal/rig"
 )
 
@@ -291,4 +293,14 @@ func TestRun(t *testing.T) {
 	if got := <-code; got != 0 {
 		t.Errorf("exit code %d: %s", got, errs.String())
 	}
+}
+
+func TestStops(t *testing.T) {
+	exampletest.Stops(t, func(ctx context.Context, addr string, out io.Writer) error {
+		var errs bytes.Buffer
+		if code := run(ctx, []string{"-addr", addr}, "", out, &errs); code != 0 {
+			return errors.New(errs.String())
+		}
+		return nil
+	})
 }

@@ -46,7 +46,12 @@ var visits = counterfoil.NewCounter("visits")
 
 // newApp returns the application. edges are those who may follow the feed and ask.
 func newApp(m *counterfoil.Manager, edges *feed.Edges, log *feed.Handler) *fiber.App {
-	app := fiber.New(fiber.Config{DisableStartupMessage: true})
+	app := fiber.New(fiber.Config{
+		DisableStartupMessage: true,
+		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
+		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
+		IdleTimeout:           time.Minute,
+	})
 	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Callers: edges, Feed: log}), fiberadapter.New(fiberadapter.Config{Manager: m}))
 	app.Post("/login", func(c *fiber.Ctx) error {
 		// A real application finds out here whether it is really them.
@@ -137,14 +142,20 @@ func run(ctx context.Context, addr, keyFile string, life time.Duration, started 
 		return err
 	}
 	app := newApp(m, &edges, log)
-	go func() {
-		<-ctx.Done()
-		_ = app.ShutdownWithTimeout(2 * time.Second)
-	}()
+	defer ln.Close()
 	if err := started(edge{"http://" + ln.Addr().String(), name, name, key.Public().String(), credential.Name, credential.Secret.Reveal(), leeway.Milliseconds()}); err != nil {
 		return err
 	}
-	return app.Listener(ln)
+	ended := make(chan error, 1)
+	go func() { ended <- app.Listener(ln) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		_ = app.ShutdownWithTimeout(2 * time.Second) // what is open after that is cut
+		_ = ln.Close()                               // which a Shutdown before the Listener does not do
+		return <-ended
+	}
 }
 
 // feedKey reads the key, or makes one that lasts as long as this program.

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,6 +127,104 @@ func TestChat(t *testing.T) {
 	}
 	laptop.fill("text", "still here")
 	laptop.until("the other chat goes on", laptop.shows("alice: still here"))
+}
+
+// cable leads to a server and can be cut.
+type cable struct {
+	ln net.Listener
+	to string
+
+	mu   sync.Mutex
+	cut  bool
+	ends []net.Conn
+}
+
+func newCable(t *testing.T, to string) *cable {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cable{ln: ln, to: strings.TrimPrefix(to, "http://")}
+	var passing sync.WaitGroup
+	passing.Go(func() {
+		for {
+			near, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", c.to)
+			if err != nil || !c.hold(near, far) {
+				near.Close()
+				continue
+			}
+			for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+				passing.Go(func() {
+					_, _ = io.Copy(way[0], way[1])
+					way[0].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() { ln.Close(); c.set(true); passing.Wait() })
+	return c
+}
+
+func (c *cable) hold(near, far net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut {
+		far.Close()
+		return false
+	}
+	c.ends = append(c.ends, near, far)
+	return true
+}
+
+func (c *cable) set(cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = cut
+	for _, end := range c.ends {
+		end.Close()
+	}
+	c.ends = nil
+}
+
+// TestChatComesBack: a chat whose connection is lost goes on by itself when there is one again, and one whose session has ended in the meantime does not.
+func TestChatComesBack(t *testing.T) {
+	browser := chromium(t)
+	at := example(t, "chat")
+	line := newCable(t, at)
+	laptop, phone := device(t, browser), device(t, browser)
+	for b, at := range map[*tab]string{laptop: at, phone: "http://" + line.ln.Addr().String()} {
+		b.do(chromedp.Navigate(at))
+		b.until("it asks who is there", b.shows("Sign in to talk"))
+		b.fill("name", "alice")
+		b.until("it is in the chat", b.shows("You are in."))
+	}
+	phone.mu.Lock()
+	phone.expect = "net::ERR_" // what Chromium says of each attempt
+	phone.mu.Unlock()
+	line.set(true)
+	phone.until("it notices and finds nobody", phone.shows("The service does not answer. Trying again."))
+	line.set(false)
+	phone.until("it is back", phone.shows("You are in."))
+	phone.fill("text", "here I am again")
+	laptop.until("the phone is heard", laptop.shows("alice: here I am again"))
+	if heard := eval[int](phone, "document.querySelectorAll('#messages li').length"); heard > 1 {
+		t.Errorf("the phone has heard %d messages", heard)
+	}
+	line.set(true)
+	phone.until("it is cut off again", phone.shows("Trying again."))
+	list := open(t, laptop.ctx)
+	list.do(chromedp.Navigate(at + "/session/devices"))
+	list.until("the page of devices is there", list.shows("Where you are signed in"))
+	list.click("article[data-handle] button")
+	laptop.until("the laptop stays", laptop.shows("You are in."))
+	list.until("the phone's session has ended", "document.querySelectorAll('article[data-handle] button').length === 0")
+	line.set(false)
+	phone.until("it gives up", phone.shows("Sign in to talk."))
 }
 
 // TestSinglePage has six tabs of a single page ask beside each other while access tokens live a second. Each renews and none is logged out; a logout in one

@@ -1,11 +1,12 @@
-// Package exampletest runs the programs of examples in their own tests and asks them as browsers do: [Start] runs one until the test ends, and
-// [NewBrowser] makes a client with a cookie jar. A program's run function says its address in the first line that it writes.
+// Package exampletest runs the programs of examples in their own tests and asks them as browsers do: [Start] runs one until the test ends,
+// [NewBrowser] makes a client with a cookie jar, and [Stops] interrupts one. A program's run function says its address in the first line that it writes.
 package exampletest
 
 import (
 	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -42,6 +43,59 @@ func Start(t testing.TB, run func(ctx context.Context, addr string, out io.Write
 	}
 	return strings.TrimSpace(line[i:])
 }
+
+// Stops interrupts a program while it starts, and while a connection is open that nobody uses, as browsers have them. It fails the test if the program goes
+// on, or ends with an error.
+func Stops(t *testing.T, run func(ctx context.Context, addr string, out io.Writer) error) {
+	for name, told := range map[string]func(t *testing.T, line string){
+		"while it starts": func(*testing.T, string) {},
+		"with a connection that nobody uses": func(t *testing.T, line string) {
+			at := strings.Fields(line[strings.Index(line, "http://"):])[0]
+			conn, err := net.Dial("tcp", strings.TrimPrefix(at, "http://"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { conn.Close() })
+			NewBrowser(t, at).Get("/") // comes after it, so that both have been accepted
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			said := make(chan string, 8)
+			ended := make(chan error, 1)
+			go func() {
+				ended <- run(ctx, "127.0.0.1:0", writer(func(line string) {
+					said <- line
+					if name == "while it starts" {
+						interrupt()
+					}
+				}))
+			}()
+			select {
+			case line := <-said:
+				told(t, line)
+			case err := <-ended:
+				t.Fatal(err)
+			}
+			interrupt()
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("it goes on")
+			}
+		})
+	}
+}
+
+type writer func(string)
+
+func (w writer) Write(b []byte) (int, error) { w(string(b)); return len(b), nil }
 
 // Browser is a client with cookies of its own.
 type Browser struct {
