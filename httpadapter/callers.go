@@ -13,7 +13,7 @@ func (e *endpoints) called(serve func(w http.ResponseWriter, r *http.Request, ra
 		w.Header().Set("Cache-Control", "no-store")
 		if !e.known(r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="callers"`)
-			http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+			refuseCaller(w, http.StatusUnauthorized, "invalid_client")
 			return
 		}
 		raw := ""
@@ -21,11 +21,20 @@ func (e *endpoints) called(serve func(w http.ResponseWriter, r *http.Request, ra
 			raw = r.PostForm.Get("token")
 		}
 		if raw == "" {
-			badRequest(w)
+			refuseCaller(w, http.StatusBadRequest, "invalid_request")
 			return
 		}
 		serve(w, r, raw)
 	}
+}
+
+// refuseCaller answers as RFC 6749 says in section 5.2, which is what clients of RFC 7662 and RFC 7009 parse.
+func refuseCaller(w http.ResponseWriter, status int, code string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(`{"error":"` + code + `"}` + "\n"))
 }
 
 func (e *endpoints) known(r *http.Request) bool {
@@ -60,7 +69,8 @@ func (e *endpoints) introspect(w http.ResponseWriter, r *http.Request, raw strin
 }
 
 // revoke ends the session of an access or a refresh token, as RFC 7009 says: 200 for every token that is not active afterwards, whether or not
-// it ever was, and 503 if that is not certain, or could be undone by the loss of a server: then the caller repeats it.
+// it ever was, and 503 if that is not certain, or could be undone by the loss of a server: then the caller repeats it. An access token that has expired is as good
+// as none (section 2.2): its session lives on.
 func (e *endpoints) revoke(w http.ResponseWriter, r *http.Request, raw string) {
 	if err := e.m.EndToken(r.Context(), raw); err != nil {
 		if status, _ := counterfoil.Status(err); status != http.StatusUnauthorized {

@@ -44,7 +44,8 @@ func Serves(path string) bool { return slices.Contains(paths, path) }
 
 // EndpointsConfig says how [Endpoints] works. The zero value is the default.
 type EndpointsConfig struct {
-	// Callers are those who may introspect and revoke tokens, with the credentials that edges have; nil = nobody may.
+	// Callers are those who may introspect and revoke tokens, with the credentials that edges have; nil = nobody may. Whoever wants a session to end, and not a
+	// token, revokes its refresh token: an access token that has expired is answered 200 as well (RFC 7009, section 2.2), and its session lives on.
 	Callers *feed.Edges
 
 	// Feed serves the revocation log at [FeedPath], to verifiers without Redis: a [feed.Handler]. nil = it is not served.
@@ -86,7 +87,7 @@ type EndpointsConfig struct {
 //	GET  /session/events                server-sent events when one of them begins or ends
 //	GET  /session/devices               the same for people: "Where you are signed in"
 //	POST /session/introspect            RFC 7662, for Callers
-//	POST /session/revoke                RFC 7009, for Callers
+//	POST /session/revoke                RFC 7009, for Callers: ends the session of a refresh token, or of an access token that has not expired
 //	GET  /session/revocations           the revocation log, by Feed
 //	DELETE the same                     an edge takes its leave, by Feed
 //	GET  /health/alive                  200 while the process serves

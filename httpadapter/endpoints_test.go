@@ -318,13 +318,16 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 	p := signIn(t, r, h, "")
 	for _, who := range [][2]string{{"", ""}, {"edge-1", ""}, {"edge-1", secret[1:]}, {"edge-2", secret}, {"edge-2", strings.Repeat("\x00", 32)}} {
 		for _, path := range []string{httpadapter.IntrospectPath, httpadapter.RevokePath} {
-			if w := call(who[0], who[1], path, p.access); w.Code != 401 || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Basic") || strings.Contains(w.Body.String(), "alice") {
-				t.Errorf("%s as %q: %d %s", path, who, w.Code, w.Body)
+			w := call(who[0], who[1], path, p.access)
+			if w.Code != 401 || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Basic") || !isError(w, "invalid_client") {
+				t.Errorf("%s as %q: %d %v %s", path, who, w.Code, w.Header(), w.Body)
 			}
 		}
 	}
-	if w := call("edge-1", secret, httpadapter.IntrospectPath, ""); w.Code != 400 {
-		t.Errorf("no token: %d", w.Code)
+	for _, path := range []string{httpadapter.IntrospectPath, httpadapter.RevokePath} {
+		if w := call("edge-1", secret, path, ""); w.Code != 400 || !isError(w, "invalid_request") {
+			t.Errorf("%s, no token: %d %v %s", path, w.Code, w.Header(), w.Body)
+		}
 	}
 	w := call("edge-1", secret, httpadapter.IntrospectPath, p.access)
 	var got map[string]any
@@ -358,6 +361,19 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 	if w := (&person{t: t, h: handler(t, r, httpadapter.EndpointsConfig{})}).do("POST", httpadapter.IntrospectPath, "token", p.access); w.Code != 401 {
 		t.Errorf("nobody may call, and somebody gets %d", w.Code)
 	}
+	old := signIn(t, r, h, "")
+	r.Advance(6 * time.Minute)
+	for _, tt := range []struct {
+		name, raw string
+		sessions  int
+	}{{"an access token that has expired", old.access, 1}, {"the refresh token of its session", old.refresh, 0}} {
+		if w := call("edge-1", secret, httpadapter.RevokePath, tt.raw); w.Code != 200 {
+			t.Errorf("%s: %d", tt.name, w.Code)
+		}
+		if list, err := r.Sessions(t.Context(), "alice"); err != nil || len(list) != tt.sessions {
+			t.Errorf("%s: %d sessions afterwards, want %d; %v", tt.name, len(list), tt.sessions, err)
+		}
+	}
 	alive := signIn(t, r, h, "")
 	r.StopServer()
 	if w := call("edge-1", secret, httpadapter.RevokePath, alive.access); w.Code != 503 {
@@ -366,6 +382,11 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 	if w := call("edge-1", secret, httpadapter.IntrospectPath, alive.access); w.Code != 503 {
 		t.Errorf("introspect without a store: %d, want 503", w.Code)
 	}
+}
+
+// isError says whether an answer is the error of RFC 6749, section 5.2, with that code and nothing else.
+func isError(w *httptest.ResponseRecorder, code string) bool {
+	return w.Header().Get("Content-Type") == "application/json" && w.Header().Get("Cache-Control") == "no-store" && w.Body.String() == `{"error":"`+code+`"}`+"\n"
 }
 
 func TestPageOfTheApplicationsOwn(t *testing.T) {
