@@ -51,7 +51,8 @@ type EndpointsConfig struct {
 	// Feed serves the revocation log at [FeedPath], to verifiers without Redis: a [feed.Handler]. nil = it is not served.
 	Feed http.Handler
 
-	// Login is the path of this host where whoever is not logged in is sent, with the parameter "return". "" = they are told, with 401.
+	// Login is the path of this host where people log in. [RenewPath] sends whoever is not logged in there, and the page, which tells them with 401, has a link: both with
+	// the parameter "return", for the way back. "" = both answer 401, and there is no link.
 	Login string
 
 	// Home is the path of this host that the page leads back to; "" = "/".

@@ -195,7 +195,7 @@ func TestLogoutReturns(t *testing.T) {
 // Who looks at the page without a script and has been signed out meanwhile is told that nothing was ended.
 func TestEndingByNobody(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
-	h := handler(t, r, httpadapter.EndpointsConfig{Login: "/login"})
+	h := handler(t, r, httpadapter.EndpointsConfig{Login: "/login?theme=dark"})
 	other := signIn(t, r, h, "")
 	handle := other.list()[0].Handle
 	ended := signIn(t, r, h, "")
@@ -207,8 +207,8 @@ func TestEndingByNobody(t *testing.T) {
 		p    *person
 	}{{"ended", ended}, {"nobody", &person{t: t, h: h}}} {
 		for _, path := range []string{httpadapter.EndPath, httpadapter.EndOthersPath, httpadapter.LogoutEverywherePath} {
-			w := who.p.do("POST", path, "return", "/devices", "handle", handle)
-			if w.Code != 401 || w.Header().Get("Location") != "" || !strings.Contains(w.Body.String(), "nothing else was signed out") || !strings.Contains(w.Body.String(), `href="/login"`) {
+			w := who.p.do("POST", path, "return", "/devices?sort=a&b=\"c", "handle", handle)
+			if w.Code != 401 || w.Header().Get("Location") != "" || !strings.Contains(w.Body.String(), "nothing else was signed out") || !strings.Contains(w.Body.String(), `href="/login?return=%2Fdevices%3Fsort%3Da%26b%3D%22c&amp;theme=dark"`) {
 				t.Errorf("%s, %s: %d %v %s", who.name, path, w.Code, w.Header(), w.Body)
 			}
 			if w := who.p.do("POST", path, "handle", handle); w.Code != 401 || strings.Contains(w.Body.String(), "<html") {
@@ -437,7 +437,7 @@ func TestPage(t *testing.T) {
 		t.Error("something inline is in the page")
 	}
 	nobody := &person{t: t, h: h}
-	if w := nobody.do("GET", httpadapter.PagePath); w.Code != 401 || !strings.Contains(w.Body.String(), "You are signed out") || !strings.Contains(w.Body.String(), `href="/login"`) {
+	if w := nobody.do("GET", httpadapter.PagePath); w.Code != 401 || !strings.Contains(w.Body.String(), "<h1>You are not signed in</h1>") || !strings.Contains(w.Body.String(), `href="/login?return=%2Fsession%2Fdevices"`) {
 		t.Errorf("nobody: %d %s", w.Code, w.Body)
 	}
 	for _, asset := range []string{"/session/devices.css", "/session/devices.js"} {

@@ -59,7 +59,7 @@ type PageData struct {
 	Subject  string
 	This     Device   // the session that looks on
 	Others   []Device // those seen last come first
-	Login    string   // where to log in, "" = nowhere known
+	Login    string   // where to log in, with the parameter "return" for the way back; "" = nowhere known
 	Home     string   // the application's own page
 
 	Path, End, EndOthers, Logout, LogoutEverywhere, Style, Script, Events string // paths
@@ -69,7 +69,7 @@ type PageData struct {
 func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 	s := Session(r)
 	if s.Subject() == "" {
-		e.show(w, r, PageData{})
+		e.show(w, r, PageData{}, PagePath)
 		return
 	}
 	list, err := e.devices(r.Context(), s)
@@ -78,17 +78,18 @@ func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case errors.Is(err, counterfoil.ErrNotFound):
-		e.show(w, r, PageData{})
+		e.show(w, r, PageData{}, PagePath)
 	case err != nil:
 		Refuse(w, r, err)
 	default:
-		e.show(w, r, PageData{SignedIn: true, Subject: s.Subject(), This: list[0], Others: list[1:]})
+		e.show(w, r, PageData{SignedIn: true, Subject: s.Subject(), This: list[0], Others: list[1:]}, PagePath)
 	}
 }
 
-// show writes the page with what does not depend on who asks. For nobody its status is 401.
-func (e *endpoints) show(w http.ResponseWriter, r *http.Request, data PageData) {
-	data.Login, data.Home = e.login, e.home
+// show writes the page with what does not depend on who asks. For nobody its status is 401, and the way to the login leads to another path of this host afterwards.
+func (e *endpoints) show(w http.ResponseWriter, r *http.Request, data PageData, then string) {
+	data.Login, _ = e.loginFor(then)
+	data.Home = e.home
 	data.Path, data.End, data.EndOthers, data.Logout, data.LogoutEverywhere = PagePath, EndPath, EndOthersPath, LogoutPath, LogoutEverywherePath
 	data.Style, data.Script, data.Events = pageStylePath, pageScriptPath, EventsPath
 	var b bytes.Buffer

@@ -45,18 +45,31 @@ func back(w http.ResponseWriter, r *http.Request) {
 
 // toLogin sends the browser to the login, and tells it where to return to.
 func (e *endpoints) toLogin(w http.ResponseWriter, r *http.Request) {
-	path, ok := ReturnPath(e.login)
+	want, _ := ReturnPath(r.FormValue("return"))
+	path, ok := e.loginFor(want)
 	if !ok {
 		Refuse(w, r, errNobody)
 		return
 	}
-	u, _ := url.Parse(path)
+	redirect(w, path)
+}
+
+// loginFor returns the path of the login of somebody who wants to get to another path of this host; false if none is known.
+func (e *endpoints) loginFor(want string) (path string, ok bool) {
+	login, ok := ReturnPath(e.login)
+	if !ok {
+		return "", false
+	}
+	u, err := url.Parse(login)
+	if err != nil {
+		return "", false
+	}
 	q := u.Query()
-	if want, ok := ReturnPath(r.FormValue("return")); ok {
+	if want != "" {
 		q.Set("return", want)
 	}
 	u.RawQuery = q.Encode()
-	redirect(w, u.String())
+	return u.String(), true
 }
 
 func redirect(w http.ResponseWriter, path string) {
@@ -126,7 +139,7 @@ func (e *endpoints) then(do func(*http.Request) error) http.Handler {
 		case err == errBadHandle:
 			badRequest(w)
 		case err != nil && returns && unauthorized(err):
-			e.show(w, r, PageData{Refused: true})
+			e.show(w, r, PageData{Refused: true}, path)
 		case err != nil:
 			Refuse(w, r, err)
 		case answering(r).weak && returns:

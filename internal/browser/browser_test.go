@@ -262,7 +262,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 				}))
 			}
 			laptop.click("article[data-handle] button")
-			if took := phone.until("the phone is signed out", phone.shows("You are signed out")); took > time.Second {
+			if took := phone.until("the phone is signed out", phone.shows("You are not signed in")); took > time.Second {
 				t.Errorf("the phone was thrown out after %v, want within a second", took)
 			} else {
 				t.Logf("the phone was thrown out after %v", took)
@@ -306,7 +306,7 @@ func TestEndingIsToldWhereItWasDone(t *testing.T) {
 				if !eval[bool](laptop, "window.stayed === true && document.activeElement.id === 'others'") {
 					t.Error("the page was left, or the focus was lost with the button")
 				}
-				phone.until("the phone is signed out", phone.shows("You are signed out"))
+				phone.until("the phone is signed out", phone.shows("You are not signed in"))
 			})
 		}
 	}
@@ -455,7 +455,7 @@ func TestCookies(t *testing.T) {
 		}
 	}
 	b.click("#this ~ article button")
-	b.until("it is signed out", b.shows("You are signed out"))
+	b.until("it is signed out", b.shows("You are not signed in"))
 	if got := jar(); len(got) != 0 {
 		t.Errorf("%d cookies after the logout", len(got))
 	}
