@@ -28,6 +28,7 @@ type Revocation struct {
 type Revoked struct {
 	Position  revocation.Position // in the log: whoever is there knows
 	NotBefore time.Time           // of Subject without Keep, and of Everything: what began until then is dead
+	Told      time.Time           // when the log was told, or when this process heard of it, by this machine's clock: After of a Confirmation is from then
 
 	// If it was waited: the followers that were live when the wait began, applications with their own list among them. Those that have confirmed are in the
 	// order in which they did, the others in that of their names.
@@ -84,7 +85,7 @@ func (m *Manager) Revoke(ctx context.Context, what Revocation) (Revoked, error) 
 	default:
 		return Revoked{}, errRevocation
 	}
-	r := Revoked{Position: did.at, NotBefore: milli(did.notBefore)}
+	r := Revoked{Position: did.at, NotBefore: milli(did.notBefore), Told: did.sent}
 	if err != nil && !errors.Is(err, ErrNotDurable) || what.Wait <= 0 || did.at == "" {
 		return r, err
 	}
@@ -412,7 +413,7 @@ func (m *Manager) Confirmed(ctx context.Context, s *Session, handle string) (r R
 		m.trail.forget(id)
 		m.mu.Unlock()
 	}
-	r.Position = d.at
+	r.Position, r.Told = d.at, d.sent
 	for _, p := range all {
 		if p.confirmed {
 			r.Confirmed = append(r.Confirmed, Confirmation{p.Follower, p.after})

@@ -627,6 +627,7 @@ func TestConfirmed(t *testing.T) {
 			t.Errorf("%s: while it lives: %v, %v", name, known, err)
 		}
 		g.set(func() { g.followers["hangs/1"] = report{"1-0", time.Now()} })
+		begin := time.Now()
 		if err := end(there.Open(v), handle); err != nil {
 			t.Fatal(err)
 		}
@@ -634,6 +635,11 @@ func TestConfirmed(t *testing.T) {
 			done, known, err := here.Confirmed(ctx, s, handle)
 			if err != nil {
 				t.Fatal(err)
+			}
+			for _, c := range done.Confirmed {
+				if at := done.Told.Add(c.After); at.Before(begin) || at.After(time.Now()) {
+					t.Errorf("%s: confirmed at %v, and it was between %v and now", name, at, begin)
+				}
 			}
 			return known && len(done.Confirmed) == 2 && slices.Equal(done.Missing, []string{"hangs/1"})
 		})

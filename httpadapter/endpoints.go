@@ -159,15 +159,16 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (func(http.Han
 }
 
 type endpoints struct {
-	m        *counterfoil.Manager
-	callers  *feed.Edges
-	login    string
-	home     string
-	template *template.Template
-	streams  streams
-	stop     <-chan struct{}
-	address  func(*http.Request) string
-	now      func() time.Time
+	m             *counterfoil.Manager
+	callers       *feed.Edges
+	login         string
+	home          string
+	template      *template.Template
+	streams       streams
+	confirmations confirmations
+	stop          <-chan struct{}
+	address       func(*http.Request) string
+	now           func() time.Time
 }
 
 func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, error) {
@@ -201,6 +202,7 @@ func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, erro
 		cfg.MaxStreams = 1000
 	}
 	e.streams = streams{limit: cfg.MaxStreams, of: map[string]int{}}
+	e.confirmations.ask = m.Confirmed
 	return e, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -15,7 +14,7 @@ import (
 // How a stream of events goes.
 const (
 	lookEvery  = 500 * time.Millisecond // at the subject's sessions
-	askEvery   = 100 * time.Millisecond // who has confirmed, while that is to be told
+	tellEvery  = 100 * time.Millisecond // who has confirmed, while that is to be told; how often that is asked is [confirmations]' affair
 	aliveEvery = 15 * time.Second       // a comment, to notice that the client has gone
 	streamLife = 4 * time.Minute        // then the client comes again, with a newer token
 	confirmFor = 40 * time.Second       // a verifier that says nothing for 30 s no longer counts
@@ -23,10 +22,13 @@ const (
 
 // events tells the sessions' fate as server-sent events:
 //
-//	began      {"handle":…,"device":…}                 a session that was not there before
-//	ended      {"handle":…,"device":…}                 one that is there no more
-//	confirmed  {"handle":…,"verifiers":3,"at":…}        every verifier has confirmed that it refuses its tokens
-//	gone       {}                                      the session that asked has ended; the stream ends
+//	began        {"handle":…,"device":…}                 a session that was not there before
+//	ended        {"handle":…,"device":…}                 one that is there no more
+//	confirmed    {"handle":…,"verifiers":3,"at":…}       every verifier has confirmed that it refuses its tokens, at that time at the latest
+//	unconfirmed  {"handle":…,"verifiers":3,"missing":1}  after 40 s so many of them have not, and it is asked no more; of 0, it is not known who has
+//	gone         {}                                      the session that asked has ended; the stream ends
+//
+// What a stream waits to hear confirmed is lost if it breaks off, or its page is loaded again: the page that comes next does not list what has ended before.
 func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead { // which the pattern for GET lets in; its stream would have no reader
 		eventStream(w.Header())
@@ -38,7 +40,7 @@ func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, r, counterfoil.ErrUnavailable)
 		return
 	}
-	watch := &watch{e: e, ctx: r.Context(), session: s, ended: map[string]time.Time{}}
+	watch := &watch{e: e, ctx: r.Context(), session: s, began: e.now(), ended: map[*pending]wait{}}
 	var err error
 	if watch.seen, err = e.devices(r.Context(), s); err != nil {
 		e.streams.leave(s.Subject())
@@ -97,45 +99,54 @@ type watch struct {
 	ctx     context.Context
 	out     *bufio.Writer
 	session *counterfoil.Session
+	began   time.Time
 	seen    []Device
-	ended   map[string]time.Time // handles that wait for confirmation
+	ended   map[*pending]wait // for confirmation
+}
+
+type wait struct {
+	since   time.Time
+	expires time.Time // then the session would have ended by itself, everywhere
 }
 
 func (w *watch) run() {
+	defer func() {
+		for p := range w.ended {
+			w.e.confirmations.leave(p)
+		}
+	}()
 	if _, err := w.out.WriteString("retry: 1000\n\n"); err != nil || w.out.Flush() != nil {
 		return
 	}
-	end := time.NewTimer(streamLife)
-	look, ask, alive := time.NewTicker(lookEvery), time.NewTicker(askEvery), time.NewTicker(aliveEvery)
+	look, tell, alive := time.NewTicker(lookEvery), time.NewTicker(tellEvery), time.NewTicker(aliveEvery)
 	done := w.session.Done()
-	defer end.Stop()
 	defer look.Stop()
-	defer ask.Stop()
+	defer tell.Stop()
 	defer alive.Stop()
-	for {
-		goes := true
+	for goes := true; goes && !w.over(); {
 		select {
 		case <-w.ctx.Done():
 			return
 		case <-w.e.stop:
-			return
-		case <-end.C:
 			return
 		case <-done:
 			w.tell("gone", struct{}{})
 			return
 		case <-look.C:
 			goes = w.look()
-		case <-ask.C:
+		case <-tell.C:
 			goes = w.confirm()
 		case <-alive.C:
 			_, _ = w.out.WriteString(":\n\n")
 			goes = w.out.Flush() == nil
 		}
-		if !goes {
-			return
-		}
 	}
+}
+
+// over says whether the stream has been open for long enough. It stays open for what still waits for confirmation, which the next one would know nothing of.
+func (w *watch) over() bool {
+	age := w.e.now().Sub(w.began)
+	return age > streamLife && (len(w.ended) == 0 || age > streamLife+confirmFor)
 }
 
 // look compares the sessions with those of the last look. A store that does not answer changes nothing.
@@ -154,7 +165,8 @@ func (w *watch) look() bool {
 			w.tell("gone", struct{}{})
 			return false
 		}
-		w.ended[d.Handle] = w.e.now()
+		at := w.e.now()
+		w.ended[w.e.confirmations.join(w.session, d.Handle, at)] = wait{at, d.Expires}
 		if !w.tell("ended", map[string]string{"handle": d.Handle, "device": d.Label}) {
 			return false
 		}
@@ -176,23 +188,40 @@ func find(list []Device, handle string) bool {
 	return false
 }
 
-// confirm tells which ended sessions every verifier knows of.
+// confirm tells which ended sessions every verifier knows of, and of which that cannot be said although it was waited for it.
 func (w *watch) confirm() bool {
-	for handle, at := range w.ended {
-		done, known, err := w.e.m.Confirmed(w.ctx, w.session, handle)
-		if errors.Is(err, counterfoil.ErrNoCensus) || w.e.now().Sub(at) > confirmFor {
-			delete(w.ended, handle)
+	if len(w.ended) == 0 {
+		return true
+	}
+	c, now := &w.e.confirmations, w.e.now()
+	c.look(w.ctx, now)
+	for p, wait := range w.ended {
+		o, late := c.outcome(p), now.Sub(wait.since) > confirmFor
+		if late {
+			o = c.last(w.ctx, p)
+		}
+		if !late && !o.settled {
 			continue
 		}
-		if err != nil || !known || len(done.Missing) > 0 {
-			continue
-		}
-		delete(w.ended, handle)
-		if !w.tell("confirmed", map[string]any{"handle": handle, "verifiers": len(done.Confirmed), "at": w.e.now().UTC()}) {
+		delete(w.ended, p)
+		c.leave(p)
+		if !w.tellOutcome(p.handle, o, now.After(wait.expires)) {
 			return false
 		}
 	}
 	return true
+}
+
+// tellOutcome tells who has confirmed an end. Of a session that would be over by now there is nothing to say unless all have.
+func (w *watch) tellOutcome(handle string, o outcome, over bool) bool {
+	n := len(o.done.Confirmed) + len(o.done.Missing)
+	switch {
+	case o.confirmed():
+		return w.tell("confirmed", map[string]any{"handle": handle, "verifiers": n, "at": o.at().UTC()})
+	case o.settled || over:
+		return true
+	}
+	return w.tell("unconfirmed", map[string]any{"handle": handle, "verifiers": n, "missing": len(o.done.Missing)})
 }
 
 // tell writes one event; false if the client has gone.

@@ -68,6 +68,12 @@ function confirmed(data) {
 	line.textContent += `; every server knows since ${new Date(data.at).toLocaleTimeString()}`;
 }
 
+function unconfirmed(data) {
+	const line = told(data.handle);
+	if (!line) return;
+	line.textContent += data.missing ? `; ${data.missing} of ${data.verifiers} servers have not confirmed it yet` : "; it is not known which servers know";
+}
+
 // What ends other devices is sent without leaving the page, so that the page can tell what comes of it and who has confirmed it.
 async function send(form) {
 	const fields = new URLSearchParams(new FormData(form));
@@ -122,6 +128,7 @@ const hear = {
 	},
 	ended,
 	confirmed,
+	unconfirmed,
 	gone() {
 		sessionStorage.setItem(goneKey, "yes"); // for the page that comes next
 		location.reload();
@@ -133,7 +140,7 @@ const hear = {
 const path = document.body.dataset.events;
 if (path) {
 	const tabs = new BroadcastChannel("counterfoil events");
-	tabs.onmessage = (e) => hear[e.data.event](e.data.data);
+	tabs.onmessage = (e) => hear[e.data.event]?.(e.data.data); // a tab with another version of this may tell more
 	const listen = () => new Promise(() => {
 		let pause = 1000;
 		let events;
