@@ -66,12 +66,14 @@ function confirmed(data) {
 	const line = told(data.handle);
 	if (!line) return;
 	line.textContent += `; every server knows since ${new Date(data.at).toLocaleTimeString()}`;
+	say(line.textContent + ".");
 }
 
 function unconfirmed(data) {
 	const line = told(data.handle);
 	if (!line) return;
 	line.textContent += data.missing ? `; ${data.missing} of ${data.verifiers} servers have not confirmed it yet` : "; it is not known which servers know";
+	say(line.textContent + ".");
 }
 
 // What ends other devices is sent without leaving the page, so that the page can tell what comes of it and who has confirmed it.
@@ -90,8 +92,13 @@ async function send(form) {
 	}
 	if (answer.status === 401) return location.reload();
 	if (!answer.ok) return say("This did not work. Try again.");
-	if (answer.status === 202) note(await answer.text());
-	return Promise.all(those.map(ended)); // if the stream has not told it before
+	const weak = answer.status === 202 && await answer.text();
+	const list = those.map(ended); // if the stream has not told it before
+	if (weak) {
+		note(weak);
+		say(weak); // who hears the page hears it last
+	}
+	return Promise.all(list);
 }
 
 // Kept when a stream is open, which then tells who has confirmed what ends from now on.

@@ -145,6 +145,18 @@ func (b *tab) shows(text string) string {
 	return fmt.Sprintf("document.body && document.body.innerText.includes(%q)", text)
 }
 
+// listen keeps what a screen reader is given to read out from now on.
+func (b *tab) listen() {
+	b.t.Helper()
+	_ = eval[bool](b, `window.spoken = [], new MutationObserver((all) => {
+		for (const m of all) for (const n of m.addedNodes) spoken.push(n.textContent);
+	}).observe(document.querySelector('[aria-live]'), { childList: true }), true`)
+}
+
+func (b *tab) hears(text string) string {
+	return fmt.Sprintf("spoken.some((s) => s.includes(%q))", text)
+}
+
 func (b *tab) signIn(at, as string) {
 	b.t.Helper()
 	b.do(chromedp.Navigate(at+"/login?as="+as), chromedp.Click(chromedp.CSS("button")))
@@ -299,9 +311,11 @@ func TestEndingIsToldWhereItWasDone(t *testing.T) {
 				laptop.signIn(at, "alice&device=Firefox on Linux")
 				laptop.until("the phone is listed", laptop.shows("Safari on iPhone"))
 				_ = eval[bool](laptop, "window.stayed = true")
+				laptop.listen()
 				laptop.click(selector)
-				laptop.until("the phone's end is told", laptop.shows("Safari on iPhone was signed out."))
+				laptop.until("the phone's end is told", laptop.hears("Safari on iPhone was signed out."))
 				laptop.until("who confirmed it is told", laptop.shows("every server knows since"))
+				laptop.until("that is told to those who do not see it", laptop.hears("Safari on iPhone: signed out; every server knows since"))
 				laptop.until("the list is empty", laptop.shows("nowhere else"))
 				if !eval[bool](laptop, "window.stayed === true && document.activeElement.id === 'others'") {
 					t.Error("the page was left, or the focus was lost with the button")
@@ -337,6 +351,11 @@ func TestEndingIsToldWithoutAStream(t *testing.T) {
 	laptop.click("article[data-handle] button")
 	laptop.until("the end is told", laptop.shows("Safari on iPhone: signed out"))
 	laptop.until("the list is empty", laptop.shows("nowhere else"))
+	// What a stream would tell after 40 s.
+	laptop.listen()
+	_ = eval[bool](laptop, "hear.unconfirmed({handle: past.querySelector('li').dataset.handle, verifiers: 3, missing: 1}), true")
+	const text = "Safari on iPhone: signed out; 1 of 3 servers have not confirmed it yet"
+	laptop.until("it is said who is missing", laptop.shows(text)+" && "+laptop.hears(text))
 }
 
 // TestEndingThatIsNotDurable: a page that stays says what one that is left would have said.
@@ -352,8 +371,10 @@ func TestEndingThatIsNotDurable(t *testing.T) {
 	laptop.signIn(at, "alice")
 	r.Faults.On(rig.NotDurable("End"))
 	defer r.Faults.On(nil)
+	laptop.listen()
 	laptop.click("article[data-handle] button")
 	laptop.until("it is said that this is not yet certain", laptop.shows("not yet certain"))
+	laptop.until("it is said to those who do not see it", laptop.hears("not yet certain"))
 	laptop.until("the list is empty", laptop.shows("nowhere else"))
 }
 
