@@ -17,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/revocation/feed"
 )
 
@@ -387,6 +388,52 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 // isError says whether an answer is the error of RFC 6749, section 5.2, with that code and nothing else.
 func isError(w *httptest.ResponseRecorder, code string) bool {
 	return w.Header().Get("Content-Type") == "application/json" && w.Header().Get("Cache-Control") == "no-store" && w.Body.String() == `{"error":"`+code+`"}`+"\n"
+}
+
+// deaf never reads the log.
+type deaf struct{}
+
+func (deaf) Read(ctx context.Context, _ revocation.Position, _ time.Duration) (revocation.Batch, error) {
+	<-ctx.Done()
+	return revocation.Batch{}, ctx.Err()
+}
+
+// TestReady: who asks whether to send requests here is told no as soon as one of the two things is missing that every request needs, and that the process lives all the same.
+func TestReady(t *testing.T) {
+	healthy := rig.New(t, rig.Embedded)
+	stale := healthy.Again(t, func(c *counterfoil.Config) { c.Source = deaf{} })
+	storeless := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Timeout, c.MaxStale = 100*time.Millisecond, 10*time.Minute })
+	storeless.Fresh(t)
+	storeless.StopServer()
+	healthy.Fresh(t)
+	for _, tt := range []struct {
+		name    string
+		r       *rig.Rig
+		answers bool // the store
+		fresh   bool
+		want    int
+	}{
+		{"the store answers, the list is fresh", healthy, true, true, 200},
+		{"the store answers, the list is stale", stale, true, false, 503},
+		{"the store is gone, the list is still fresh", storeless, false, true, 503},
+	} {
+		_, err := tt.r.Sessions(t.Context(), "alice")
+		if fresh := tt.r.Guard().Status().Fresh; (err == nil) != tt.answers || fresh != tt.fresh {
+			t.Fatalf("%s: the store says %v, and fresh is %v", tt.name, err, fresh)
+		}
+		endpoints, err := httpadapter.Endpoints(tt.r.Manager)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nobody := &person{t: t, h: endpoints(http.NotFoundHandler())}
+		w := nobody.do("GET", httpadapter.ReadyPath)
+		if w.Code != tt.want || w.Header().Get("Cache-Control") != "no-store" || (w.Header().Get("Retry-After") != "") != (tt.want == 503) {
+			t.Errorf("%s: ready is %d %v, want %d", tt.name, w.Code, w.Header(), tt.want)
+		}
+		if w := nobody.do("GET", httpadapter.AlivePath); w.Code != 200 {
+			t.Errorf("%s: alive is %d", tt.name, w.Code)
+		}
+	}
 }
 
 func TestPageOfTheApplicationsOwn(t *testing.T) {
