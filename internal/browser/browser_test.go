@@ -249,10 +249,12 @@ func onFiber(t *testing.T, m *counterfoil.Manager) string {
 	return "http://" + ln.Addr().String()
 }
 
+var adapters = map[string]func(*testing.T, *counterfoil.Manager) string{"http": plainly, "fiber": onFiber}
+
 // TestEndTheOtherDevice: two devices see each other, one ends the other, and that one is thrown out within a second, without being asked to reload.
 func TestEndTheOtherDevice(t *testing.T) {
 	browser := chromium(t)
-	for name, serve := range map[string]func(*testing.T, *counterfoil.Manager) string{"http": plainly, "fiber": onFiber} {
+	for name, serve := range adapters {
 		t.Run(name, func(t *testing.T) {
 			r := rig.New(t, rig.Embedded)
 			r.Fresh(t)
@@ -300,7 +302,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 // TestEndingIsToldWhereItWasDone ends a device by each of the page's buttons. Without leaving the page one sees it go, and that every verifier has confirmed it.
 func TestEndingIsToldWhereItWasDone(t *testing.T) {
 	browser := chromium(t)
-	for name, serve := range map[string]func(*testing.T, *counterfoil.Manager) string{"http": plainly, "fiber": onFiber} {
+	for name, serve := range adapters {
 		for button, selector := range map[string]string{"that of the device": "article[data-handle] button", "that of all others": ".all button"} {
 			t.Run(name+"/"+button, func(t *testing.T) {
 				r := rig.New(t, rig.Embedded)
@@ -443,68 +445,74 @@ func TestConsoleIsHeard(t *testing.T) {
 
 func TestCookies(t *testing.T) {
 	browser := chromium(t)
-	r := rig.New(t, rig.Embedded)
-	r.Fresh(t)
-	at := onHTTP(t, r.Manager)
-	b := device(t, browser)
-	b.signIn(at, "alice")
-	if got := eval[string](b, "document.cookie"); got != "" {
-		t.Error("a script sees cookies")
-	}
-	// A script, as of a page that was broken into, plants twins. The browser refuses them, because of the names.
-	for _, twin := range []string{"; path=/; secure", "; path=/session; secure", "; path=/"} {
-		_ = eval[string](b, "document.cookie = '__Host-Http-session=planted"+twin+"'")
-	}
-	if got := eval[string](b, "fetch('/me').then((r) => r.text())"); got != "alice" {
-		t.Errorf("after planting the service says %q", got)
-	}
-	jar := func() []*network.Cookie {
-		res, err := chromedp.Run(b.ctx, chromedp.Action[network.GetCookiesResult](func(ctx context.Context, target *chromedp.Target) (network.GetCookiesResult, error) {
-			return cdp.Call(ctx, target, network.GetCookies, network.GetCookiesParams{URLs: []string{at}})
-		}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res.Cookies
-	}
-	if got := jar(); len(got) != 2 {
-		t.Errorf("%d cookies, want 2", len(got))
-	}
-	for _, c := range jar() {
-		if !c.HTTPOnly || !c.Secure || c.Path != "/" || !c.Session || c.SameSite != network.CookieSameSiteLax {
-			t.Errorf("cookie %s: %+v", c.Name, c)
-		}
-	}
-	b.click("#this ~ article button")
-	b.until("it is signed out", b.shows("You are not signed in"))
-	if got := jar(); len(got) != 0 {
-		t.Errorf("%d cookies after the logout", len(got))
-	}
-	_ = eval[bool](b, "window.leaving = true; setTimeout(() => history.back(), 10); true")
-	b.until("the page before is there", "!window.leaving && document.readyState === 'complete' && document.body.innerText !== ''")
-	if eval[bool](b, b.shows("alice")) {
-		t.Error("the back button shows what was private")
-	}
-	if got := eval[int](b, "fetch('/me').then((r) => r.status)"); got != http.StatusUnauthorized {
-		t.Errorf("after the logout the service says %d", got)
+	for name, serve := range adapters {
+		t.Run(name, func(t *testing.T) {
+			r := rig.New(t, rig.Embedded)
+			r.Fresh(t)
+			at := serve(t, r.Manager)
+			b := device(t, browser)
+			b.signIn(at, "alice")
+			if got := eval[string](b, "document.cookie"); got != "" {
+				t.Error("a script sees cookies")
+			}
+			// A script, as of a page that was broken into, plants twins. The browser refuses them, because of the names.
+			for _, twin := range []string{"; path=/; secure", "; path=/session; secure", "; path=/"} {
+				_ = eval[string](b, "document.cookie = '__Host-Http-session=planted"+twin+"'")
+			}
+			if got := eval[string](b, "fetch('/me').then((r) => r.text())"); got != "alice" {
+				t.Errorf("after planting the service says %q", got)
+			}
+			jar := func() []*network.Cookie {
+				res, err := chromedp.Run(b.ctx, chromedp.Action[network.GetCookiesResult](func(ctx context.Context, target *chromedp.Target) (network.GetCookiesResult, error) {
+					return cdp.Call(ctx, target, network.GetCookies, network.GetCookiesParams{URLs: []string{at}})
+				}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return res.Cookies
+			}
+			if got := jar(); len(got) != 2 {
+				t.Errorf("%d cookies, want 2", len(got))
+			}
+			for _, c := range jar() {
+				if !c.HTTPOnly || !c.Secure || c.Path != "/" || !c.Session || c.SameSite != network.CookieSameSiteLax {
+					t.Errorf("cookie %s: %+v", c.Name, c)
+				}
+			}
+			b.click("#this ~ article button")
+			b.until("it is signed out", b.shows("You are not signed in"))
+			if got := jar(); len(got) != 0 {
+				t.Errorf("%d cookies after the logout", len(got))
+			}
+			_ = eval[bool](b, "window.leaving = true; setTimeout(() => history.back(), 10); true")
+			b.until("the page before is there", "!window.leaving && document.readyState === 'complete' && document.body.innerText !== ''")
+			if eval[bool](b, b.shows("alice")) {
+				t.Error("the back button shows what was private")
+			}
+			if got := eval[int](b, "fetch('/me').then((r) => r.status)"); got != http.StatusUnauthorized {
+				t.Errorf("after the logout the service says %d", got)
+			}
+		})
 	}
 }
 
 // TestSixTabs has six tabs of one browser ask and refresh at once while access tokens live a second. None is ever logged out.
 func TestSixTabs(t *testing.T) {
 	browser := chromium(t)
-	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.AccessLife, c.Leeway = time.Second, time.Millisecond })
-	r.Fresh(t)
-	at := onHTTP(t, r.Manager)
-	first := device(t, browser)
-	first.signIn(at, "alice")
-	tabs := []*tab{first}
-	for range 5 {
-		b := open(t, first.ctx)
-		b.do(chromedp.Navigate(at + httpadapter.PagePath))
-		tabs = append(tabs, b)
-	}
-	const work = `(async () => {
+	for name, serve := range adapters {
+		t.Run(name, func(t *testing.T) {
+			r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.AccessLife, c.Leeway = time.Second, time.Millisecond })
+			r.Fresh(t)
+			at := serve(t, r.Manager)
+			first := device(t, browser)
+			first.signIn(at, "alice")
+			tabs := []*tab{first}
+			for range 5 {
+				b := open(t, first.ctx)
+				b.do(chromedp.Navigate(at + httpadapter.PagePath))
+				tabs = append(tabs, b)
+			}
+			const work = `(async () => {
 		const seen = {};
 		for (let i = 0; i < 40; i++) {
 			const [me, renewed] = await Promise.all([fetch('/me'), i % 4 === 0 ? fetch('/session/refresh', {method: 'POST'}) : null]);
@@ -514,67 +522,77 @@ func TestSixTabs(t *testing.T) {
 		}
 		return JSON.stringify(seen);
 	})()`
-	var wait sync.WaitGroup
-	results := make([]string, len(tabs))
-	for i, b := range tabs {
-		wait.Go(func() {
-			results[i], _ = chromedp.Run(b.ctx, chromedp.Evaluate[string](work, chromedp.EvalAwaitPromise))
+			var wait sync.WaitGroup
+			results := make([]string, len(tabs))
+			for i, b := range tabs {
+				wait.Go(func() {
+					results[i], _ = chromedp.Run(b.ctx, chromedp.Evaluate[string](work, chromedp.EvalAwaitPromise))
+				})
+			}
+			wait.Wait()
+			for i, got := range results {
+				if !strings.Contains(got, `"me 200":40`) || strings.Contains(got, "refresh 401") || strings.Contains(got, "refresh 5") {
+					t.Errorf("tab %d: %s", i, got)
+				}
+			}
+			t.Logf("tab 0: %s", results[0])
 		})
 	}
-	wait.Wait()
-	for i, got := range results {
-		if !strings.Contains(got, `"me 200":40`) || strings.Contains(got, "refresh 401") || strings.Contains(got, "refresh 5") {
-			t.Errorf("tab %d: %s", i, got)
-		}
-	}
-	t.Logf("tab 0: %s", results[0])
 }
 
 func TestWithoutScripts(t *testing.T) {
 	browser := chromium(t)
-	r := rig.New(t, rig.Embedded)
-	r.Fresh(t)
-	at := onHTTP(t, r.Manager)
-	other, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: `<b onclick="alert(1)">`})
-	if err != nil {
-		t.Fatal(err)
+	for name, serve := range adapters {
+		t.Run(name, func(t *testing.T) {
+			r := rig.New(t, rig.Embedded)
+			r.Fresh(t)
+			at := serve(t, r.Manager)
+			other, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: `<b onclick="alert(1)">`})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := device(t, browser)
+			b.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+				_, err := cdp.Call(ctx, target, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+				return err
+			}))
+			b.signIn(at, "alice")
+			b.until("the label is text", b.shows(`<b onclick="alert(1)">`))
+			b.click("article[data-handle] button")
+			b.until("the other one is gone", b.shows("nowhere else"))
+			rig.Poll(t, "it has ended", func() bool {
+				list, err := r.Sessions(t.Context(), "alice")
+				return err == nil && len(list) == 1 && list[0].Session != other.ID()
+			})
+		})
 	}
-	b := device(t, browser)
-	b.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-		return err
-	}))
-	b.signIn(at, "alice")
-	b.until("the label is text", b.shows(`<b onclick="alert(1)">`))
-	b.click("article[data-handle] button")
-	b.until("the other one is gone", b.shows("nowhere else"))
-	rig.Poll(t, "it has ended", func() bool {
-		list, err := r.Sessions(t.Context(), "alice")
-		return err == nil && len(list) == 1 && list[0].Session != other.ID()
-	})
 }
 
 // TestKeyboard reaches every button with the Tab key and presses one with Enter; a screen reader finds names and landmarks.
 func TestKeyboard(t *testing.T) {
 	browser := chromium(t)
-	r := rig.New(t, rig.Embedded)
-	r.Fresh(t)
-	at := onHTTP(t, r.Manager)
-	if _, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: "Phone"}); err != nil {
-		t.Fatal(err)
+	for name, serve := range adapters {
+		t.Run(name, func(t *testing.T) {
+			r := rig.New(t, rig.Embedded)
+			r.Fresh(t)
+			at := serve(t, r.Manager)
+			if _, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: "Phone"}); err != nil {
+				t.Fatal(err)
+			}
+			b := device(t, browser)
+			b.signIn(at, "alice")
+			for _, want := range []string{"Back", "Sign out here", "Sign out Phone", "Sign out everywhere else", "Sign out everywhere, here too"} {
+				b.do(chromedp.KeyEvent("\t"))
+				if got := eval[string](b, "document.activeElement.ariaLabel || document.activeElement.innerText"); got != want {
+					t.Errorf("the focus is on %q, want %q", got, want)
+				}
+			}
+			if eval[bool](b, "!document.documentElement.lang || !document.title || document.querySelectorAll('main,h1').length !== 2 || !document.querySelector('[aria-live]')") {
+				t.Error("language, title, main, h1 or live region is missing")
+			}
+			_ = eval[bool](b, "document.querySelector('.all button').focus(), true")
+			b.do(chromedp.KeyEvent("\r"))
+			b.until("the others are gone", b.shows("nowhere else"))
+		})
 	}
-	b := device(t, browser)
-	b.signIn(at, "alice")
-	for _, want := range []string{"Back", "Sign out here", "Sign out Phone", "Sign out everywhere else", "Sign out everywhere, here too"} {
-		b.do(chromedp.KeyEvent("\t"))
-		if got := eval[string](b, "document.activeElement.ariaLabel || document.activeElement.innerText"); got != want {
-			t.Errorf("the focus is on %q, want %q", got, want)
-		}
-	}
-	if eval[bool](b, "!document.documentElement.lang || !document.title || document.querySelectorAll('main,h1').length !== 2 || !document.querySelector('[aria-live]')") {
-		t.Error("language, title, main, h1 or live region is missing")
-	}
-	_ = eval[bool](b, "document.querySelector('.all button').focus(), true")
-	b.do(chromedp.KeyEvent("\r"))
-	b.until("the others are gone", b.shows("nowhere else"))
 }
