@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -73,6 +74,58 @@ func TestEventsStream(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("the stream ended before %s", want[0])
+	}
+	close(stop)
+	if err := a.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	<-served
+}
+
+// TestAbandonedStreamsMakeRoom: Fiber learns only when it writes that nobody reads any more, and a page that was loaded anew sixteen times has to get its stream.
+func TestAbandonedStreamsMakeRoom(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	stop := make(chan struct{})
+	a := fiber.New(fiber.Config{DisableStartupMessage: true})
+	a.Use(fiberadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop}))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- a.Listener(ln) }()
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	open := func() int {
+		t.Helper()
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+ln.Addr().String()+httpadapter.EventsPath, nil)
+		req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal())
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close() // the client goes
+		return res.StatusCode
+	}
+	for i := range 16 {
+		if status := open(); status != 200 {
+			t.Fatalf("stream %d: %d", i+1, status)
+		}
+	}
+	if status := open(); status != 503 {
+		t.Errorf("one more than a subject may have: %d", status)
+	}
+	for end, tick := time.After(30*time.Second), time.NewTicker(100*time.Millisecond); open() != 200; {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatal("the places of the streams that were left are taken for half a minute")
+		}
 	}
 	close(stop)
 	if err := a.Shutdown(); err != nil {

@@ -639,6 +639,39 @@ func TestStreamsAreGivenBack(t *testing.T) {
 	}
 }
 
+// TestOnlyForms: a body that is no urlencoded form is refused before anything is done, since what it asks for would be ignored.
+func TestOnlyForms(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{})
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	for _, path := range []string{httpadapter.EndOthersPath, httpadapter.EndPath, httpadapter.LogoutEverywherePath, httpadapter.LogoutPath} {
+		for kind, body := range map[string]string{
+			"multipart/form-data; boundary=B":   "--B\r\nContent-Disposition: form-data; name=\"return\"\r\n\r\n//evil.test\r\n--B--\r\n",
+			"application/json":                  `{"return":"//evil.test"}`,
+			"text/plain":                        "return=//evil.test",
+			"":                                  "return=//evil.test",
+			"application/x-www-form-urlencoded": "return=//evil.test",
+		} {
+			req := httptest.NewRequestWithContext(t.Context(), "POST", path, strings.NewReader(body))
+			req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal())
+			if kind != "" {
+				req.Header.Set("Content-Type", kind)
+			}
+			w := httptest.NewRecorder()
+			if h.ServeHTTP(w, req); w.Code != 400 {
+				t.Errorf("POST %s with %q is answered %d, want 400", path, kind, w.Code)
+			}
+		}
+	}
+	if _, err := visits.Get(t.Context(), r.Open(r.Verify(t, tokens.Access))); err != nil {
+		t.Errorf("afterwards the session: %v", err)
+	}
+}
+
 // TestStreamsOfOneSubject: nobody can have so many event streams that there are none for others, by however many sessions.
 func TestStreamsOfOneSubject(t *testing.T) {
 	r := rig.New(t, rig.Embedded)

@@ -15,7 +15,7 @@ import (
 const (
 	lookEvery  = 500 * time.Millisecond // at the subject's sessions
 	tellEvery  = 100 * time.Millisecond // who has confirmed, while that is to be told; how often that is asked is [confirmations]' affair
-	aliveEvery = 15 * time.Second       // a comment, to notice that the client has gone
+	aliveEvery = 2 * time.Second        // a comment, to notice that the client has gone: until then it takes one of the subject's places
 	streamLife = 4 * time.Minute        // then the client comes again, with a newer token
 	confirmFor = 40 * time.Second       // a verifier that says nothing for 30 s no longer counts
 )

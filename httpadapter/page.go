@@ -73,9 +73,6 @@ func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	list, err := e.devices(r.Context(), s)
-	if err == nil && (len(list) == 0 || !list[0].Current) {
-		err = counterfoil.ErrNotFound // this one has ended, and the news has not come yet
-	}
 	switch {
 	case errors.Is(err, counterfoil.ErrNotFound):
 		e.show(w, r, PageData{}, PagePath)

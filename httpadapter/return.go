@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"bytes"
 	"html/template"
+	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -83,8 +84,12 @@ func badRequest(w http.ResponseWriter) {
 	http.Error(w, http.StatusText(http.StatusBadRequest), http.StatusBadRequest)
 }
 
-// form reads the form of a POST; false if there is something else.
+// form reads the form of a POST, application/x-www-form-urlencoded; false if there is something else. In a body of another kind nothing would be found, and
+// what it asks for, such as where to go afterwards, be ignored.
 func form(w http.ResponseWriter, r *http.Request) bool {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.ContentLength != 0 && (err != nil || kind != "application/x-www-form-urlencoded") {
+		return false
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormLen)
 	return r.ParseForm() == nil
 }
