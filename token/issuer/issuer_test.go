@@ -151,8 +151,11 @@ func TestKeysThatAreRefused(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := issuer.NewHMACKey(make([]byte, 31)); err == nil {
-		t.Error("a short secret was accepted")
+	if _, err := issuer.NewHMACKey(make([]byte, 31)); err == nil || !strings.Contains(err.Error(), "32 to 1024 bytes, this one has 31") {
+		t.Errorf("a short secret: %v", err)
+	}
+	if _, err := issuer.NewHMACKey(make([]byte, 1025)); err == nil || !strings.Contains(err.Error(), "32 to 1024 bytes, this one has 1025") {
+		t.Errorf("a long secret: %v", err)
 	}
 	for _, alg := range []string{"", "none", "RS256", "eddsa", "Ed25519"} {
 		if _, err := issuer.GenerateKey(alg); err == nil {

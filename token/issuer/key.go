@@ -99,7 +99,7 @@ func NewKey(signer crypto.Signer) (*Key, error) {
 func NewHMACKey(secret []byte) (*Key, error) {
 	public, err := token.HS256Key(secret)
 	if err != nil {
-		return nil, fmt.Errorf("issuer: %w", err)
+		return nil, fmt.Errorf("issuer: an HS256 secret has 32 to 1024 bytes, this one has %d: %w", len(secret), err)
 	}
 	secret = bytes.Clone(secret)
 	return newKey(public, &material{method: jwt.SigningMethodHS256, key: secret}), nil
