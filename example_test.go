@@ -27,7 +27,7 @@ func manager() (m *counterfoil.Manager, end func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	key, err := issuer.GenerateKey("EdDSA") // load it in earnest, see issuer.LoadRing
+	key, err := issuer.GenerateKey("EdDSA") // kept in earnest, see issuer.OpenRing
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 		return err
 	}
 	defer sessions.Close()
-	key, err := issuer.GenerateKey("EdDSA") // a service keeps its keys: issuer.LoadRing
+	key, err := issuer.GenerateKey("EdDSA") // a service keeps its keys: issuer.OpenRing
 	if err != nil {
 		return err
 	}

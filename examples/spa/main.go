@@ -78,7 +78,7 @@ func run(ctx context.Context, addr string, access time.Duration, out io.Writer) 
 		return err
 	}
 	defer sessions.Close()
-	key, err := issuer.GenerateKey("EdDSA") // a service keeps its keys: issuer.LoadRing
+	key, err := issuer.GenerateKey("EdDSA") // a service keeps its keys: issuer.OpenRing
 	if err != nil {
 		return err
 	}

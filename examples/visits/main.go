@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, redisURL string, stdout, stderr io.
 	return 0
 }
 
-// newManager makes keys that last as long as the program. A service that is restarted, or runs twice, loads them: issuer.LoadRing.
+// newManager makes keys that last as long as the program. A service that is restarted, or runs twice, keeps them: issuer.OpenRing.
 func newManager(ctx context.Context, sessions *store.Redis, plain bool) (*counterfoil.Manager, error) {
 	key, err := issuer.GenerateKey("EdDSA")
 	if err != nil {

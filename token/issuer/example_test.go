@@ -19,11 +19,7 @@ func ExampleRing() {
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "ring.json")
 
-	key, err := issuer.GenerateKey("EdDSA")
-	if err != nil {
-		panic(err)
-	}
-	ring, err := issuer.NewRing(key)
+	ring, err := issuer.OpenRing(path) // there is no such file yet
 	if err != nil {
 		panic(err)
 	}

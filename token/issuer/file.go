@@ -38,9 +38,36 @@ type fileKey struct {
 	From int64 `json:"counterfoil_from,omitempty"`
 }
 
+// OpenRing reads a ring from its file, as [LoadRing] does. If there is no such file it makes a ring of one new Ed25519 key and its file, mode 0600. Processes that
+// start at once end with the same ring: one of them makes the file, in one step, and the others read it. The directory has to exist, and its file system
+// to know hard links.
+func OpenRing(path string) (*Ring, error) {
+	ring, err := LoadRing(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return ring, err
+	}
+	key, err := GenerateKey("EdDSA")
+	if err != nil {
+		return nil, err
+	}
+	if ring, err = NewRing(key); err != nil {
+		return nil, err
+	}
+	switch err := ring.write(path, os.Link); {
+	case errors.Is(err, fs.ErrExist): // another process was faster
+		return LoadRing(path)
+	case err != nil:
+		return nil, err
+	}
+	return ring, nil
+}
+
 // LoadRing reads a ring from its file. It refuses a file that others than its owner may read or write.
 func LoadRing(path string) (*Ring, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("issuer: %w; OpenRing makes it", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
@@ -132,7 +159,10 @@ func (fk fileKey) key() (*Key, error) {
 
 // Save writes the ring to its file, mode 0600, in one step: whoever reads it sees the old ring or the new one. A ring with a key that lives elsewhere
 // (see [NewKey]) cannot be saved.
-func (r *Ring) Save(path string) (err error) {
+func (r *Ring) Save(path string) error { return r.write(path, os.Rename) }
+
+// write writes the ring to a file beside path, and has put bring that to its place: no reader ever sees half of it.
+func (r *Ring) write(path string, put func(from, to string) error) (err error) {
 	r.mu.RLock()
 	keys := slices.Clone(r.keys)
 	r.mu.RUnlock()
@@ -154,9 +184,9 @@ func (r *Ring) Save(path string) (err error) {
 		return fmt.Errorf("issuer: %w", err)
 	}
 	defer func() {
+		f.Close()
+		os.Remove(f.Name()) // which a rename has left no name to
 		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
 			err = fmt.Errorf("issuer: %w", err)
 		}
 	}()
@@ -169,13 +199,13 @@ func (r *Ring) Save(path string) (err error) {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
+	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := put(f.Name(), path); err != nil {
 		return err
 	}
-	if dir, err := os.Open(filepath.Dir(path)); err == nil { // so that the rename outlives a crash, where directories can be synced
+	if dir, err := os.Open(filepath.Dir(path)); err == nil { // so that the name outlives a crash, where directories can be synced
 		dir.Sync()
 		dir.Close()
 	}

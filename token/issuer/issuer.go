@@ -1,4 +1,4 @@
-// Package issuer mints the tokens that package token verifies. [New] makes an [Issuer] from a [Ring] of signing keys, and [Issuer.Mint] signs.
+// Package issuer mints the tokens that package token verifies. [OpenRing] keeps a [Ring] of signing keys in a file, [New] makes an [Issuer] from it, and [Issuer.Mint] signs.
 //
 // # Keys
 //

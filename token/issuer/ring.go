@@ -13,7 +13,7 @@ import (
 // A Ring holds an issuer's signing keys over time. Which one signs is a question of the token's own time of issue, so that processes that share a ring's file
 // change over at the same moment without talking. Verifiers should know all keys of the ring; see [Ring.Public].
 //
-// It is made by [NewRing] or [LoadRing], moved along by [Ring.Rotate], and safe for concurrent use.
+// It is made by [OpenRing], which most programs want, [LoadRing] or [NewRing], moved along by [Ring.Rotate], and safe for concurrent use.
 type Ring struct {
 	mu   sync.RWMutex
 	keys []ringKey // replaced as a whole, by the time from which they sign
