@@ -263,14 +263,50 @@ func (f *Follower) stop() {
 	}
 }
 
-// Ready waits until the list is fresh for the first time, or until ctx ends, whose error it returns.
+// Ready waits until the list is fresh for the first time, or until ctx ends. Its error then says why the list is not fresh; errors.Is and errors.As find in it ctx's
+// error and that of the last read, if that failed.
 func (f *Follower) Ready(ctx context.Context) error {
 	select {
 	case <-f.ready:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	reason := f.list.log.Load().stale(f.now(), f.maxStale, f.leeway)
+	if f.isReady || reason == "" {
+		return nil
+	}
+	return &notReady{reason: reason, idle: !f.following, read: f.lastError, ended: ctx.Err()}
+}
+
+// notReady is the error of Ready.
+type notReady struct {
+	reason string // why the list is not fresh
+	idle   bool   // nobody follows
+	read   error  // of the last read; nil if it succeeded
+	ended  error  // of the context
+}
+
+func (e *notReady) Error() string {
+	text := "revocation: not ready: " + e.reason
+	if e.reason == reasonNoEpoch {
+		text += ": nobody has begun it, or it is not the one that the application writes to"
+	}
+	if e.idle {
+		text += "; Follow is not running"
+	}
+	if e.read != nil {
+		text += "; the last read: " + e.read.Error()
+	}
+	return text + "; " + e.ended.Error()
+}
+
+func (e *notReady) Unwrap() []error {
+	if e.read == nil {
+		return []error{e.ended}
+	}
+	return []error{e.ended, e.read}
 }
 
 // Next returns the position to read after; "" asks for the whole log. For hosts that read the log in their own way.

@@ -942,6 +942,53 @@ func TestFollowTwice(t *testing.T) {
 	})
 }
 
+// TestReadySaysWhy: whoever waited in vain is told what for, and finds the errors.
+func TestReadySaysWhy(t *testing.T) {
+	refused := errors.New("connection refused")
+	for name, c := range map[string]struct {
+		begin func(*memoryLog) // nil: nobody follows
+		want  string
+		read  error
+	}{
+		"nobody follows":            {nil, "log not read yet; Follow is not running", nil},
+		"the log cannot be reached": {func(log *memoryLog) { log.Cut(refused) }, "log not read yet; the last read: connection refused", refused},
+		"nobody writes to the log":  {func(*memoryLog) {}, "log has no epoch: nobody has begun it, or it is not the one that the application writes to", nil},
+		"the log has no heartbeat":  {func(log *memoryLog) { log.Append(t.Context()) }, "nothing newer than the start of following", nil},
+		"the log's clock is ahead": {func(log *memoryLog) {
+			log.now = func() time.Time { return time.Now().Add(time.Hour) }
+			log.Append(t.Context())
+			time.AfterFunc(time.Second, func() { log.Append(t.Context()) })
+		}, "newest record in the future", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := newLog(nil)
+				f, err := revocation.NewFollower(revocation.FollowerConfig{Source: log, List: newList(t, revocation.ListConfig{})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				following, stop := context.WithCancel(t.Context())
+				var running sync.WaitGroup
+				if c.begin != nil {
+					c.begin(log)
+					running.Go(func() { f.Follow(following) })
+				}
+				err = f.Ready(ctx)
+				if want := "revocation: not ready: " + c.want + "; context deadline exceeded"; err == nil || err.Error() != want {
+					t.Errorf("got %q, want %q", err, want)
+				}
+				if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, refused) != (c.read != nil) {
+					t.Errorf("what it wraps is wrong: %v", err)
+				}
+				stop()
+				running.Wait()
+			})
+		})
+	}
+}
+
 // TestFollowerHook: the hook may ask the follower what it has just heard of.
 func TestFollowerHook(t *testing.T) {
 	var heard atomic.Int64
