@@ -21,7 +21,7 @@ import (
 )
 
 // ErrBehind means that the server knows less than this client, or does not know whether what it knows is current. The client's list grows old meanwhile.
-var ErrBehind = errors.New("feed: the server is behind")
+var ErrBehind = errors.New("feed: the server is behind; its log says why")
 
 // ErrDenied means that the server did not accept the credential. Trying again does not help until somebody changes that.
 var ErrDenied = errors.New("feed: the server refused the credential")

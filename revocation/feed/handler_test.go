@@ -807,8 +807,8 @@ func TestNewHandlerRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if tail.Err() == nil {
-			t.Error("a tail that has read nothing can serve")
+		if err := tail.Err(); err == nil || !strings.Contains(err.Error(), "Config.Source") {
+			t.Errorf("a tail that has read nothing: %v, which does not say where it belongs", err)
 		}
 		if _, err := tail.Read(t.Context(), "", 0); err != nil || tail.Err() != nil {
 			t.Error(err, tail.Err())

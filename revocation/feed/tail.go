@@ -72,7 +72,7 @@ type chunk struct {
 }
 
 var (
-	errNotRead  = errors.New("feed: the log was not read yet")
+	errNotRead  = errors.New("feed: the log was not read yet: does nobody read through the Tail? It is to be the Manager's Config.Source")
 	errNoEpoch  = errors.New("feed: the log has no epoch")
 	errBroken   = errors.New("feed: the log does not continue what was read")
 	errTooLarge = errors.New("feed: the log is longer than a frame may be")
