@@ -28,13 +28,14 @@ var ErrDenied = errors.New("feed: the server refused the credential")
 
 // ClientConfig says which feed a [Client] reads. URL, Credential, Issuer and Keys are required.
 type ClientConfig struct {
-	URL        string                // https, or http on a loopback address; without query
+	URL        string                // https, or http on a loopback address, since it is sent the credential; without query
 	Credential Credential            // of this edge
 	Issuer     string                // whose tokens are checked by the list
 	Keys       []revocation.FrameKey // 1 to 16 that may sign; more than one while a key is replaced
 	MaxLen     int                   // bytes of a frame's body; 0 = revocation.DefaultMaxFrameLen
 
-	// HTTP makes the requests. Nil means a client of its own, with one connection. Redirects are not followed in either case.
+	// HTTP makes the requests, such as a client whose Transport has RootCAs of its own, inside a cluster. Nil means one that trusts what the system trusts, with
+	// one connection. Redirects are not followed in either case.
 	HTTP *http.Client
 
 	// SkipNonce reads frames that answer nobody in particular, such as those of a cache in front of the feed. See revocation.FrameReaderConfig for when
@@ -79,7 +80,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, errors.New("feed: ClientConfig.URL is not an absolute URL without user, query and fragment")
 	}
 	if u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
-		return nil, errors.New("feed: a feed comes over https, or over http from this machine")
+		return nil, fmt.Errorf("feed: %q: a feed comes over https, or over http from this machine", cfg.URL)
 	}
 	if _, err := cfg.Credential.Digest(); err != nil {
 		return nil, err

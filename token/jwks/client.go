@@ -17,10 +17,12 @@ import (
 
 // ClientConfig says where a client gets its keys.
 type ClientConfig struct {
-	// URL of the JWK set: https, or http on a loopback address. One client serves one issuer.
+	// URL of the JWK set: https, or http on a loopback address, because whoever can change the document on its way makes tokens that everybody accepts. Inside a
+	// cluster it is https too, with an HTTP that trusts the cluster's certificate authority. One client serves one issuer.
 	URL string
 
-	// HTTP is the client to fetch with. Nil means one of its own, without redirects. Each fetch has a deadline of 10 s besides.
+	// HTTP is the client to fetch with, such as one whose Transport has RootCAs of its own. Nil means one that trusts what the system trusts, without redirects.
+	// Each fetch has a deadline of 10 s besides.
 	HTTP *http.Client
 
 	// Refresh is the time between fetches. 0 means 5 min; at least 1 s.
@@ -72,7 +74,7 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 		return nil, errors.New("jwks: not an absolute URL without user and fragment")
 	}
 	if u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
-		return nil, errors.New("jwks: key sets come over https, or over http from this machine")
+		return nil, fmt.Errorf("jwks: %q: key sets come over https, or over http from this machine", config.URL)
 	}
 	if config.Refresh != 0 && config.Refresh < minRefresh {
 		return nil, fmt.Errorf("jwks: refresh must be at least %v", minRefresh)
