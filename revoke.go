@@ -267,6 +267,7 @@ func (m *Manager) revokeKey(ctx context.Context, id string) (done, error) {
 	if len(good) == 1 && good[0].ID() == id {
 		return done{}, errors.New("counterfoil: this is the only key of Config.Keys: add another one before it is revoked")
 	}
+	ours := m.list.HasKey(id) || slices.ContainsFunc(m.ring.Public(), func(k token.Key) bool { return k.ID() == id })
 	a, err := m.store.Append(ctx)
 	if err != nil && !errors.Is(err, ErrNotDurable) {
 		return done{}, err
@@ -281,6 +282,9 @@ func (m *Manager) revokeKey(ctx context.Context, id string) (done, error) {
 	}
 	m.takeIn(a.Position, e)
 	m.log.WarnContext(ctx, "counterfoil: a signing key was revoked", "key", id)
+	if !ours { // a slip of the pen stays in every list for good
+		m.log.WarnContext(ctx, "counterfoil: the revoked key is no key of this ring", "key", id)
+	}
 	d.at, d.entries = a.Position, []revocation.Entry{e}
 	return d, err
 }

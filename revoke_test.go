@@ -494,6 +494,25 @@ func TestRevokedKeySignsNothing(t *testing.T) {
 	}
 }
 
+// A key that is in no ring is revoked as well, for it may have been taken out. But whoever mistyped an ID hears of it; whoever repeats a revocation does not.
+func TestRevokedKeyOfNoRing(t *testing.T) {
+	t.Parallel()
+	ours, next := newKey(t), newKey(t)
+	r := rig.New(t, rig.Embedded, ring(t, ours, next))
+	for range 2 {
+		if _, err := r.Revoke(t.Context(), counterfoil.Revocation{Key: ours.ID()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const warning = "no key of this ring"
+	if strings.Contains(r.Logs.String(), warning) {
+		t.Errorf("a key of the ring: %s", r.Logs)
+	}
+	if _, err := r.Revoke(t.Context(), counterfoil.Revocation{Key: newKey(t).ID()}); err != nil || strings.Count(r.Logs.String(), warning) != 1 {
+		t.Errorf("a key of no ring: %v: %s", err, r.Logs)
+	}
+}
+
 // deaf never reads the log, so a Manager that is given it has a stale list.
 type deaf struct{}
 
