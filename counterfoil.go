@@ -166,7 +166,7 @@ func (c Config) name() string {
 	}
 	host, _ := os.Hostname()
 	host = strings.Map(func(r rune) rune {
-		if r == '.' || r == '-' || r == '_' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+		if ofName(r) {
 			return r
 		}
 		return '-'
@@ -174,7 +174,13 @@ func (c Config) name() string {
 	if host == "" {
 		return "counterfoil"
 	}
-	return host[:min(len(host), 64)]
+	return host[:min(len(host), maxName)]
+}
+
+const maxName = 64 // bytes, as a follower's
+
+func ofName(r rune) bool {
+	return r == '.' || r == '-' || r == '_' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 }
 
 func (c Config) check() error {
@@ -201,6 +207,8 @@ func (c Config) check() error {
 		return errors.New("counterfoil: Config.Leeway is not between 0 and 60 s")
 	case c.absoluteLife() > maxAbsolute:
 		return errors.New("counterfoil: Config.AbsoluteLife is longer than 400 days")
+	case len(c.Name) > maxName || strings.ContainsFunc(c.Name, func(r rune) bool { return !ofName(r) }):
+		return errors.New("counterfoil: Config.Name is not of up to 64 letters, digits, '.', '-' and '_'")
 	}
 	if _, ok := c.Store.(Finder); c.Bind != nil && !ok {
 		return errors.New("counterfoil: Config.Bind needs a Store that is a Finder")

@@ -473,6 +473,8 @@ func TestConfigIsChecked(t *testing.T) {
 		"wide window":        func(c *counterfoil.Config) { c.Window = 2 * time.Minute },
 		"wide leeway":        func(c *counterfoil.Config) { c.Leeway = 2 * time.Minute },
 		"negative staleness": func(c *counterfoil.Config) { c.MaxStale = -1 },
+		"name with a space":  func(c *counterfoil.Config) { c.Name = "a b" },
+		"a long name":        func(c *counterfoil.Config) { c.Name = strings.Repeat("n", 65) },
 		"odd cookie suffix":  func(c *counterfoil.Config) { c.CookieSuffix = "; Path=/x" },
 	} {
 		cfg := r.Config
@@ -480,6 +482,8 @@ func TestConfigIsChecked(t *testing.T) {
 		if m, err := counterfoil.New(t.Context(), cfg); err == nil {
 			m.Close()
 			t.Errorf("%s: accepted", what)
+		} else if strings.Contains(err.Error(), "FollowerConfig") {
+			t.Errorf("%s: the error names what the caller has not written: %v", what, err)
 		}
 	}
 }
