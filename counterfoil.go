@@ -47,7 +47,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -137,7 +136,7 @@ type Config struct {
 	// set, since whoever can write to the store could plant values meanwhile.
 	InsecureReadPlainValues bool
 
-	Logger *slog.Logger     // nil = silent
+	Logger *slog.Logger     // nil = slog.Default()
 	Now    func() time.Time // nil = time.Now; compares tokens with now, nothing else
 }
 
@@ -316,7 +315,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		m.store.log = l
 	}
 	if m.log == nil {
-		m.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		m.log = slog.Default()
 	}
 	if m.now == nil {
 		m.now = time.Now

@@ -171,6 +171,7 @@ func ours(redisAddr string, auto bool) (*counterfoil.Manager, *issuer.Ring, erro
 		AccessLife:  15 * time.Minute, // longer than twice a run, so that nothing is renewed in it
 		IdleLife:    time.Hour,
 		MaxSessions: -1,
+		Logger:      slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, nil, err

@@ -16,6 +16,7 @@ package sessiontest
 import (
 	"context"
 	"crypto/rand"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -65,6 +66,7 @@ func New(t testing.TB, change ...func(*counterfoil.Config)) *Sessions {
 	rand.Read(secret)
 	cfg := counterfoil.Config{
 		Issuer: "https://issuer.test", Audience: "app", Keys: ring, Secrets: [][]byte{secret}, Store: s.store, Now: s.Now,
+		Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {
 		f(&cfg)

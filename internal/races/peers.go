@@ -62,6 +62,7 @@ var counterfoilPeer = peer{"Counterfoil on Fiber", "races:{", func(ctx context.C
 	rand.Read(secret)
 	m, err := counterfoil.New(ctx, counterfoil.Config{
 		Issuer: "https://races.test", Audience: "races", Keys: ring, Secrets: [][]byte{secret}, Store: st,
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return "", err

@@ -37,7 +37,8 @@ type Config struct {
 	// for those that follow the log itself. There they are called <edge>/<instance>.
 	Reached func(Confirmation)
 
-	Logger *slog.Logger // told when nothing can be served, and when something can be again; may be nil
+	// Logger is told when nothing can be served, and when something can be again. nil = slog.Default().
+	Logger *slog.Logger
 }
 
 // A Confirmation says that an edge has applied everything up to a position: it asked for what comes next. Several processes may use one
@@ -101,6 +102,9 @@ func NewHandler(cfg Config) (*Handler, error) {
 		return nil, errors.New("feed: Config.MaxStale is negative or longer than the horizon")
 	case cfg.MaxClients < 0 || cfg.MaxPerEdge < 0:
 		return nil, errors.New("feed: Config.MaxClients or Config.MaxPerEdge is negative")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
 	}
 	if cfg.MaxStale == 0 {
 		cfg.MaxStale = revocation.DefaultMaxStale
@@ -330,12 +334,12 @@ func (h *Handler) note(last *string, text string, err error, fresh revocation.Fr
 	changed := *last != now
 	*last = now
 	h.mu.Unlock()
-	switch log := h.cfg.Logger; {
-	case log == nil || !changed:
+	switch {
+	case !changed:
 	case err != nil:
-		log.Warn(text, "reason", now, "list", fresh.Reason)
+		h.cfg.Logger.Warn(text, "reason", now, "list", fresh.Reason)
 	default:
-		log.Info(text + ": over")
+		h.cfg.Logger.Info(text + ": over")
 	}
 }
 
@@ -411,9 +415,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, head revocation.F
 	head.BodyLen, head.BodySum, head.Count = len(b.bytes), b.sum, b.count
 	signed, err := h.cfg.Key.signing().sign(head)
 	if err != nil {
-		if h.cfg.Logger != nil {
-			h.cfg.Logger.Error("feed: a frame could not be made", "error", err)
-		}
+		h.cfg.Logger.Error("feed: a frame could not be made", "error", err)
 		refuse(w, http.StatusInternalServerError)
 		return
 	}

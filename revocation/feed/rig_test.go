@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -82,6 +83,7 @@ func newOriginOn(t testing.TB, log *memoryLog, source revocation.Source, maxLen 
 		Tail: o.tail, Key: o.key, Issuer: issuer, Edges: o.edges,
 		Fresh:   func() revocation.Freshness { return o.list.Freshness(time.Now(), 0, 0) },
 		Reached: o.reached,
+		Logger:  slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {
 		f(&cfg)

@@ -28,7 +28,7 @@ type ClientConfig struct {
 	// Refresh is the time between fetches. 0 means 5 min; at least 1 s.
 	Refresh time.Duration
 
-	// Logger is told of failures and of changes of the set. Nil means none.
+	// Logger is told of failures and of changes of the set. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -47,6 +47,13 @@ func (c ClientConfig) refresh() time.Duration {
 	return c.Refresh
 }
 
+func (c ClientConfig) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.Default()
+	}
+	return c.Logger
+}
+
 // A Client keeps a key set up to date with a document on the web. Verifiers read the set and never wait for the network. It runs one goroutine until it is closed.
 //
 // The document is fetched again after Refresh, one second after a failure, and early when a token names an unknown key, but that at most once in
@@ -57,6 +64,7 @@ func (c ClientConfig) refresh() time.Duration {
 type Client struct {
 	config ClientConfig
 	http   *http.Client
+	log    *slog.Logger
 	keys   token.KeySet
 	stop   context.CancelFunc
 	done   chan struct{}
@@ -79,7 +87,7 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	if config.Refresh != 0 && config.Refresh < minRefresh {
 		return nil, fmt.Errorf("jwks: refresh must be at least %v", minRefresh)
 	}
-	c := &Client{config: config, http: config.HTTP, done: make(chan struct{})}
+	c := &Client{config: config, http: config.HTTP, log: config.logger(), done: make(chan struct{})}
 	if c.http == nil {
 		c.http = &http.Client{
 			// One request in minutes is not worth a connection kept open, and the goroutines that keep it.
@@ -152,9 +160,7 @@ func (c *Client) run(ctx context.Context, missed <-chan struct{}) {
 }
 
 func (c *Client) failed(err error) {
-	if c.config.Logger != nil {
-		c.config.Logger.Warn("jwks: fetching the key set failed; keeping the present one", "err", err)
-	}
+	c.log.Warn("jwks: fetching the key set failed; keeping the present one", "err", err)
 }
 
 // fetch gets the document once and applies it.
@@ -211,9 +217,7 @@ func (c *Client) apply(doc []byte) error {
 		return err
 	}
 	c.last = doc
-	if c.config.Logger != nil {
-		c.config.Logger.Info("jwks: key set changed", "keys", len(keys), "generation", c.keys.Generation())
-	}
+	c.log.Info("jwks: key set changed", "keys", len(keys), "generation", c.keys.Generation())
 	return nil
 }
 

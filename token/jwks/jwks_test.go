@@ -69,7 +69,7 @@ func (s *site) count() int {
 
 func (s *site) client(t *testing.T, change ...func(*jwks.ClientConfig)) *jwks.Client {
 	t.Helper()
-	config := jwks.ClientConfig{URL: "https://issuer.test/keys", HTTP: &http.Client{Transport: s}}
+	config := jwks.ClientConfig{URL: "https://issuer.test/keys", HTTP: &http.Client{Transport: s}, Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&config)
 	}
