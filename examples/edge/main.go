@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -28,9 +29,11 @@ import (
 
 const name = "https://app.example" // issuer and audience
 
-// edge serves who is asking. keysURL and redisURL are all that it is told.
+// edge serves who is asking, until ctx ends. keysURL and redisURL are all that it is told; it waits for both, half a minute at most.
 func edge(ctx context.Context, keysURL, redisURL string) (http.Handler, error) {
-	keys, err := jwks.NewClient(ctx, jwks.ClientConfig{URL: keysURL})
+	start, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	keys, err := jwks.NewClient(start, jwks.ClientConfig{URL: keysURL})
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +46,7 @@ func edge(ctx context.Context, keysURL, redisURL string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	source, err := store.OpenLogReader(ctx, redisURL, store.Config{})
+	source, err := store.OpenLogReader(start, redisURL, store.Config{}) // with the application's Prefix
 	if err != nil {
 		return nil, err
 	}
@@ -53,9 +56,12 @@ func edge(ctx context.Context, keysURL, redisURL string) (http.Handler, error) {
 	}
 	go func() {
 		defer source.Close()
-		follower.Follow(ctx)
+		// By ctx, not by start: an edge that follows no longer refuses everybody ten seconds later.
+		if err := follower.Follow(ctx); ctx.Err() == nil {
+			log.Print("edge: the revocation log is followed no longer: ", err)
+		}
 	}()
-	if err := follower.Ready(ctx); err != nil {
+	if err := follower.Ready(start); err != nil {
 		return nil, err
 	}
 	guard, err := revocation.NewGuard(revocation.GuardConfig{Verifier: verifier, List: list})
@@ -126,6 +132,7 @@ func run(ctx context.Context, out io.Writer) error {
 }
 
 func main() {
+	flag.Parse() // there are no flags; others are refused
 	if err := run(context.Background(), os.Stdout); err != nil {
 		log.Fatal("edge: ", err)
 	}
