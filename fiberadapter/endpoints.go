@@ -3,6 +3,7 @@ package fiberadapter
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -35,7 +36,11 @@ func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fi
 // a request line that net/url does not like.
 func serve(c *fiber.Ctx, h http.Handler) {
 	w := &bridge{c: c, header: http.Header{}}
-	r := convert(c)
+	// The context ends with Fiber's while the handler runs, and no more when it has returned and streams.
+	ctx, cancel := context.WithCancel(lasting(c))
+	detach := context.AfterFunc(c.UserContext(), cancel)
+	defer detach()
+	r := convert(c).WithContext(ctx)
 	body, streams := r.Body.(*bodyStream)
 	h.ServeHTTP(w, r)
 	w.WriteHeader(http.StatusOK)
@@ -87,7 +92,7 @@ func convert(c *fiber.Ctx) *http.Request {
 	if len(cookies) > 0 {
 		r.Header["Cookie"] = cookies // as they came; the walk above spells them anew
 	}
-	return r.WithContext(c.UserContext())
+	return r
 }
 
 // bodyStream is the body of a request with fiber.Config.StreamRequestBody. It remembers its end: fasthttp's, asked again, reads on into the next request.

@@ -33,6 +33,7 @@
 package fiberadapter
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -114,7 +115,7 @@ func commit(c *fiber.Ctx, x *counterfoil.Exchange, failed error, before *fasthtt
 	if failed != nil || c.Response().StatusCode() >= fiber.StatusInternalServerError {
 		x.Session().Discard()
 	}
-	cookies, err := x.Commit(c.UserContext())
+	cookies, err := x.Commit(lasting(c))
 	if err == nil && failed != nil {
 		if status, _ := counterfoil.Status(failed); status != 0 {
 			err = failed // the application's error handler would tell the client what failed
@@ -140,6 +141,16 @@ func commit(c *fiber.Ctx, x *counterfoil.Exchange, failed error, before *fasthtt
 		httpadapter.Accepted(&bridge{c: c, header: http.Header{}})
 	}
 	return failed
+}
+
+// lasting returns the context of the request for what comes after its handlers. What they did has happened, and is to be saved; but whoever bounds a handler,
+// as Fiber's timeout does, leaves a context in its place that is over when the handler has returned. The Manager bounds each of its steps by itself.
+func lasting(c *fiber.Ctx) context.Context {
+	ctx := c.UserContext()
+	if ctx.Done() == nil {
+		return ctx // as nearly always; the other one is an allocation
+	}
+	return context.WithoutCancel(ctx)
 }
 
 // Refuse answers err with its status and a body that says no more than the status does. An error that is not of this module is
