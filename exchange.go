@@ -299,15 +299,16 @@ func (x *Exchange) leave(end func(token.SessionID) error) error {
 }
 
 // Commit saves what the handler set, renews the tokens if half of the access token's life is over, and returns the cookies
-// to set, usually none. Call it once, before the header is written. A session that has not begun by then begins no more: a first write to it is
-// [ErrCommitted].
+// to set, usually none. Call it before the header is written; called again it saves what has been set since, and no cookie is left to set. A session that has
+// not begun by then begins no more: a first write to it is [ErrCommitted].
 //
 // Its errors are those of [Session.Save]: then the handler's answer claims what did not happen, and must not be sent. A renewal that
 // fails is none, the next request tries again.
 func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
+	again := x.closed
 	err := x.session.Save(ctx)
 	x.close()
-	if err != nil {
+	if err != nil || again {
 		return nil, err
 	}
 	if x.clear {

@@ -403,6 +403,36 @@ func TestCommitAfterTheSessionEnded(t *testing.T) {
 	}
 }
 
+// TestCommitAgain: whoever is in front commits too. What has been set since is saved, and the cookies have gone out once.
+func TestCommitAgain(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	for what, age := range map[string]time.Duration{"due": 3 * time.Minute, "expired": 6 * time.Minute} {
+		_, tokens := login(t, r, "alice")
+		r.Advance(age)
+		x, err := r.Begin(t.Context(), counterfoil.Request{Method: "GET", Cookie: []string{cookies(tokens)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list, err := x.Commit(t.Context()); len(list) != 2 || err != nil {
+			t.Errorf("%s: the first commit answers %d cookies, %v", what, len(list), err)
+		}
+		if err := name.Set(x.Session(), what); err != nil {
+			t.Error(err)
+		}
+		if list, err := x.Commit(t.Context()); len(list) != 0 || err != nil {
+			t.Errorf("%s: the second commit answers %d cookies, %v", what, len(list), err)
+		}
+		again, err := r.Begin(t.Context(), counterfoil.Request{Method: "GET", Cookie: []string{cookies(tokens)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := name.Get(t.Context(), again.Session()); got != what || err != nil {
+			t.Errorf("%s: what was set between the two is %q, %v", what, got, err)
+		}
+	}
+}
+
 // TestTooLate: once the cookies are decided on, nothing begins that no client would hear of, and what lives goes on.
 func TestTooLate(t *testing.T) {
 	t.Parallel()

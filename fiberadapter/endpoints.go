@@ -13,10 +13,11 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/internal/opened"
 )
 
-// Endpoints serves [httpadapter.Endpoints] where their paths are asked for, and passes everything else on: app.Use(fiberadapter.Endpoints(m)). It
-// panics on a configuration that cannot work, as [New] does.
+// Endpoints serves [httpadapter.Endpoints] where their paths are asked for, and passes everything else on: app.Use(fiberadapter.Endpoints(m)), in front of
+// [New] or behind it, as is said there. It panics on a configuration that cannot work, as [New] does.
 func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fiber.Handler {
 	endpoints, err := httpadapter.Endpoints(m, config...)
 	if err != nil {
@@ -27,17 +28,21 @@ func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fi
 		if !httpadapter.Serves(c.Path()) {
 			return c.Next()
 		}
-		serve(c, h)
+		ctx := lasting(c)
+		if x, ok := c.Context().UserValue(m).(*counterfoil.Exchange); ok {
+			ctx = opened.With(ctx, x)
+		}
+		serve(ctx, c, h)
 		return nil
 	}
 }
 
 // serve runs a net/http handler. Fiber's own adaptor cannot stream, hands out strings that point into its buffers, and answers 500 for
-// a request line that net/url does not like.
-func serve(c *fiber.Ctx, h http.Handler) {
+// a request line that net/url does not like. The handler's context is ctx; it ends with Fiber's while the handler runs, and no more when that has returned
+// and streams.
+func serve(ctx context.Context, c *fiber.Ctx, h http.Handler) {
 	w := &bridge{c: c, header: http.Header{}}
-	// The context ends with Fiber's while the handler runs, and no more when it has returned and streams.
-	ctx, cancel := context.WithCancel(lasting(c))
+	ctx, cancel := context.WithCancel(ctx)
 	detach := context.AfterFunc(c.UserContext(), cancel)
 	defer detach()
 	r := convert(c).WithContext(ctx)

@@ -1,6 +1,7 @@
 package httpadapter
 
 import (
+	"context"
 	"errors"
 	"html/template"
 	"net/http"
@@ -100,7 +101,8 @@ type EndpointsConfig struct {
 // are gone, and the Manager goes on until it is safe. There is nothing that a browser without its cookies could repeat. RFC 7009
 // callers can: they get 503.
 //
-// They need no middleware in front. No token and no session ID is ever in a body.
+// They need no middleware in front. Either order works: behind what [New] makes they go on with the exchange that it has opened, and each cookie is set once at
+// most; but then it is New that refuses a request with a bearer token that does not count, whatever it asks for. No token and no session ID is ever in a body.
 func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (func(http.Handler) http.Handler, error) {
 	var cfg EndpointsConfig
 	if len(config) > 0 {
@@ -221,16 +223,29 @@ func (e *endpoints) refresh(w http.ResponseWriter, r *http.Request) {
 
 // renewed sets the cookies that the refresh cookie of the request is worth, or calls refuse.
 func (e *endpoints) renewed(w http.ResponseWriter, r *http.Request, refuse func(error)) bool {
-	cookies, err := e.m.RefreshCookies(r.Context(), request(r, e.address))
+	cookies, err := e.newest(r)
+	setCookies(w.Header(), cookies)
 	if err != nil {
 		refuse(err)
 		return false
 	}
-	for _, c := range cookies {
-		w.Header().Add("Set-Cookie", c.SetCookie())
-	}
 	w.Header().Set("Cache-Control", "no-store")
 	return true
+}
+
+// newest renews the cookies. A middleware in front may have done so when the request arrived, or be about to: it is closed here, for what it sets is the
+// newest there is, and a pair beside it would be one too many. Only where it sets nothing the refresh cookie is judged by itself.
+func (e *endpoints) newest(r *http.Request) ([]counterfoil.Cookie, error) {
+	if x := outer(r, e.m); x != nil {
+		cookies, err := x.Commit(context.WithoutCancel(r.Context()))
+		if err != nil {
+			return nil, err
+		}
+		if len(cookies) > 0 {
+			return cookies, x.Refusal() // some handler in between may have begun a session for whoever came with an old one
+		}
+	}
+	return e.m.RefreshCookies(r.Context(), request(r, e.address))
 }
 
 // renew serves browsers that a gateway sent here because their access token has expired there. The refresh token is judged even if the

@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/internal/opened"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
 )
@@ -74,10 +75,13 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 				next.ServeHTTP(w, r) // mounted twice: one exchange, lest two of them renew beside each other
 				return
 			}
-			x, err := cfg.Manager.Begin(r.Context(), request(r, address))
-			if err != nil {
-				refuse(w, r, err)
-				return
+			x := opened.From(r.Context(), cfg.Manager)
+			if x == nil {
+				var err error
+				if x, err = cfg.Manager.Begin(r.Context(), request(r, address)); err != nil {
+					refuse(w, r, err)
+					return
+				}
 			}
 			out := &response{ResponseWriter: w, x: x, refuse: refuse, address: address}
 			if h := w.Header(); len(h) > 0 {
@@ -136,6 +140,14 @@ func header(r *http.Request, name string) string {
 	default:
 		return strings.Join(values, ", ")
 	}
+}
+
+// outer returns the exchange of m that is open already because the middleware, or that of the adapter which runs these handlers, is in front; nil if none is.
+func outer(r *http.Request, m *counterfoil.Manager) *counterfoil.Exchange {
+	if w, ok := r.Context().Value(exchangeKey).(*response); ok && w.x.Manager() == m {
+		return w.x
+	}
+	return opened.From(r.Context(), m)
 }
 
 func answering(r *http.Request) *response {

@@ -40,13 +40,18 @@ func (w *response) commit(status int) bool {
 		w.answer(err)
 		return false
 	}
+	setCookies(w.Header(), cookies)
+	return true
+}
+
+// setCookies adds cookies to an answer, which is then for one client only.
+func setCookies(h http.Header, cookies []counterfoil.Cookie) {
 	for _, c := range cookies {
-		w.Header().Add("Set-Cookie", c.SetCookie())
+		h.Add("Set-Cookie", c.SetCookie())
 	}
 	if len(cookies) > 0 {
-		w.Header().Set("Cache-Control", "no-store")
+		h.Set("Cache-Control", "no-store")
 	}
-	return true
 }
 
 // begin writes the header of an answer whose handler has named no status: 200, or what [Accepted] answers. It returns what commit does.

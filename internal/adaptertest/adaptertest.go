@@ -1,5 +1,5 @@
 // Package adaptertest runs the same requests through httpadapter and fiberadapter and expects the same answers. It is all tests: [Answer] is
-// what they compare, [HTTP] and [Fiber] are the two ways to get one.
+// what they compare, [HTTP] and [Fiber] are the two ways to get one, each also with the endpoints behind the middleware.
 package adaptertest
 
 import (
@@ -70,6 +70,17 @@ type App func(t testing.TB, r *http.Request) Answer
 
 // HTTP serves the application on net/http. The handlers of /slow and /page do what is given while they have the request.
 func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
+	t.Helper()
+	return onHTTP(t, m, false, slow)
+}
+
+// HTTPBehind is HTTP with the endpoints behind the middleware.
+func HTTPBehind(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
+	t.Helper()
+	return onHTTP(t, m, true, slow)
+}
+
+func onHTTP(t testing.TB, m *counterfoil.Manager, behind bool, slow []func()) App {
 	t.Helper()
 	sessions, err := httpadapter.New(httpadapter.Config{Manager: m})
 	if err != nil {
@@ -167,6 +178,9 @@ func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 		_, _ = io.WriteString(w, httpadapter.Session(r).Subject())
 	})))
 	app := endpoints(sessions(mux))
+	if behind {
+		app = sessions(endpoints(mux))
+	}
 	return func(_ testing.TB, r *http.Request) Answer {
 		w := httptest.NewRecorder()
 		if v := r.Header.Get(Outer); v != "" {
@@ -184,6 +198,16 @@ func HTTP(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 // Fiber serves the same application on Fiber.
 func Fiber(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 	t.Helper()
+	return onFiber(m, false, slow)
+}
+
+// FiberBehind is Fiber with the endpoints behind the middleware.
+func FiberBehind(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
+	t.Helper()
+	return onFiber(m, true, slow)
+}
+
+func onFiber(m *counterfoil.Manager, behind bool, slow []func()) App {
 	app := fiber.New(fiber.Config{ReadBufferSize: 1 << 20}) // as much as net/http reads
 	app.Use(func(c *fiber.Ctx) error {
 		if v := c.Get(Outer); v != "" {
@@ -191,7 +215,11 @@ func Fiber(t testing.TB, m *counterfoil.Manager, slow ...func()) App {
 		}
 		return c.Next()
 	})
-	app.Use(fiberadapter.Endpoints(m), fiberadapter.New(fiberadapter.Config{Manager: m}))
+	if sessions := fiberadapter.New(fiberadapter.Config{Manager: m}); behind {
+		app.Use(sessions, fiberadapter.Endpoints(m))
+	} else {
+		app.Use(fiberadapter.Endpoints(m), sessions)
+	}
 	app.All("/incr", func(c *fiber.Ctx) error {
 		n, err := visits.Incr(c.UserContext(), fiberadapter.Session(c), 1)
 		if err != nil {

@@ -177,12 +177,24 @@ var table = []row{
 	{"endpoint: keys", nil, false, "POST", httpadapter.JWKSPath, nothing, is(405, "method not allowed", "")},
 	{"endpoint: refresh", nil, false, "POST", httpadapter.RefreshPath, both, is(204, "", noStore, setAccess)},
 	{"endpoint: refresh of nobody", nil, false, "POST", httpadapter.RefreshPath, nothing, is(401, "Unauthorized", unauthorized)},
+	{"endpoint: refresh at half of the life", after(3 * time.Minute), false, "POST", httpadapter.RefreshPath, both, is(204, "", noStore, fresh...)},
+	{"endpoint: refresh of an expired token", after(6 * time.Minute), false, "POST", httpadapter.RefreshPath, both, is(204, "", noStore, fresh...)},
+	{"endpoint: refresh of an ended session", end, false, "POST", httpadapter.RefreshPath, both, is(401, "Unauthorized", unauthorized)},
+	{"endpoint: refresh, idle too long", after(31 * time.Minute), false, "POST", httpadapter.RefreshPath, both, is(401, "Unauthorized", unauthorized)},
+	{"endpoint: renew at half of the life", after(3 * time.Minute), false, "GET", httpadapter.RenewPath + "?return=/a", both, is(303, "", noStore+"[Location: /a]", fresh...)},
+	{"endpoint: renew of an expired token", after(6 * time.Minute), false, "GET", httpadapter.RenewPath + "?return=/a", both, is(303, "", noStore+"[Location: /a]", fresh...)},
+	{"endpoint: renew of an expired token, followed link", after(6 * time.Minute), false, "GET", httpadapter.RenewPath + "?return=/a", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"), is(303, "", noStore+"[Location: /a]", fresh...)},
+	{"endpoint: end without a handle at half of the life", after(3 * time.Minute), false, "POST", httpadapter.EndPath, both, is(400, "Bad Request", noStore, fresh...)},
+	{"endpoint: active, expired token", after(6 * time.Minute), false, "GET", httpadapter.ActivePath, both, is(200, `{"active":true}`, noStore, fresh...)},
 	{"endpoint: refresh by another site", nil, false, "POST", httpadapter.RefreshPath, plus("Sec-Fetch-Site", "cross-site"), is(403, "Forbidden", noStore)},
 	{"endpoint: refresh by GET", nil, false, "GET", httpadapter.RefreshPath, both, is(405, "Method Not Allowed", "")},
 	{"endpoint: logout", nil, false, "POST", httpadapter.LogoutPath, both, is(204, "", noStore, clearRefresh, clearAccess)},
+	{"endpoint: logout at half of the life", after(3 * time.Minute), false, "POST", httpadapter.LogoutPath, both, is(204, "", noStore, clearRefresh, clearAccess)},
+	{"endpoint: logout with an expired token", after(6 * time.Minute), false, "POST", httpadapter.LogoutPath, both, is(204, "", noStore, clearRefresh, clearAccess)},
 	{"endpoint: logout by GET", nil, false, "GET", httpadapter.LogoutPath, both, is(405, "Method Not Allowed", "")},
 	{"endpoint: logout, replicas down", weak, false, "POST", httpadapter.LogoutPath, both, is(202, uncertain, noStore, clearRefresh, clearAccess)},
 	{"endpoint: logout everywhere", nil, false, "POST", httpadapter.LogoutEverywherePath, both, is(204, "", noStore, clearRefresh, clearAccess)},
+	{"endpoint: logout everywhere with an expired token", after(6 * time.Minute), false, "POST", httpadapter.LogoutEverywherePath, both, is(204, "", noStore, clearRefresh, clearAccess)},
 	{"endpoint: logout everywhere of nobody", nil, false, "POST", httpadapter.LogoutEverywherePath, nothing, is(401, "Unauthorized", unauthorized, clearRefresh, clearAccess)},
 	{"endpoint: logout everywhere of an ended session", end, false, "POST", httpadapter.LogoutEverywherePath, both, is(401, "Unauthorized", unauthorized, clearRefresh, clearAccess)},
 	{"endpoint: renew, behind one that sets a cookie", nil, false, "GET", httpadapter.RenewPath + "?return=/", outer, is(303, "", noStore+"[Location: /]", setAccess, setOuter)},
@@ -194,12 +206,15 @@ var table = []row{
 	{"endpoint: not ready", nil, true, "GET", httpadapter.ReadyPath, nothing, is(503, "Service Unavailable", unavailable)},
 }
 
-// TestSameThroughBoth runs every row through both adapters, each with a session of its own.
+// TestSameThroughBoth runs every row through both adapters, each with a session of its own, and with the endpoints in front of the middleware and behind it.
 func TestSameThroughBoth(t *testing.T) {
 	for _, adapter := range []struct {
 		name string
 		app  func(testing.TB, *counterfoil.Manager, ...func()) adaptertest.App
-	}{{"net/http", adaptertest.HTTP}, {"Fiber", adaptertest.Fiber}} {
+	}{
+		{"net/http", adaptertest.HTTP}, {"Fiber", adaptertest.Fiber},
+		{"net/http, endpoints behind", adaptertest.HTTPBehind}, {"Fiber, endpoints behind", adaptertest.FiberBehind},
+	} {
 		t.Run(adapter.name, func(t *testing.T) {
 			healthy := rig.New(t, rig.Embedded)
 			storeless := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
@@ -225,6 +240,47 @@ func TestSameThroughBoth(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// TestRefreshSetsTheNewest: wherever the middleware is, the browser is given each cookie once, and those that it is given are the ones to go on with.
+func TestRefreshSetsTheNewest(t *testing.T) {
+	for name, adapter := range map[string]func(testing.TB, *counterfoil.Manager, ...func()) adaptertest.App{
+		"net/http": adaptertest.HTTP, "Fiber": adaptertest.Fiber, "net/http, behind": adaptertest.HTTPBehind, "Fiber, behind": adaptertest.FiberBehind,
+	} {
+		r := rig.New(t, rig.Embedded)
+		app := adapter(t, r.Manager)
+		for _, age := range []time.Duration{0, 3 * time.Minute, 6 * time.Minute} {
+			for _, to := range []struct{ method, path string }{{"POST", httpadapter.RefreshPath}, {"GET", httpadapter.RenewPath + "?return=/"}} {
+				what := fmt.Sprintf("%s, %s after %v", name, to.path, age)
+				c := login(t, r)
+				r.Advance(age)
+				jar := map[string]string{session: c.access, refresh: c.refresh}
+				given := func(a adaptertest.Answer) {
+					seen := map[string]bool{}
+					for _, k := range a.RawCookies {
+						if seen[k.Name] {
+							t.Errorf("%s: %s is set twice", what, k.Name)
+						}
+						seen[k.Name], jar[k.Name] = true, k.Value
+					}
+				}
+				cookies := func() string { return session + "=" + jar[session] + "; " + refresh + "=" + jar[refresh] }
+				a := app(t, request(to.method, to.path, both(c)...))
+				if given(a); a.Status >= 400 || len(a.RawCookies) == 0 {
+					t.Errorf("%s: %s", what, a)
+				}
+				r.Advance(20 * time.Second) // an older refresh token is reuse by now
+				if a := app(t, request("GET", "/me", "Cookie", cookies())); a.Status != 200 || len(a.SetCookie) > 0 {
+					t.Errorf("%s: the next request: %s", what, a)
+				}
+				r.Advance(6 * time.Minute)
+				a = app(t, request(to.method, to.path, "Cookie", cookies()))
+				if given(a); a.Status >= 400 || len(a.RawCookies) != 2 {
+					t.Errorf("%s: the next renewal: %s", what, a)
+				}
+			}
+		}
 	}
 }
 
