@@ -447,11 +447,9 @@ func bearerToken(header string) (string, bool) {
 }
 
 // Verify decides for a service that only verifies: it takes the bearer token or, if there is none, the session cookie with the given
-// suffix, by its plain name on loopback only, and has guard check it. [token.ErrInvalid] if there is no credential, or two; [ErrCrossSite] as for [Manager.Begin].
+// suffix, by its plain name on loopback only, and has guard check it. [token.ErrInvalid] if there is no credential, or two cookies, or if bearer and cookie
+// are not of one session; [ErrCrossSite] as for [Manager.Begin].
 func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix string) (token.Verified, error) {
-	if bearer, ok := bearerToken(r.Authorization); ok {
-		return guard.Check(ctx, bearer)
-	}
 	names := defaultNames
 	if suffix != "" {
 		names = newCookieNames(suffix, false)
@@ -460,6 +458,16 @@ func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix stri
 	if access == "" && loopback(r.Host) {
 		// On loopback an application may run with plain names. Elsewhere a sibling domain could plant them.
 		access, _ = newCookieNames(suffix, true).find(r.Cookie)
+	}
+	if bearer, ok := bearerToken(r.Authorization); ok {
+		v, err := guard.Check(ctx, bearer)
+		if err != nil || access == "" {
+			return v, err
+		}
+		if c, err := guard.Check(ctx, access); err == nil && c.Session() != v.Session() {
+			return token.Verified{}, token.ErrInvalid
+		}
+		return v, nil
 	}
 	if access == "" || len(access) > token.MaxCookieLen {
 		return token.Verified{}, token.ErrInvalid

@@ -65,6 +65,9 @@ var (
 // Outer is the header of a request that has a middleware in front of both adapters set that cookie.
 const Outer = "X-Outer"
 
+// Verifies is the path of a service that only verifies.
+const Verifies = "/verifies"
+
 // An App answers one request through an adapter.
 type App func(t testing.TB, r *http.Request) Answer
 
@@ -181,12 +184,17 @@ func onHTTP(t testing.TB, m *counterfoil.Manager, behind bool, slow []func()) Ap
 	if behind {
 		app = sessions(endpoints(mux))
 	}
+	service := http.NewServeMux()
+	service.Handle("/", app)
+	service.Handle(Verifies, httpadapter.Verify(m.Guard())(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, httpadapter.Verified(r).Subject())
+	})))
 	return func(_ testing.TB, r *http.Request) Answer {
 		w := httptest.NewRecorder()
 		if v := r.Header.Get(Outer); v != "" {
 			w.Header().Add("Set-Cookie", v)
 		}
-		app.ServeHTTP(w, r)
+		service.ServeHTTP(w, r)
 		a := answer(w.Result())
 		if r.Method == http.MethodHead {
 			a.Body = "" // which the server drops, and the recorder does not
@@ -215,6 +223,7 @@ func onFiber(m *counterfoil.Manager, behind bool, slow []func()) App {
 		}
 		return c.Next()
 	})
+	app.All(Verifies, fiberadapter.Verify(m.Guard()), func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Verified(c).Subject()) })
 	if sessions := fiberadapter.New(fiberadapter.Config{Manager: m}); behind {
 		app.Use(sessions, fiberadapter.Endpoints(m))
 	} else {
