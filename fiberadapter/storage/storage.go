@@ -23,7 +23,8 @@ type Config struct {
 	// without the characters that Redis patterns and Cluster slots give a meaning: * ? [ ] { } \
 	Prefix string
 
-	// Timeout bounds each command, since Fiber's interface has no context; 0 = 2 s. Reset may need many of them.
+	// Timeout bounds each command, attempts and the wait for a connection included, since Fiber's interface has no context; 0 = 2 s. Reset may need many of
+	// them.
 	Timeout time.Duration
 }
 
@@ -35,7 +36,8 @@ type Storage struct {
 	timeout time.Duration
 }
 
-// New makes a Storage. It does not ask the server anything.
+// New makes a Storage on a client of the caller's: a *redis.Client (also of redis.NewFailoverClient), or a *redis.ClusterClient, which must have
+// ContextTimeoutEnabled, since Config.Timeout would not hold without it. It does not ask the server anything.
 func New(client redis.UniversalClient, cfg Config) (*Storage, error) {
 	if client == nil {
 		return nil, errors.New("storage: a client is required")
@@ -54,7 +56,35 @@ func New(client redis.UniversalClient, cfg Config) (*Storage, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 2 * time.Second
 	}
+	client, err := punctual(client, cfg.Timeout)
+	if err != nil {
+		return nil, err
+	}
 	return &Storage{client, cfg.Prefix, cfg.Timeout}, nil
+}
+
+// punctual returns a client that keeps the deadline of a context. By default those of go-redis do not, and wait five seconds, several times, for a server that
+// says nothing.
+func punctual(client redis.UniversalClient, timeout time.Duration) (redis.UniversalClient, error) {
+	switch c := client.(type) {
+	case *redis.Client:
+		opt := c.Options()
+		if opt.ContextTimeoutEnabled {
+			return c, nil
+		}
+		// A copy on the same connections, with options of its own. With another timeout than c's it also does not wait where misses of a client-side cache are
+		// put together, which is by c's options.
+		own := c.WithTimeout(timeout)
+		own.Options().ReadTimeout, own.Options().WriteTimeout = opt.ReadTimeout, opt.WriteTimeout
+		own.Options().ContextTimeoutEnabled = true
+		return own, nil
+	case *redis.ClusterClient:
+		if !c.Options().ContextTimeoutEnabled {
+			return nil, errors.New("storage: the cluster client needs ContextTimeoutEnabled: without it Config.Timeout would bound nothing")
+		}
+		return c, nil
+	}
+	return nil, fmt.Errorf("storage: client is a %T, want *redis.Client or *redis.ClusterClient", client)
 }
 
 func (s *Storage) bound() (context.Context, context.CancelFunc) {

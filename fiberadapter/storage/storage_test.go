@@ -1,10 +1,15 @@
 package storage_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log"
+	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -118,7 +123,7 @@ func TestResetReachesAllNodesOfACluster(t *testing.T) {
 		}
 		addrs = append(addrs, opt.Addr)
 	}
-	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
+	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true})
 	defer c.Close()
 	s, err := storage.New(c, storage.Config{Prefix: "limit:", Timeout: 20 * time.Second})
 	if err != nil {
@@ -138,6 +143,72 @@ func TestResetReachesAllNodesOfACluster(t *testing.T) {
 	}
 }
 
+// TestSilentServer has a server that accepts and says nothing, or does not even accept, and a client as go-redis makes it by default. Every command ends when
+// its time is over.
+func TestSilentServer(t *testing.T) {
+	for name, dial := range map[string]func(context.Context, string, string) (net.Conn, error){
+		"accepts": func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			go func() {
+				_, _ = io.Copy(io.Discard, server)
+				server.Close()
+			}()
+			return client, nil
+		},
+		"does not accept": func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := redis.NewClient(&redis.Options{Addr: "192.0.2.1:6379", Dialer: dial})
+				defer c.Close()
+				s, err := storage.New(c, storage.Config{Prefix: "limit:", Timeout: 300 * time.Millisecond})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for what, do := range map[string]func() error{
+					"Get":    func() error { _, err := s.Get("a"); return err },
+					"Set":    func() error { return s.Set("a", []byte("1"), 0) },
+					"Delete": func() error { return s.Delete("a") },
+					"Reset":  s.Reset,
+				} {
+					began := time.Now()
+					if err, took := do(), time.Since(began); err == nil || took > 300*time.Millisecond {
+						t.Errorf("%s: %v after %v", what, err, took)
+					}
+				}
+				if c.Options().ContextTimeoutEnabled {
+					t.Error("the caller's client is another now")
+				}
+				time.Sleep(time.Minute) // in the bubble: go-redis goes on dialling for a while
+			})
+		})
+	}
+}
+
+// TestOnePool shows that a Storage has no connections but those of its client.
+func TestOnePool(t *testing.T) {
+	each(t, func(t *testing.T, c *redis.Client) {
+		s, err := storage.New(c, storage.Config{Prefix: "limit:"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if err := errors.Join(c.Ping(t.Context()).Err(), s.Set("a", []byte("1"), 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n, err := c.ClientList(t.Context()).Result(); err == nil && strings.Count(n, "id=") != 1 {
+			t.Errorf("the server has these connections:\n%s", n)
+		}
+		if n := c.PoolStats().TotalConns; n != 1 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
+
 func TestConfig(t *testing.T) {
 	c := redis.NewClient(&redis.Options{})
 	defer c.Close()
@@ -148,6 +219,16 @@ func TestConfig(t *testing.T) {
 	}
 	if _, err := storage.New(nil, storage.Config{Prefix: "a:"}); err == nil {
 		t.Error("no client is accepted")
+	}
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{})
+	defer cluster.Close()
+	if _, err := storage.New(cluster, storage.Config{Prefix: "a:"}); err == nil || !strings.Contains(err.Error(), "ContextTimeoutEnabled") {
+		t.Errorf("a cluster client that ignores deadlines: %v", err)
+	}
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
+	if _, err := storage.New(ring, storage.Config{Prefix: "a:"}); err == nil {
+		t.Error("a ring is accepted")
 	}
 	if _, err := storage.New(c, storage.Config{Prefix: "a:", Timeout: -1}); err == nil {
 		t.Error("a negative timeout is accepted")
