@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,8 +21,9 @@ import (
 
 // Config says how a [Storage] works. Prefix is required.
 type Config struct {
-	// Prefix begins the name of every key, and nothing else may begin with it: Reset deletes all that does. Printable ASCII, at most 64 bytes,
-	// without the characters that Redis patterns and Cluster slots give a meaning: * ? [ ] { } \
+	// Prefix begins the name of every key, and nothing else may begin with it: Reset deletes all that does, but for sessions. Printable ASCII, at most 64
+	// bytes, without the characters that Redis patterns and Cluster slots give a meaning: * ? [ ] { } \ and not "cf:", with which the sessions' keys begin
+	// by default, nor a part of that.
 	Prefix string
 
 	// Timeout bounds each command, attempts and the wait for a connection included, since Fiber's interface has no context; 0 = 2 s. Reset may need many of
@@ -49,6 +52,9 @@ func New(client redis.UniversalClient, cfg Config) (*Storage, error) {
 		if b := cfg.Prefix[i]; b <= ' ' || b > '~' || strings.IndexByte(`*?[]{}\`, b) >= 0 {
 			return nil, errors.New("storage: Config.Prefix holds a space, something that is not printable ASCII, or one of * ? [ ] { } \\")
 		}
+	}
+	if strings.HasPrefix(sessionsPrefix, cfg.Prefix) {
+		return nil, fmt.Errorf("storage: the keys of the sessions begin with Config.Prefix, %q: Reset would delete them", cfg.Prefix)
 	}
 	if cfg.Timeout < 0 {
 		return nil, errors.New("storage: Config.Timeout is negative")
@@ -86,6 +92,12 @@ func punctual(client redis.UniversalClient, timeout time.Duration) (redis.Univer
 	}
 	return nil, fmt.Errorf("storage: client is a %T, want *redis.Client or *redis.ClusterClient", client)
 }
+
+// sessionsPrefix begins the keys of the sessions, unless store.Config.Prefix says otherwise.
+const sessionsPrefix = "cf:"
+
+// ofSessions matches the keys of sessions and their revocation log under whatever prefix, as package store documents them.
+var ofSessions = regexp.MustCompile(`^[^{}]*\{([\w-]{3}\}[snu]:|rev\}(log|meta|edges)$)`)
 
 func (s *Storage) bound() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), s.timeout)
@@ -126,7 +138,7 @@ func (s *Storage) Delete(key string) error {
 }
 
 // Reset deletes all keys that begin with the prefix, and no others. It looks at every key of the database, a thousand at a time. What is stored
-// meanwhile may stay.
+// meanwhile may stay. Should sessions be kept under a prefix that begins with this one, they stay too, and so does what has the name of one.
 func (s *Storage) Reset() error {
 	if cluster, ok := s.client.(*redis.ClusterClient); ok {
 		return wrap(cluster.ForEachMaster(context.Background(), func(_ context.Context, node *redis.Client) error {
@@ -144,6 +156,7 @@ func (s *Storage) reset(node redis.UniversalClient, unlink func(redis.UniversalC
 		if keys, cursor, err = s.some(node, cursor); err != nil {
 			return err
 		}
+		keys = slices.DeleteFunc(keys, ofSessions.MatchString)
 		if len(keys) > 0 {
 			if err := unlink(node, keys); err != nil {
 				return err

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,9 +17,12 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/fiberadapter/storage"
 	"github.com/counterfoil/counterfoil/internal/redistest"
+	"github.com/counterfoil/counterfoil/store"
 	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/token"
 )
 
 var _ fiber.Storage = (*storage.Storage)(nil)
@@ -110,6 +115,60 @@ func TestResetDeletesItsOwnOnly(t *testing.T) {
 		}
 		if err := s.Close(); err != nil || c.Ping(t.Context()).Err() != nil {
 			t.Error("Close closed a client that is not its own")
+		}
+	})
+}
+
+// TestResetLeavesSessions has a prefix with which the keys of sessions begin that are kept elsewhere than by default. All kinds of keys that the store has
+// are there.
+func TestResetLeavesSessions(t *testing.T) {
+	each(t, func(t *testing.T, c *redis.Client) {
+		sessions, err := store.New(t.Context(), c, store.Config{Prefix: "shop:", Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sessions.Close()
+		for i := range 20 { // their tags have all kinds of characters
+			subject := fmt.Sprint("user", i)
+			id, err := token.NewSessionID(counterfoil.SubjectTag(subject), [16]byte{byte(i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sessions.Create(t.Context(), counterfoil.NewRecord{Session: id, Subject: subject, Idle: time.Hour, Absolute: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sessions.End(t.Context(), counterfoil.Ending{Subject: subject + "'s friend"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := sessions.Append(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := sessions.Report(t.Context(), "edge", "1-0", 0); err != nil {
+			t.Fatal(err)
+		}
+		had := c.Keys(t.Context(), "*").Val()
+		for _, kind := range []string{"}s:", "}n:", "}u:", "}log", "}meta", "}edges"} {
+			if !slices.ContainsFunc(had, func(k string) bool { return strings.Contains(k, kind) }) {
+				t.Fatalf("the store has made no key with %q: %q", kind, had)
+			}
+		}
+		for _, prefix := range []string{"s", "shop:"} {
+			s, err := storage.New(c, storage.Config{Prefix: prefix, Timeout: 20 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, k := range []string{"a", "{abc}", "{abcd}s:", "{rev}logs", "{ab}{abc}s:"} {
+				if err := s.Set(k, []byte("x"), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Reset(); err != nil {
+				t.Fatal(err)
+			}
+			if has := c.Keys(t.Context(), "*").Val(); len(has) != len(had) {
+				t.Errorf("prefix %q: %d keys are left of %d: %q", prefix, len(has), len(had), has)
+			}
 		}
 	})
 }
@@ -212,9 +271,14 @@ func TestOnePool(t *testing.T) {
 func TestConfig(t *testing.T) {
 	c := redis.NewClient(&redis.Options{})
 	defer c.Close()
-	for _, prefix := range []string{"", "a*", "a?", "[a]", "{a}", `a\`, "a b", "ä", strings.Repeat("a", 65)} {
+	for _, prefix := range []string{"", "a*", "a?", "[a]", "{a}", `a\`, "a b", "ä", "c", "cf", "cf:", strings.Repeat("a", 65)} {
 		if _, err := storage.New(c, storage.Config{Prefix: prefix}); err == nil {
 			t.Errorf("prefix %q is accepted", prefix)
+		}
+	}
+	for _, prefix := range []string{"cfx", "cf:csrf:", "f:"} {
+		if _, err := storage.New(c, storage.Config{Prefix: prefix}); err != nil {
+			t.Errorf("prefix %q: %v", prefix, err)
 		}
 	}
 	if _, err := storage.New(nil, storage.Config{Prefix: "a:"}); err == nil {
