@@ -1,10 +1,12 @@
 package fiberadapter_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"go.uber.org/goleak"
@@ -147,6 +149,66 @@ func TestNothingKeptPointsIntoBuffers(t *testing.T) {
 		if got, _, err := note.Get(t.Context(), r.Open(tokens[i])); err != nil || got != name {
 			t.Errorf("the note of %s is %q, %v", name, got, err)
 		}
+	}
+}
+
+// TestLoginKeepsNothingOfTheRequest has three logins on one connection, whose subjects come one after the other into the same buffer.
+func TestLoginKeepsNothingOfTheRequest(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	a := fiber.New()
+	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	var sessions []*counterfoil.Session
+	a.Post("/login", func(c *fiber.Ctx) error {
+		err := fiberadapter.Login(c, c.Query("as"), counterfoil.LoginOptions{})
+		sessions = append(sessions, fiberadapter.Session(c))
+		return err
+	})
+	names := []string{"aaaaaaaa", "bbbbbbbb", "cccccccc"}
+	var requests strings.Builder
+	for _, name := range names {
+		requests.WriteString("POST /login?as=" + name + " HTTP/1.1\r\nHost: app.test\r\nContent-Length: 0\r\n\r\n")
+	}
+	if got := raw(t, a, requests.String()); strings.Count(got, "HTTP/1.1 200") != len(names) {
+		t.Fatal(got)
+	}
+	for i, name := range names {
+		if got := sessions[i].Subject(); got != name {
+			t.Errorf("the session of %s is now one of %s", name, got)
+		}
+	}
+}
+
+// TestCommitNeedsNothingOfTheRequest has a handler that overwrites what the request's strings point to. The renewal after it goes by what came.
+func TestCommitNeedsNothingOfTheRequest(t *testing.T) {
+	var asked []counterfoil.Client
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
+		c.Bind = func(_ context.Context, n counterfoil.Renewal) error {
+			asked = append(asked, n.Client)
+			return nil
+		}
+	})
+	const address = "X-Real-Ip"
+	a := fiber.New(fiber.Config{ProxyHeader: address}) // else c.IP() is a string of its own
+	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	a.Post("/login", func(c *fiber.Ctx) error { return fiberadapter.Login(c, "alice", counterfoil.LoginOptions{}) })
+	a.Get("/overwrite", func(c *fiber.Ctx) error {
+		for _, name := range []string{fiber.HeaderCookie, fiber.HeaderUserAgent, address} {
+			for _, value := range c.Request().Header.PeekAll(name) {
+				for i := range value {
+					value[i] = 'x'
+				}
+			}
+		}
+		return nil
+	})
+	b := &browser{t, a, map[string]string{}}
+	b.do("POST", "/login")
+	r.Advance(3 * time.Minute) // the token is due for renewal
+	if res, _ := b.do("GET", "/overwrite", fiber.HeaderUserAgent, "Firefox", address, "203.0.113.7"); res.StatusCode != 200 || len(res.Cookies()) != 2 {
+		t.Errorf("%d with %d cookies, want 200 with 2", res.StatusCode, len(res.Cookies()))
+	}
+	if want := (counterfoil.Client{UserAgent: "Firefox", Address: "203.0.113.7"}); len(asked) != 1 || asked[0] != want {
+		t.Errorf("Bind was asked about %+v, want %+v", asked, want)
 	}
 }
 
