@@ -271,10 +271,11 @@ func TestEndingIsMadeSafeBesideOthersThatAreNot(t *testing.T) {
 		}
 		time.Sleep(time.Minute) // all have been tried again and again
 		s, _ := begin(t, m, "alice", counterfoil.LoginOptions{})
+		p.weakenOnce(s.ID())
+		p.weaken(each, false)
 		if err := m.End(ctx, s.ID()); !errors.Is(err, counterfoil.ErrNotDurable) {
 			t.Fatal(err)
 		}
-		p.weaken(each, false)
 		time.Sleep(4 * each)
 		if n := p.durable(s.ID()); n != 1 {
 			t.Errorf("a new one was made safe %d times within %v, want once", n, 4*each)

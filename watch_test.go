@@ -31,12 +31,14 @@ type partly struct {
 	safe  map[token.SessionID]int
 	wait  time.Duration // for replicas that are away
 	weak  bool          // none are there
+	once  map[token.SessionID]bool
 }
 
 func (p *partly) End(ctx context.Context, e counterfoil.Ending) (counterfoil.Ended, error) {
 	done, err := p.Redis.End(ctx, e)
 	p.mu.Lock()
-	wait, weak := p.wait, p.weak || p.gone[e.Session]
+	wait, weak := p.wait, p.weak || p.gone[e.Session] || p.once[e.Session]
+	delete(p.once, e.Session)
 	if !weak {
 		p.safe[e.Session]++
 	}
@@ -54,6 +56,9 @@ func (p *partly) weaken(wait time.Duration, all bool) {
 	defer p.mu.Unlock()
 	p.wait, p.weak = wait, all
 }
+
+// weakenOnce has the next ending of a session wait in vain.
+func (p *partly) weakenOnce(id token.SessionID) { p.mu.Lock(); defer p.mu.Unlock(); p.once[id] = true }
 
 // durable returns how often the end of a session was made safe.
 func (p *partly) durable(id token.SessionID) int { p.mu.Lock(); defer p.mu.Unlock(); return p.safe[id] }
@@ -95,7 +100,7 @@ func inBubble(t *testing.T, change func(*counterfoil.Config), test func(t *testi
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &partly{Redis: sessions, client: client, gone: map[token.SessionID]bool{}, loads: map[token.SessionID]int{}, safe: map[token.SessionID]int{}}
+		p := &partly{Redis: sessions, client: client, gone: map[token.SessionID]bool{}, loads: map[token.SessionID]int{}, safe: map[token.SessionID]int{}, once: map[token.SessionID]bool{}}
 		cfg := counterfoil.Config{
 			Issuer: "https://issuer.test", Audience: "app", Keys: ring, Secrets: [][]byte{bytes.Repeat([]byte("s"), 32)}, Store: p,
 		}
