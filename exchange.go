@@ -3,6 +3,7 @@ package counterfoil
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -231,7 +232,8 @@ func (x *Exchange) Rotate(ctx context.Context, opt RotateOptions) error {
 	return nil
 }
 
-// EndDevice ends the session that a handle of [Manager.Devices] names. If it is the request's own, this is a [Exchange.Logout].
+// EndDevice ends the session that a handle of [Manager.Devices] names. If it is the request's own, this is a [Exchange.Logout]. The error is [ErrNotFound] itself if
+// the handle is none that was made for this subject, and one that is ErrNotFound if the session that asks has ended: then nothing ends either.
 func (x *Exchange) EndDevice(ctx context.Context, handle string) error {
 	id, ok := x.m.handles.Open(handle, x.session.Subject())
 	switch {
@@ -240,7 +242,9 @@ func (x *Exchange) EndDevice(ctx context.Context, handle string) error {
 	case id == x.session.ID():
 		return x.Logout(ctx)
 	}
-	if err := x.session.lives(ctx); err != nil { // the dead end nobody
+	if err := x.session.lives(ctx); errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w: it is the one that asks for another's end", ErrNotFound)
+	} else if err != nil {
 		return err
 	}
 	return x.m.End(ctx, id)
@@ -307,7 +311,7 @@ func (x *Exchange) leave(end func(token.SessionID) error) error {
 func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	again := x.closed
 	err := x.session.Save(ctx)
-	x.close()
+	x.Close()
 	if err != nil || again {
 		return nil, err
 	}
@@ -330,8 +334,8 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	return x.m.cookies.set(tokens), nil
 }
 
-// close notes that no cookie can go out any more.
-func (x *Exchange) close() {
+// Close notes that no cookie can go out any more, because somebody else writes the answer's header, as after an upgrade. Commit does so by itself.
+func (x *Exchange) Close() {
 	x.closed = true
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()

@@ -392,7 +392,7 @@ func (s *Session) base(ctx context.Context, name string, again bool) (was, store
 	return was, stored, nil, err
 }
 
-// errSetMeanwhile means that another goroutine of this request has set the field while an update's function ran.
+// errSetMeanwhile means that another goroutine of this request has set the field, or saved what was set, while an update's function ran.
 var errSetMeanwhile = fmt.Errorf("%w: by this very request, while it was updated", ErrConflict)
 
 // applyOne applies one operation now, in place of own, which is all that may be pending for its field. Everything else stays pending.
@@ -401,7 +401,7 @@ func (s *Session) applyOne(ctx context.Context, op Op, own *Op) error {
 	defer s.mu.Unlock()
 	pending := s.pending
 	i := slices.IndexFunc(pending, func(p Op) bool { return p.Name == op.Name })
-	if i >= 0 && (own == nil || pending[i].Kind != own.Kind || !bytes.Equal(pending[i].Value, own.Value)) {
+	if (i >= 0) != (own != nil) || i >= 0 && (pending[i].Kind != own.Kind || !bytes.Equal(pending[i].Value, own.Value)) {
 		return errSetMeanwhile
 	}
 	s.pending = []Op{op}

@@ -78,6 +78,35 @@ func TestSetDuringUpdate(t *testing.T) {
 	}
 }
 
+// TestSavedDuringUpdate: what was set before an update is saved by another goroutine while the function runs, and raised by another request. The update goes
+// out from that, not from what was set.
+func TestSavedDuringUpdate(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	v, _ := login(t, r, "alice")
+	s := r.Open(v)
+	number := counterfoil.NewField[int]("visits")
+	if err := number.Set(s, 10); err != nil {
+		t.Fatal(err)
+	}
+	again := false
+	got, err := number.Update(t.Context(), s, func(is int, _ bool) (int, error) {
+		if !again {
+			again = true
+			if err := s.Save(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if _, err := visits.Incr(t.Context(), r.Open(v), 1); err != nil {
+				t.Error(err)
+			}
+		}
+		return is + 100, nil
+	})
+	if n, e := visits.Get(t.Context(), r.Open(v)); got != 111 || n != 111 || err != nil || e != nil {
+		t.Errorf("%d, %v; stored %d, %v, want 111", got, err, n, e)
+	}
+}
+
 func TestUpdateGoesOutFromWhatWasSet(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded)

@@ -158,7 +158,10 @@ func (c *confirmations) next() *pending {
 
 // inquire asks about one. It returns whether it is worth while to ask about the next.
 func (c *confirmations) inquire(ctx context.Context, p *pending) bool {
-	done, known, err := c.ask(ctx, p.session, p.handle)
+	done, known, err := c.ask(context.WithoutCancel(ctx), p.session, p.handle) // others wait for the answer too
+	if err != nil && !errors.Is(err, counterfoil.ErrNoCensus) {
+		return false // what was known stays
+	}
 	o := outcome{done: done}
 	o.settled = errors.Is(err, counterfoil.ErrNoCensus) || o.confirmed()
 	c.mu.Lock()
@@ -170,5 +173,5 @@ func (c *confirmations) inquire(ctx context.Context, p *pending) bool {
 	if o.settled {
 		c.queue = slices.DeleteFunc(c.queue, func(q *pending) bool { return q == p })
 	}
-	return o.settled || err == nil && !known // what this process has not heard of cost no look
+	return o.settled || !known // what this process has not heard of cost no look
 }

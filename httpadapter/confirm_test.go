@@ -17,15 +17,19 @@ import (
 	"github.com/counterfoil/counterfoil/revocation"
 )
 
-// census counts the looks at it, and can lose its followers.
+// census counts the looks at it, can lose its followers, and can be out of reach.
 type census struct {
 	*rig.Faults
 	looks atomic.Int64
 	lost  atomic.Bool
+	away  atomic.Bool
 }
 
 func (c *census) Holding(ctx context.Context, at revocation.Position, e revocation.Entry) ([]revocation.Progress, bool, error) {
 	c.looks.Add(1)
+	if c.away.Load() {
+		return nil, false, counterfoil.ErrUnavailable
+	}
 	list, holds, err := c.Faults.Holding(ctx, at, e)
 	if c.lost.Load() {
 		list = nil
@@ -153,10 +157,12 @@ func TestConfirmationsAreAskedForTogether(t *testing.T) {
 func TestWhatIsNotConfirmedIsTold(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault func(*testing.T, *stand)
+		away  bool // in the end nobody can ask
 		want  string
 	}{
-		"a silent follower":                  {func(t *testing.T, s *stand) { s.census.silent(t) }, `"missing":1,"verifiers":2}`},
-		"a census that has lost its members": {func(_ *testing.T, s *stand) { s.census.lost.Store(true) }, `"missing":0,"verifiers":0}`},
+		"a silent follower":                          {func(t *testing.T, s *stand) { s.census.silent(t) }, false, `"missing":1,"verifiers":2}`},
+		"a census that has lost its members":         {func(_ *testing.T, s *stand) { s.census.lost.Store(true) }, false, `"missing":0,"verifiers":0}`},
+		"a silent follower, and then nobody can ask": {func(t *testing.T, s *stand) { s.census.silent(t) }, true, `"missing":1,"verifiers":2}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStand(t)
@@ -170,6 +176,12 @@ func TestWhatIsNotConfirmedIsTold(t *testing.T) {
 				if e := next(t, events); !strings.HasPrefix(e, "ended ") {
 					t.Fatalf("after an end: %s", e)
 				}
+			}
+			if tt.away {
+				// The second look comes after the first has been answered.
+				s.wait(time.Second)
+				rig.Poll(t, "the census is looked at again", func() bool { return s.census.looks.Load() > 1 })
+				s.census.away.Store(true)
 			}
 			looks := s.census.looks.Load()
 			s.wait(41 * time.Second)

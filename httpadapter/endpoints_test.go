@@ -610,6 +610,54 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestEndedUnheard: a session whose record has gone, without news of it, ends nobody else's, is told so, and its stream says that it is gone.
+func TestEndedUnheard(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	stop := make(chan struct{})
+	h := handler(t, r, httpadapter.EndpointsConfig{Stop: stop, Login: "/login"})
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	defer close(stop)
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	laptop, phone := signIn(t, r, h, "Laptop"), signIn(t, r, h, "Phone")
+	devices, err := r.Devices(t.Context(), laptop.s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var handle string
+	for _, d := range devices {
+		if !d.Current {
+			handle = d.Handle
+		}
+	}
+	events := follow(t, srv.URL, laptop)
+	if _, err := r.Config.Store.End(t.Context(), counterfoil.Ending{Session: laptop.s.ID()}); err != nil {
+		t.Fatal(err)
+	}
+	if e := next(t, events); !strings.HasPrefix(e, "gone") {
+		t.Errorf("on its stream: %s", e)
+	}
+	for _, tt := range []struct {
+		path string
+		form []string
+	}{
+		{httpadapter.EndPath, []string{"handle", handle}},
+		{httpadapter.EndPath, []string{"handle", handle, "return", "/"}},
+		{httpadapter.EndOthersPath, nil},
+		{httpadapter.EndOthersPath, []string{"return", "/"}},
+	} {
+		if w := laptop.do("POST", tt.path, tt.form...); w.Code != 401 {
+			t.Errorf("POST %s %v: %d, want 401", tt.path, tt.form, w.Code)
+		}
+	}
+	if w := laptop.do("GET", httpadapter.ListPath); w.Code != 401 {
+		t.Errorf("its list: %d, want 401", w.Code)
+	}
+	if w := phone.do("POST", httpadapter.EndPath, "handle", "nobody's"); w.Code != 204 {
+		t.Errorf("a handle of nobody's, by the one that lives: %d, want 204", w.Code)
+	}
+}
+
 // bare is the ResponseWriter of a server or a middleware that can neither flush nor be looked behind.
 type bare struct{ w http.ResponseWriter }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -152,7 +153,11 @@ func (w *watch) over() bool {
 // look compares the sessions with those of the last look. A store that does not answer changes nothing.
 func (w *watch) look() bool {
 	now, err := w.e.devices(w.ctx, w.session)
-	if err != nil {
+	switch {
+	case errors.Is(err, counterfoil.ErrNotFound): // it is not among them
+		w.tell("gone", struct{}{})
+		return false
+	case err != nil:
 		return true
 	}
 	before := w.seen
@@ -160,10 +165,6 @@ func (w *watch) look() bool {
 	for _, d := range before {
 		if find(now, d.Handle) {
 			continue
-		}
-		if d.Current {
-			w.tell("gone", struct{}{})
-			return false
 		}
 		at := w.e.now()
 		w.ended[w.e.confirmations.join(w.session, d.Handle, at)] = wait{at, d.Expires}

@@ -137,6 +137,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
 		w.done = true
+		w.x.Close()
 	}
 	return conn, rw, err
 }

@@ -124,6 +124,33 @@ func TestUpgradeCarriesCookies(t *testing.T) {
 	}
 }
 
+// TestLoginAfterHijack: who has taken the connection writes the header, and a session that began then would be nobody's.
+func TestLoginAfterHijack(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+	late, first := make(chan error, 1), make(chan error, 1)
+	srv := httptest.NewServer(sessions(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+		}
+		late <- httpadapter.Login(req, "alice", counterfoil.LoginOptions{})
+		_, err = visits.Incr(req.Context(), httpadapter.Session(req), 1)
+		first <- err
+		conn.Close()
+	})))
+	defer srv.Close()
+	defer srv.Client().CloseIdleConnections()
+	if res, err := srv.Client().Get(srv.URL); err == nil {
+		res.Body.Close()
+	}
+	for what, err := range map[string]error{"a login": <-late, "a visitor's first write": <-first} {
+		if !errors.Is(err, counterfoil.ErrCommitted) {
+			t.Errorf("%s after the hijack: %v, want ErrCommitted", what, err)
+		}
+	}
+}
+
 func TestPanics(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	srv, c := app(t, r.Manager, func(mux *http.ServeMux) {

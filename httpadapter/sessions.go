@@ -64,7 +64,7 @@ func (e *endpoints) list(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, map[string]any{"sessions": list})
 }
 
-// end ends the session with the handle. A handle of nobody's and one of somebody else's do the same: nothing.
+// end ends the session with the handle. A handle of nobody's and one of somebody else's do the same: nothing. Not so if whoever asks has ended, which is told.
 func end(r *http.Request) error {
 	if err := somebody(r); err != nil {
 		return err
@@ -73,7 +73,7 @@ func end(r *http.Request) error {
 	if handle == "" {
 		return errBadHandle
 	}
-	if err := EndDevice(r, handle); !errors.Is(err, counterfoil.ErrNotFound) {
+	if err := EndDevice(r, handle); err != counterfoil.ErrNotFound { // itself: see counterfoil.Exchange.EndDevice
 		return err
 	}
 	return nil

@@ -32,7 +32,7 @@ export default {
   },
 };
 
-/** The token of a request. None if there are two, since nobody knows which of them the application would take. */
+/** The token of a request: the bearer token, beside which the application looks at the cookie. Of two cookies none, since nobody knows which of them it would take. */
 function presented(headers) {
   const authorization = headers.get("authorization");
   if (authorization !== null) return /^Bearer ([^\s,]+)$/i.exec(authorization)?.[1] ?? "";
