@@ -266,7 +266,8 @@ func (r *run) begin(b backend, lossless bool) {
 	r.must(err)
 	var edges feed.Edges
 	r.feedConfig = feed.Config{
-		Tail: tail, Key: key, Issuer: issuerName, Edges: &edges, Fresh: r.origins[0].Guard().Status, MaxStale: maxStale,
+		Logger: slog.New(slog.DiscardHandler),
+		Tail:   tail, Key: key, Issuer: issuerName, Edges: &edges, Fresh: r.origins[0].Guard().Status, MaxStale: maxStale,
 	}
 	handler, err := feed.NewHandler(r.feedConfig)
 	r.must(err)
