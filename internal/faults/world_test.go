@@ -266,8 +266,8 @@ func (r *run) begin(b backend, lossless bool) {
 	r.must(err)
 	var edges feed.Edges
 	r.feedConfig = feed.Config{
-		Logger: slog.New(slog.DiscardHandler),
-		Tail:   tail, Key: key, Issuer: issuerName, Edges: &edges, Fresh: r.origins[0].Guard().Status, MaxStale: maxStale,
+		Tail: tail, Key: key, Issuer: issuerName, Edges: &edges, Fresh: r.origins[0].Guard().Status, MaxStale: maxStale,
+		Logger: slog.New(slog.DiscardHandler), // the table is what is read
 	}
 	handler, err := feed.NewHandler(r.feedConfig)
 	r.must(err)
