@@ -20,6 +20,25 @@ import (
 	"github.com/counterfoil/counterfoil/internal/rig"
 )
 
+// serve serves the application until the test is over, and returns its address. stop ends its event streams then.
+func serve(t *testing.T, a *fiber.App, stop chan struct{}) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- a.Listener(ln) }()
+	t.Cleanup(func() {
+		close(stop)
+		if err := a.Shutdown(); err != nil {
+			t.Error(err)
+		}
+		<-served
+	})
+	return "http://" + ln.Addr().String()
+}
+
 // TestEventsStream shows that the endpoint which streams does so on Fiber: the first event arrives while the answer is still open.
 func TestEventsStream(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
@@ -27,19 +46,14 @@ func TestEventsStream(t *testing.T) {
 	stop := make(chan struct{})
 	a := fiber.New(fiber.Config{DisableStartupMessage: true})
 	a.Use(fiberadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop}))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- a.Listener(ln) }()
+	at := serve(t, a, stop)
 
 	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: "Laptop"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tokens, _ := s.Issued()
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+ln.Addr().String()+httpadapter.EventsPath, nil)
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", at+httpadapter.EventsPath, nil)
 	req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal()+"; __Host-Http-refresh="+tokens.Refresh.Reveal())
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
@@ -75,11 +89,6 @@ func TestEventsStream(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("the stream ended before %s", want[0])
 	}
-	close(stop)
-	if err := a.Shutdown(); err != nil {
-		t.Error(err)
-	}
-	<-served
 }
 
 // TestAbandonedStreamsMakeRoom: Fiber learns only when it writes that nobody reads any more, and a page that was loaded anew sixteen times has to get its stream.
@@ -89,12 +98,7 @@ func TestAbandonedStreamsMakeRoom(t *testing.T) {
 	stop := make(chan struct{})
 	a := fiber.New(fiber.Config{DisableStartupMessage: true})
 	a.Use(fiberadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop}))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- a.Listener(ln) }()
+	at := serve(t, a, stop)
 	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +107,7 @@ func TestAbandonedStreamsMakeRoom(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	open := func() int {
 		t.Helper()
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+ln.Addr().String()+httpadapter.EventsPath, nil)
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", at+httpadapter.EventsPath, nil)
 		req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal())
 		res, err := client.Do(req)
 		if err != nil {
@@ -127,11 +131,6 @@ func TestAbandonedStreamsMakeRoom(t *testing.T) {
 			t.Fatal("the places of the streams that were left are taken for half a minute")
 		}
 	}
-	close(stop)
-	if err := a.Shutdown(); err != nil {
-		t.Error(err)
-	}
-	<-served
 }
 
 // TestFormsReachTheEndpoints shows that a body and a redirect make it through, and that no target is foreign.

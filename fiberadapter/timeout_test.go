@@ -3,7 +3,6 @@ package fiberadapter_test
 import (
 	"bufio"
 	"context"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -75,18 +74,13 @@ func TestEventsBehindATimeout(t *testing.T) {
 	stop := make(chan struct{})
 	a := fiber.New(fiber.Config{DisableStartupMessage: true})
 	a.Use(timeout.NewWithContext(fiberadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop}), time.Hour))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- a.Listener(ln) }()
+	at := serve(t, a, stop)
 	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tokens, _ := s.Issued()
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+ln.Addr().String()+httpadapter.EventsPath, nil)
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", at+httpadapter.EventsPath, nil)
 	req.Header.Set("Authorization", "Bearer "+tokens.Access.Reveal())
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
@@ -108,9 +102,4 @@ func TestEventsBehindATimeout(t *testing.T) {
 	if last != "event: gone" {
 		t.Errorf("the stream ended with %q, not with the session", last)
 	}
-	close(stop)
-	if err := a.Shutdown(); err != nil {
-		t.Error(err)
-	}
-	<-served
 }
