@@ -1,28 +1,27 @@
 // Package counterfoil keeps web sessions that are cheap to check everywhere and still end at once.
 //
-// A session is issued as a short-lived JWT that carries the session's ID; its data lives in a [Store], usually Redis (package
-// store). Most programs need two identifiers: [New] makes the [Manager] of a service, and [NewField] declares a typed piece of
-// session data. A web application meets both through package fiberadapter or httpadapter; a service that only has to
-// know who is asking needs neither, but a [revocation.Guard] over a public key set.
+// A session is issued as a short-lived JWT that carries the session's ID; its data lives in a [Store], usually Redis (package store). Most programs
+// need two identifiers: [New] makes the [Manager] of a service, and [NewField] declares a typed piece of session data. A web application then puts
+// the middleware of package fiberadapter or httpadapter around its handlers. A service that only has to know who is asking needs no Manager, but a
+// [revocation.Guard] over the public keys.
 //
 // # Ticket and counterfoil
 //
-// The token is the ticket: whoever only needs to know who is asking verifies it, with no I/O. The record in the store is the
-// counterfoil: whoever needs state reads it, and it alone decides whether the session lives. When a session ends, the record
-// goes first and then the news of it goes to the revocation log, which every verifier follows.
+// The token is the ticket: whoever only needs to know who is asking verifies it, with no I/O. The record in the store is the counterfoil: whoever
+// needs state reads it, and it alone decides whether the session lives. When a session ends, the record goes first and then the news of it goes to
+// the revocation log, which every verifier follows.
 //
 // # What is promised
 //
-// Logout stays logged out: no request in flight, no late save, no refresh brings a session back. No update is
-// lost: [Counter.Incr], [Field.Update] and [Field.Pop] are atomic, and setting a field that the request has read fails with [ErrConflict]
-// if another request changed it in between. Tabs that share a cookie jar never log each other out. A verifier whose
-// list is too old says so and follows its policy. Nothing is accepted silently.
+// Logout stays logged out: no request in flight, no late save, no refresh brings a session back. No update is lost: [Counter.Incr], [Field.Update]
+// and [Field.Pop] are atomic, and setting a field that the request has read fails with [ErrConflict] if another request changed it in between. Tabs
+// that share a cookie jar never log each other out. A verifier whose list is too old says so and follows its policy; it never silently accepts.
 //
 // # Endings
 //
-// [Manager.Revoke] ends a session, those of a subject, or everything, and takes signing keys out of service. It can wait until everybody who follows the log has
-// confirmed, and says who has not. An ending that too few replicas of the store have acknowledged has happened, and its error is [ErrNotDurable]; without an
-// error it survives the loss of a master, if a replica that acknowledged it is promoted.
+// [Manager.Revoke] ends a session, all sessions of a subject, or everything, and takes signing keys out of service. It can wait until every follower
+// of the log has confirmed, and says which have not. If too few replicas of the store have acknowledged an ending, it has happened, and the error is
+// [ErrNotDurable]. Without an error the ending survives the loss of a master, if a replica that acknowledged it is promoted.
 //
 // # Lives
 //
@@ -32,7 +31,7 @@
 //
 // # Time
 //
-// Whatever orders events is the store's clock. The clock of this process only compares tokens with now, within a leeway.
+// The store's clock orders all events. The clock of this process only compares tokens with now, within a leeway.
 //
 // # Compatibility
 //
@@ -77,8 +76,8 @@ type Config struct {
 	Secrets [][]byte
 
 	// Store keeps the sessions. It has to be a [revocation.Appender] too unless Log is set. If it is a [revocation.Source] the Manager follows the
-	// revocation log through it, and if it is a [revocation.Asker] a stale list asks it; without them the default policy refuses
-	// what it cannot prove.
+	// revocation log through it, and if it is a [revocation.Asker] it is asked while the list is stale; without these two the default policy
+	// refuses what it cannot prove.
 	Store Store
 	Log   revocation.Appender
 
@@ -104,8 +103,8 @@ type Config struct {
 	// '.', '-' and '_'. Processes may share one: what tells them apart is added.
 	Name string
 
-	// Events is told what an operator wants to know: revocations, reuse of a refresh token, a list that becomes stale or whole again, a log that begins
-	// anew. The Logger is told the same. An event may be told twice. nil = nobody.
+	// Events is told what an operator wants to know: revocations, reuse of a refresh token, a list that becomes stale or fresh again, a log that
+	// begins anew. The Logger is told the same. An event may be told twice. nil = nobody is told.
 	Events revocation.Events
 
 	// CookieSuffix tells applications of one host apart: it is appended to the cookie names. Letters, digits, '-' and '_'.
@@ -114,8 +113,9 @@ type Config struct {
 	// refuses Secure cookies there, such as Safari. At any other host cookies are neither used nor set then, and a login is an error.
 	InsecurePlainCookies bool
 
-	// Claims returns the application's own claims for a token of a session: small, and fit to be read by every verifier. It is asked for each new
-	// token, so claims follow the session within an access life. It may read the session, which costs a command at a renewal, and must not write.
+	// Claims returns the application's own claims for a token of a session: small, and fit to be read by every verifier. It is called for each new
+	// token, so claims follow the session within an access life. It may read the session, which costs a command at a renewal, and must not write. An
+	// error from it is one of the login or renewal. nil = no such claims.
 	Claims func(context.Context, *Session) ([]token.Claim, error)
 
 	// Bind may refuse a renewal: an error from it is [ErrUnbound]. It sees the session, what was noted of the device at login, and the client that asks.
@@ -125,7 +125,7 @@ type Config struct {
 	// Locate names the place of a client's address, for the list of devices. It is asked once, at login. nil = no place is noted.
 	Locate func(netip.Addr) string
 
-	// Codec is how fields are stored; nil = JSON. Counters are decimals whatever it is. Changing it makes stored values unreadable.
+	// Codec is how values of fields are stored; nil = JSON. Counters are decimals whatever it is. Changing it makes stored values unreadable.
 	Codec Codec
 
 	// ValueKeys, if there are any, encrypt the values of fields in the store (AES-256-GCM), at least 32 bytes each. The first one seals, all open: to
@@ -222,13 +222,13 @@ func (c Config) check() error {
 
 // Manager issues, opens, renews and ends the sessions of one issuer and audience.
 //
-// Web applications use [Manager.Begin] through an adapter. Everything below it is there for other transports:
-// [Manager.Login], [Manager.Open], [Manager.Refresh], [Manager.Rotate], [Manager.Devices]. What ends, [Manager.Revoke] ends, and can wait until every
-// verifier knows; [Manager.End], [Manager.EndAll] and [Manager.EndOthers] are its short forms, [Manager.EndToken] for
-// other services.
-// There is no useful zero value; New makes one. It is safe for concurrent use. It owns four goroutines until Close: one
-// follows the revocation log, one keeps the log's heartbeat, one makes endings safe that too few replicas have acknowledged, one looks after
-// [Session.Done] and has up to sixteen more while it asks the store.
+// Web applications use [Manager.Begin] through an adapter. For other transports there are [Manager.Login], [Manager.Open], [Manager.Refresh],
+// [Manager.Rotate] and [Manager.Devices]. [Manager.Revoke] ends whatever is to end, and can wait until every verifier knows; [Manager.End],
+// [Manager.EndAll] and [Manager.EndOthers] are its short forms, and [Manager.EndToken] serves other services.
+//
+// There is no useful zero value; New makes one. It is safe for concurrent use. It owns four goroutines until Close: one follows the revocation log,
+// one keeps the log's heartbeat, one makes endings safe that too few replicas have acknowledged, and one looks after [Session.Done] and has up to
+// sixteen more while it asks the store.
 type Manager struct {
 	issuerName    string
 	audience      string
@@ -275,7 +275,9 @@ type Manager struct {
 	trail  trail
 }
 
-// New makes a Manager and starts to follow the revocation log. ctx bounds the start only.
+// New checks the configuration, opens the revocation log and starts to follow it. ctx bounds the start only. It fails if the store cannot be reached,
+// and with [ErrKeyRevoked] if the ring has no key that is not revoked. It does not wait until the list is fresh, which takes about a second; see
+// [Manager.Ready].
 func New(ctx context.Context, cfg Config) (*Manager, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -470,8 +472,8 @@ func (m *Manager) beat(ctx context.Context) {
 	}
 }
 
-// Close stops the Manager's goroutines and waits for them; what the log has not taken yet it is given once more, and endings that too few replicas have
-// acknowledged are sent once more. What is left then is the error. A second Close is harmless. The Store stays open: its maker closes it.
+// Close stops the Manager's goroutines and waits for them. What the log has not taken yet is sent to it once more, and so are endings that too few
+// replicas have acknowledged; the error says what is left then. A second Close is harmless. The Store stays open: its maker closes it.
 func (m *Manager) Close() error {
 	m.stop()
 	m.running.Wait()
@@ -500,10 +502,12 @@ func (m *Manager) Close() error {
 	return nil
 }
 
-// Guard returns the decision on access tokens as this Manager takes it.
+// Guard returns the Guard with which this Manager decides on access tokens, for its Status and Stats, or to check tokens elsewhere in the same
+// process.
 func (m *Manager) Guard() *revocation.Guard { return m.guard }
 
-// PublicKeys returns the keys that verifiers should know, for a JWKS endpoint: those of the ring that have not been revoked.
+// PublicKeys returns the keys that verifiers should know, for a JWKS endpoint: those of the ring that have not been revoked. The slice is the
+// caller's.
 func (m *Manager) PublicKeys() []token.Key {
 	return slices.DeleteFunc(m.ring.Public(), func(k token.Key) bool { return m.list.HasKey(k.ID()) })
 }
@@ -538,7 +542,8 @@ func (m *Manager) retire() {
 	}
 }
 
-// Ready says whether this process can serve what it is there for: nil if the store answers, the revocation list is fresh, and there is a key to sign with.
+// Ready reports whether this process can serve: nil if the store answers, the revocation list is fresh, and there is a key to sign with. Otherwise
+// the error is [ErrUnavailable], [revocation.ErrStale] or [ErrKeyRevoked].
 func (m *Manager) Ready(ctx context.Context) error {
 	if _, err := m.store.Append(ctx); err != nil && !errors.Is(err, ErrNotDurable) {
 		return err

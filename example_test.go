@@ -13,6 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/store"
 	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/token"
 	"github.com/counterfoil/counterfoil/token/issuer"
 )
 
@@ -79,6 +80,40 @@ func Example() {
 	// after the logout: true
 }
 
+// Two requests read the same field and set it. The second one decided on what is no longer so, and hears of it.
+func ExampleField_Set() {
+	m, end := manager()
+	defer end()
+	ctx := context.Background()
+	address := counterfoil.NewField[string]("address")
+
+	user, err := m.Login(ctx, nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	tokens, _ := user.Issued()
+	v, err := m.Guard().Check(ctx, tokens.Access.Reveal())
+	if err != nil {
+		log.Fatal(err)
+	}
+	one, other := m.Open(v), m.Open(v) // as two requests with the same token have it
+	for _, s := range []*counterfoil.Session{one, other} {
+		if _, _, err := address.Get(ctx, s); err != nil {
+			log.Fatal(err)
+		}
+	}
+	for _, s := range []*counterfoil.Session{one, other} {
+		if err := address.Set(s, "1 New Street"); err != nil {
+			log.Fatal(err)
+		}
+		err := s.Save(ctx) // the adapters do this when the handler has returned
+		fmt.Println(err, errors.Is(err, counterfoil.ErrConflict))
+	}
+	// Output:
+	// <nil> false
+	// counterfoil: session changed since it was read true
+}
+
 func ExampleField_Update() {
 	m, end := manager()
 	defer end()
@@ -94,6 +129,33 @@ func ExampleField_Update() {
 	// Output:
 	// [tea] <nil>
 	// [tea milk] <nil>
+}
+
+// A client without cookies is handed its tokens by the request that logs it in, and renews the access token with the refresh token.
+func ExampleManager_Refresh() {
+	m, end := manager()
+	defer end()
+	ctx := context.Background()
+	user, err := m.Login(ctx, nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	first, _ := user.Issued() // for the client: first.Access.Reveal(), first.Refresh.Reveal()
+
+	s, tokens, err := m.Refresh(ctx, first.Refresh.Reveal(), token.Verified{})
+	switch {
+	case errors.Is(err, counterfoil.ErrSuperseded):
+		fmt.Println("409: another request of this client has just renewed them")
+	case err != nil:
+		status, _ := counterfoil.Status(err)
+		fmt.Println(status)
+	default:
+		fmt.Println(s.Subject(), "has a new access token:", !tokens.Access.IsZero())
+		fmt.Println("and keeps the refresh token:", tokens.Refresh.IsZero()) // younger than Config.Window
+	}
+	// Output:
+	// alice has a new access token: true
+	// and keeps the refresh token: true
 }
 
 func ExampleManager_Revoke() {
@@ -117,4 +179,55 @@ func ExampleManager_Revoke() {
 	// Output:
 	// shop-1 refuses its tokens
 	// 0 missing
+}
+
+// After a second factor the session goes on under another ID, and its authentication is fresh.
+func ExampleManager_Rotate() {
+	m, end := manager()
+	defer end()
+	ctx := context.Background()
+	before, err := m.Login(ctx, nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	after, err := m.Rotate(ctx, before, counterfoil.RotateOptions{Reauthenticated: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("another ID:", after.ID() != before.ID())
+
+	tokens, _ := after.Issued()
+	v, err := m.Guard().Check(ctx, tokens.Access.Reveal())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(counterfoil.RequireFresh(v, 5*time.Minute, time.Now()))
+	fmt.Println(counterfoil.RequireFresh(v, 5*time.Minute, time.Now().Add(time.Hour)))
+	// Output:
+	// another ID: true
+	// <nil>
+	// counterfoil: authentication is too long ago
+}
+
+// What outlives its request, such as the handler of a WebSocket, waits for the end of the session.
+func ExampleSession_Done() {
+	m, end := manager()
+	defer end()
+	ctx := context.Background()
+	user, err := m.Login(ctx, nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	closed := make(chan struct{})
+	go func() {
+		<-user.Done()
+		fmt.Println("the connection is closed")
+		close(closed)
+	}()
+	if err := m.EndAll(ctx, "alice"); err != nil {
+		log.Fatal(err)
+	}
+	<-closed
+	// Output:
+	// the connection is closed
 }

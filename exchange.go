@@ -14,15 +14,16 @@ import (
 	"github.com/counterfoil/counterfoil/token"
 )
 
-// ErrCrossSite means that a page of another site made the browser send the request: it may neither use a cookie for an unsafe
-// method nor be given one.
+// ErrCrossSite means that a page of another site made the browser send the request: it may not use a cookie for an unsafe method, and may not be
+// given one.
 var ErrCrossSite = errors.New("counterfoil: cross-site request refused")
 
-// ErrCommitted means that it is too late to begin a session or to change its ID: the answer's header has been written, so the client would never hear of it.
+// ErrCommitted means that it is too late to begin a session or to change its ID: the answer's header has been written, so the client would never get
+// the new cookies.
 var ErrCommitted = errors.New("counterfoil: the answer's header has been written, its cookies with it")
 
-// Request is what the decision has to know of an HTTP request. The strings are read during [Manager.Begin] only and may lie
-// in a buffer that is used again.
+// Request is what [Manager.Begin], [Manager.RefreshCookies] and [Verify] have to know of an HTTP request. Header values that are absent are "". The
+// strings are read during the call only and may lie in a buffer that is reused.
 type Request struct {
 	Method        string
 	Host          string   // as the client named it
@@ -37,7 +38,8 @@ type Request struct {
 }
 
 // Exchange is one HTTP request and its answer, as far as the session is concerned. [Manager.Begin] opens it when the request arrives,
-// [Exchange.Commit] closes it when the answer's header is about to be written. It belongs to one request.
+// [Exchange.Commit] closes it when the answer's header is about to be written. It belongs to one request and is not safe for concurrent use; its
+// [Session] is.
 type Exchange struct {
 	m        *Manager
 	arrived  time.Time // with its monotonic part
@@ -57,11 +59,11 @@ type Exchange struct {
 	own      Session // where session points to, unless the request has got another one
 }
 
-// Begin decides who is asking. It reaches for the store only if the access token has expired and a refresh token came with it, or if
-// the revocation list is stale.
+// Begin decides who is asking. It asks the store only if the access token has expired and a refresh token came with it, or if the revocation list is
+// stale.
 //
-// No credential, one that is not ours, or a cookie of a session that has ended makes a request of nobody: its Session is new, and [Exchange.Refusal]
-// says why. Begin returns an error if the request must not be served at all:
+// Without a credential, with one that is not ours, or with a cookie of a session that has ended, the request is nobody's: its Session is new, and
+// [Exchange.Refusal] says why. Begin returns an error if the request must not be served at all:
 //
 //   - [ErrCrossSite]: an unsafe method, a cookie, and a page of another site;
 //   - a bearer token that is refused, with the reason; [token.ErrInvalid] also if bearer and cookie are not of one session;
@@ -193,16 +195,18 @@ func (x *Exchange) revive(ctx context.Context, refusal error) error {
 	return nil
 }
 
-// Session returns the session of the request; a new one for a request of nobody.
+// Session returns the session of the request; a new one if the request is nobody's. It is never nil.
 func (x *Exchange) Session() *Session { return x.session }
 
-// Verified returns the access token that came with the request, if it is good now, or the one that was made in its place on arrival.
+// Verified returns the access token that came with the request, if it is good now, or the one that was made in its place on arrival; otherwise, and
+// after a login or rotation, the zero Verified.
 func (x *Exchange) Verified() token.Verified { return x.verified }
 
-// Refusal says why a credential that came with the request did not count, nil if none came or it did.
+// Refusal says why a credential that came with the request did not count; nil if none came, or if it counted.
 func (x *Exchange) Refusal() error { return x.refusal }
 
-// Login begins a session of subject in place of the request's own; see [Manager.Login]. After Commit it is [ErrCommitted], and nothing begins.
+// Login begins a session of subject in place of the request's own; see [Manager.Login]. After Commit it returns [ErrCommitted], and nothing begins.
+// [ErrCrossSite] if a page of another site sent the request; see [LoginOptions.UnsafeFromOtherSite].
 func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) error {
 	if x.closed {
 		return ErrCommitted
@@ -219,7 +223,7 @@ func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) 
 	return nil
 }
 
-// Rotate gives the request's session a new ID; see [Manager.Rotate]. After Commit it is [ErrCommitted].
+// Rotate gives the request's session a new ID; see [Manager.Rotate]. After Commit it returns [ErrCommitted], and nothing changes.
 func (x *Exchange) Rotate(ctx context.Context, opt RotateOptions) error {
 	if x.closed {
 		return ErrCommitted
@@ -232,8 +236,9 @@ func (x *Exchange) Rotate(ctx context.Context, opt RotateOptions) error {
 	return nil
 }
 
-// EndDevice ends the session that a handle of [Manager.Devices] names. If it is the request's own, this is a [Exchange.Logout]. The error is [ErrNotFound] itself if
-// the handle is none that was made for this subject, and one that is ErrNotFound if the session that asks has ended: then nothing ends either.
+// EndDevice ends the session that a handle of [Manager.Devices] names. If that is the request's own session, this is [Exchange.Logout]. [ErrNotFound]
+// if the handle was not made for this subject. If the session that asks has ended, nothing ends, and the error wraps ErrNotFound: whoever has to tell
+// the two apart compares with == first.
 func (x *Exchange) EndDevice(ctx context.Context, handle string) error {
 	id, ok := x.m.handles.Open(handle, x.session.Subject())
 	switch {
@@ -253,18 +258,19 @@ func (x *Exchange) EndDevice(ctx context.Context, handle string) error {
 // Manager returns the Manager that opened the exchange.
 func (x *Exchange) Manager() *Manager { return x.m }
 
-// WantsClient says whether [Request.Client] is looked at, for adapters that have to work for it.
+// WantsClient reports whether [Request.Client] is used, for adapters that have to do work to fill it in.
 func (m *Manager) WantsClient() bool { return m.bind != nil }
 
-// Logout ends the session of the request and has its cookies removed, also if [Config.Bind] has refused to go on with it. Without one it only has the cookies
-// removed, unless they are another application's. After a bearer token it leaves all cookies alone. With [ErrNotDurable] it is done, cookies included, and the
-// Manager goes on by itself until it is safe: there is nothing that the client could repeat.
+// Logout ends the session of the request, also if [Config.Bind] has refused to renew it, and has its cookies removed. Without a session it only has
+// the cookies removed, unless they are another application's. If the request came with a bearer token, it leaves all cookies alone. After
+// [ErrNotDurable] the logout is done, cookies included, and the Manager goes on by itself until it is safe: there is nothing that the client could
+// repeat.
 func (x *Exchange) Logout(ctx context.Context) error {
 	return x.leave(func(id token.SessionID) error { return x.m.End(ctx, id) })
 }
 
-// LogoutEverywhere ends all sessions of the request's subject, of which this is one, and has the cookies removed. Without a session, or with one that has
-// ended, nothing can end, and that would be taken for done: the cookies are removed, and the error is [ErrNotFound].
+// LogoutEverywhere ends all sessions of the request's subject, this one included, and has the cookies removed. If the request has no session nothing
+// ends, the cookies are removed, and the error is [ErrNotFound], so that nobody takes it for done.
 func (x *Exchange) LogoutEverywhere(ctx context.Context) error {
 	if x.session.ID().IsZero() {
 		// There is nothing to end, or one session, of somebody who has not proved who it is.
@@ -302,12 +308,12 @@ func (x *Exchange) leave(end func(token.SessionID) error) error {
 	return weak
 }
 
-// Commit saves what the handler set, renews the tokens if half of the access token's life is over, and returns the cookies
-// to set, usually none. Call it before the header is written; called again it saves what has been set since, and no cookie is left to set. A session that has
-// not begun by then begins no more: a first write to it is [ErrCommitted].
+// Commit saves what the handler set, renews the tokens if half of the access token's life is over, and returns the cookies to set, usually none. Call
+// it before the header is written. Called again it saves what has been set since, and returns no cookies. A session that has not begun by then does
+// not begin any more: a first write to it is [ErrCommitted].
 //
-// Its errors are those of [Session.Save]: then the handler's answer claims what did not happen, and must not be sent. A renewal that
-// fails is none, the next request tries again.
+// Its errors are those of [Session.Save]. After one, the handler's answer claims what did not happen, and must not be sent. A renewal that fails is
+// no error; the next request tries again.
 func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	again := x.closed
 	err := x.session.Save(ctx)
@@ -334,7 +340,8 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	return x.m.cookies.set(tokens), nil
 }
 
-// Close notes that no cookie can go out any more, because somebody else writes the answer's header, as after an upgrade. Commit does so by itself.
+// Close notes that no cookie can go out any more, because somebody else writes the answer's header, as after an upgrade. It saves nothing. Commit
+// closes the exchange by itself.
 func (x *Exchange) Close() {
 	x.closed = true
 	x.session.mu.Lock()
@@ -344,8 +351,8 @@ func (x *Exchange) Close() {
 	}
 }
 
-// RefreshCookies answers the refresh endpoint for a browser: it judges the refresh cookie and returns the cookies to set.
-// The errors are those of [Manager.Refresh], and [ErrCrossSite] where the request must not be given cookies.
+// RefreshCookies answers a browser at the refresh endpoint: it judges the refresh cookie and returns the cookies to set. The errors are those of
+// [Manager.Refresh], and [ErrCrossSite] if a page of another site sent the request.
 func (m *Manager) RefreshCookies(ctx context.Context, r Request) ([]Cookie, error) {
 	if foreign(r) {
 		return nil, ErrCrossSite
@@ -450,9 +457,11 @@ func bearerToken(header string) (string, bool) {
 	return strings.TrimLeft(header[len(scheme):], " "), true
 }
 
-// Verify decides for a service that only verifies: it takes the bearer token or, if there is none, the session cookie with the given
-// suffix, by its plain name on loopback only, and has guard check it. [token.ErrInvalid] if there is no credential, or two cookies, or if bearer and cookie
-// are not of one session; [ErrCrossSite] as for [Manager.Begin].
+// Verify decides for a service that only verifies: it takes the bearer token or, if there is none, the session cookie with the given suffix (see
+// [Config.CookieSuffix]; "" = none), and has guard check it. A cookie with the plain name of [Config.InsecurePlainCookies] counts on loopback only.
+//
+// [token.ErrInvalid] if there is no credential, if two cookies have the name, or if bearer and cookie are not of one session; [ErrCrossSite] as for
+// [Manager.Begin]; otherwise the errors of [revocation.Guard.Check].
 func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix string) (token.Verified, error) {
 	names := defaultNames
 	if suffix != "" {
@@ -485,8 +494,9 @@ func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix stri
 // ErrNotFresh means that the subject has to prove again who it is before it may do what it asked for. The session lives.
 var ErrNotFresh = errors.New("counterfoil: authentication is too long ago")
 
-// RequireFresh decides from the token alone whether its subject proved who it is within the last d: nil, or [ErrNotFresh]. A login and a
-// [Manager.Rotate] with Reauthenticated make it fresh. The time is the store's, so d is exact to within the difference between the clocks.
+// RequireFresh decides from the token alone whether its subject proved who it is within the last d before now: nil, or [ErrNotFresh]. A login, and a
+// [Manager.Rotate] with Reauthenticated, is such a proof. The token has its time from the store, so d is exact to within the difference between that
+// clock and now's.
 func RequireFresh(v token.Verified, d time.Duration, now time.Time) error {
 	at, ok := v.AuthTime()
 	if !ok || now.Sub(at) > d {
@@ -495,12 +505,12 @@ func RequireFresh(v token.Verified, d time.Duration, now time.Time) error {
 	return nil
 }
 
-// StepUpChallenge returns the WWW-Authenticate header that asks for a proof within the last d (RFC 9470, section 3).
+// StepUpChallenge returns the WWW-Authenticate header that asks for a proof within the last d, in whole seconds (RFC 9470, section 3).
 func StepUpChallenge(d time.Duration) string {
 	return `Bearer error="insufficient_user_authentication", max_age="` + strconv.FormatInt(int64(d/time.Second), 10) + `"`
 }
 
-// RequireFresh is [RequireFresh] for the session of the request, which may have been renewed or begun by it.
+// RequireFresh is like the function [RequireFresh], for the session of the request, which this request may have renewed or begun.
 func (x *Exchange) RequireFresh(d time.Duration) error {
 	at := x.session.AuthTime()
 	if at.IsZero() || x.m.now().Sub(at) > d {
@@ -518,9 +528,9 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// Status returns the HTTP status that an error of this module is answered with, and the seconds after which to try again (0: never).
-// The status is 0 for an error that is none of this module's. It is written once, so that every adapter answers alike; a body never
-// says more than the status.
+// Status returns the HTTP status for an error of this module, and how many seconds later the client may try again: the Retry-After header, or 0 for
+// none. The status is 0 for an error that is not of this module. It is written once, so that every adapter answers alike; a body never says more than
+// the status.
 func Status(err error) (status, retryAfter int) {
 	is := func(target error) bool { return errors.Is(err, target) }
 	var expired *token.ExpiredError

@@ -15,17 +15,20 @@ import (
 	"github.com/counterfoil/counterfoil/token"
 )
 
-// Field is a typed piece of session data. Declare it once, as a package variable, with [NewField]; its methods take the session.
-// Values are stored as JSON, or as [Config.Codec] has it, each field on its own, so requests that set different fields never undo each other.
+// Field is a typed piece of session data. Declare it once, as a package variable, with [NewField]; its methods take the session. Each field's value
+// is stored on its own, as JSON or by [Config.Codec], so requests that set different fields never undo each other.
 //
-// Most handlers want Get and Set. Update is for a value that depends on the old one, Pop for one that is shown once.
+// Most handlers want Get and Set. Update is for a value that depends on the old one, Pop for one that is shown once. Besides the errors that they
+// name, all methods that take a context return [ErrNotFound] if the session has ended and [ErrUnavailable] if the store cannot be reached.
+//
 // The zero value is of no use. A Field is safe for concurrent use.
 type Field[T any] struct{ name string }
 
-// NewField names a field. Names have 1 to [MaxNameLen] bytes; a wrong one is an error of each use.
+// NewField declares a field of that name. Names have 1 to [MaxNameLen] bytes; every use of a field with a wrong name is an error.
 func NewField[T any](name string) Field[T] { return Field[T]{name} }
 
-// Get returns the value and whether there is one. A value that does not decode as T fails this read and nothing else.
+// Get returns the value and whether there is one; without one the value is the zero T. It sees what this request has set. A value that does not
+// decode as T is an error of this read and does no harm to the session.
 func (f Field[T]) Get(ctx context.Context, s *Session) (T, bool, error) {
 	v, err := s.get(ctx, f.name, true)
 	if err != nil {
@@ -35,8 +38,8 @@ func (f Field[T]) Get(ctx context.Context, s *Session) (T, bool, error) {
 	return f.decode(s, v)
 }
 
-// Set sets the value when the session is saved. If this request has read the field before and another one changes it
-// meanwhile, the save fails with [ErrConflict].
+// Set sets the value when the session is saved. If this request has read the field before and another one changes it in between, the save fails with
+// [ErrConflict]. Set itself fails if the value cannot be encoded, or with [ErrTooLarge] if it alone is over the budget.
 func (f Field[T]) Set(s *Session, value T) error {
 	b, err := f.encode(s, value)
 	if err != nil {
@@ -45,11 +48,12 @@ func (f Field[T]) Set(s *Session, value T) error {
 	return s.put(Op{Kind: OpSet, Name: f.name, Value: b})
 }
 
-// Delete removes the field when the session is saved, under the condition that Set describes.
+// Delete removes the field when the session is saved, with the same [ErrConflict] as Set. It is no error if there is no such field.
 func (f Field[T]) Delete(s *Session) error { return s.put(Op{Kind: OpDelete, Name: f.name}) }
 
-// Update replaces the value by what fn makes of it, at once and atomically. fn may run several times; it should change nothing else.
-// If fn returns an error nothing is changed and that error is returned.
+// Update replaces the value by what fn makes of it, at once and atomically, and returns the new value. fn may run several times, so it should change
+// nothing else. If fn returns an error, nothing is changed and Update returns that error. [ErrConflict] if other requests were faster a thousand
+// times in a row, or if they changed the field between a Get and a Set that this request has not saved yet.
 func (f Field[T]) Update(ctx context.Context, s *Session, fn func(value T, present bool) (T, error)) (T, error) {
 	var result T
 	err := s.update(ctx, f.name, func(was Value) (Value, error) {
@@ -70,7 +74,8 @@ func (f Field[T]) Update(ctx context.Context, s *Session, fn func(value T, prese
 	return result, nil
 }
 
-// Pop removes the field at once and returns what it held: of all requests that pop it, one gets the value.
+// Pop removes the field at once and returns what it held, and whether it held anything. Of all requests that pop it, one gets the value. A value that
+// does not decode as T is removed all the same.
 func (f Field[T]) Pop(ctx context.Context, s *Session) (T, bool, error) {
 	v, err := s.do(ctx, Op{Kind: OpTake, Name: f.name})
 	if err != nil {
@@ -99,16 +104,18 @@ func (f Field[T]) decode(s *Session, v Value) (value T, present bool, err error)
 	return value, true, nil
 }
 
-// Counter is a number in the session that any number of requests may raise at once: fifty increments by one end at fifty.
-// Declare it with [NewCounter]. The zero value is of no use. A Counter is safe for concurrent use.
+// Counter is a number in the session that any number of requests may raise at once: from 0, fifty increments by one make fifty. Declare it with
+// [NewCounter]. The zero value is of no use. A Counter is safe for concurrent use.
 type Counter struct{ name string }
 
-// NewCounter names a counter. It shares its names with fields; a Field[int64] of the same name reads the same number, as long as values are
-// JSON and not encrypted: a counter is stored as a decimal that Redis can add to, whatever the codec, and is readable there.
+// NewCounter declares a counter of that name, of 1 to [MaxNameLen] bytes. Counters and fields share their names. A counter is stored as a decimal
+// that Redis can add to, whatever the codec, and never encrypted; so a Field[int64] of the same name reads the same number as long as values are JSON
+// and not encrypted.
 func NewCounter(name string) Counter { return Counter{name} }
 
-// Incr adds by, at once and atomically, and returns the sum. A counter that was never used stands at 0. On an error other than
-// [ErrNotFound] it is unknown whether the sum was stored, but it never was stored twice.
+// Incr adds by, which may be negative, at once and atomically, and returns the sum. A counter that was never used stands at 0. [ErrNotInteger] if the
+// sum would overflow, or if the name holds something else. After [ErrUnavailable] it is unknown whether the increment took place; it never takes
+// place twice.
 func (c Counter) Incr(ctx context.Context, s *Session, by int64) (int64, error) {
 	v, err := s.do(ctx, Op{Kind: OpIncr, Name: c.name, By: by})
 	if err != nil {
@@ -117,7 +124,7 @@ func (c Counter) Incr(ctx context.Context, s *Session, by int64) (int64, error) 
 	return c.decode(v)
 }
 
-// Get returns where the counter stands.
+// Get returns where the counter stands, 0 if it was never used.
 func (c Counter) Get(ctx context.Context, s *Session) (int64, error) {
 	v, err := s.get(ctx, c.name, false)
 	if err != nil {
@@ -137,7 +144,7 @@ func (c Counter) decode(v Value) (int64, error) {
 	return n, nil
 }
 
-// Codec turns the values of fields into bytes and back. It is safe for concurrent use and keeps nothing of the bytes it is given. Many libraries
+// Codec turns the values of fields into bytes and back. It must be safe for concurrent use and keep nothing of the bytes it is given. Many libraries
 // have the two methods: the modes of fxamacker/cbor, put into one struct, are a codec as they are.
 type Codec interface {
 	Marshal(value any) ([]byte, error)
@@ -287,8 +294,9 @@ func isInteger(b []byte) bool {
 	return err == nil && strconv.FormatInt(n, 10) == string(b)
 }
 
-// Claim decodes one of the application's own claims of a token, as [Config] Claims projected it, and says whether there is one. It needs no
-// store, so it serves services that only verify. A claim that does not decode as T is an error and says nothing against the token.
+// Claim decodes one of the application's own claims of a token, as [Config.Claims] made it, and says whether there is one. Values are JSON, whatever
+// [Config.Codec] is. It needs no store, so it serves services that only verify. A claim that does not decode as T is an error, and no reason to
+// refuse the token.
 func Claim[T any](v token.Verified, name string) (value T, present bool, err error) {
 	raw, present := v.Claim(name)
 	if !present {

@@ -20,15 +20,15 @@ import (
 	"github.com/counterfoil/counterfoil/token"
 )
 
-// LoginOptions says how a session begins.
+// LoginOptions says how a session begins. The zero value begins one with the lives of [Config] and no field of the visitor's.
 type LoginOptions struct {
-	// Carry names the fields of the visitor's session that come along. What is not named stays behind, because a visitor's data
-	// may have been planted by someone else.
+	// Carry names the fields and counters of the visitor's session that come along. What is not named stays behind, because a visitor's data may
+	// have been planted by someone else.
 	Carry []string
 
-	// Remember lets the cookies outlive the browser. Idle and Absolute are then 30 and 180 days unless set.
+	// Remember lets the cookies outlive the browser. Idle and Absolute are then at least 30 and 180 days unless set.
 	Remember bool
-	// Idle and Absolute are the lives of this session; 0 = those of Config. The bounds are those of Config, and 400 days.
+	// Idle and Absolute are the lives of this session; 0 = those of Config. The bounds are those of Config; the most is 400 days.
 	Idle, Absolute time.Duration
 
 	// Device is the label under which the subject will see this session in its list; "" = one made of UserAgent.
@@ -36,11 +36,13 @@ type LoginOptions struct {
 	// UserAgent and Address are those of the client that logs in. The adapters fill them in. The address is kept cut to its network.
 	UserAgent, Address string
 
-	// UnsafeFromOtherSite lets the answer to a form that another site had the browser post set the session's cookies, as the answer of an identity
-	// provider does with SAML or with OpenID Connect's form_post. Without it such a login is [ErrCrossSite], because any site could log its visitors in
-	// as somebody of its choice and see what they then enter. It is sound only where the handler has found that this very browser asked for this
-	// login: that state, RelayState or InResponseTo is what it set a cookie for, of its own, short-lived and with SameSite=None. It covers a POST that
-	// shows a page, by a request without the session's cookies, and nothing else.
+	// UnsafeFromOtherSite lets the session's cookies be set by the answer to a form that another site had the browser post, which is how an identity
+	// provider answers with SAML or with OpenID Connect's form_post. Without it such a login is [ErrCrossSite], because any site could log its
+	// visitors in as somebody of its choice and see what they then enter.
+	//
+	// It is sound only where the handler has found that this very browser asked for this login: that state, RelayState or InResponseTo matches a
+	// cookie of the handler's own, short-lived and with SameSite=None. It covers a POST that shows a page, by a request without the session's
+	// cookies, and nothing else.
 	UnsafeFromOtherSite bool
 }
 
@@ -67,12 +69,16 @@ func (m *Manager) lives(opt LoginOptions) (idle, absolute time.Duration, err err
 	return idle, absolute, nil
 }
 
-// Login begins a session of subject under a new ID, and ends the one it replaces, if from is one. The caller has made sure
-// that it is subject who asks. The tokens are in [Session.Issued].
+// Login begins a session of subject under a new ID and, unless from is nil, ends the session that it replaces. The caller has made sure that it is
+// subject who asks. The tokens are in [Session.Issued].
 //
-// What the request has set and not yet saved is saved first, so that a [ErrConflict] shows before anything else happens. No acknowledged
-// write of a carried field is lost: the old record is frozen before it is copied. After an error the login may be repeated with the same from,
-// and goes on where it stopped; the old session takes no writes any more.
+// What the request has set and not yet saved is saved first, so that an [ErrConflict] shows before anything else happens. No acknowledged write of a
+// carried field is lost: the old record is frozen before it is copied. After an error the login may be repeated with the same from, and goes on where
+// it stopped; the old session takes no more writes.
+//
+// [ErrSubject] if no token could carry the subject, a [*PausedError] shortly after everything was revoked, [ErrKeyRevoked] without a key to sign
+// with, [ErrUnavailable] or [revocation.ErrStale] if store or log cannot be reached. Too few replicas for the end of the old session are no error:
+// the Manager goes on until it is safe.
 func (m *Manager) Login(ctx context.Context, from *Session, subject string, opt LoginOptions) (*Session, error) {
 	if err := checkSubject(subject); err != nil {
 		return nil, err
@@ -91,17 +97,16 @@ func (m *Manager) Login(ctx context.Context, from *Session, subject string, opt 
 
 // RotateOptions says how a session goes on under another ID.
 type RotateOptions struct {
-	// Reauthenticated: the subject has just proved again who it is, so the authentication time is now. What asks for a fresh
-	// login ([RequireFresh]) is satisfied again.
+	// Reauthenticated says that the subject has just proved again who it is: the authentication time is now, which satisfies [RequireFresh].
 	Reauthenticated bool
 }
 
-// Rotate gives a session a new ID, and with it new tokens, and ends the old one: for every change of what the session may do, such as a second
-// factor or an administrator's mode, so that what was known of the old one is of no use any more. All fields come along, as do subject, device and lives;
-// the absolute life is not prolonged. Everything that [Manager.Login] says of errors and retries holds here.
+// Rotate gives a session a new ID, and with it new tokens, and ends the old one. Call it for every change of what the session may do, such as a
+// second factor or an administrator's mode, so that whatever was known of the old one is of no use any more. All fields come along, as do subject,
+// device and lives; the absolute life is not prolonged. What [Manager.Login] says of errors and retries holds here too.
 //
-// [ErrNotFound] if the session has ended, or was never stored. Who ends the session while this runs has ended it: either it does not go on, or, once it goes on
-// under its new ID, it is that one which lives. An ending that names the old ID comes too late then and ends nothing.
+// [ErrNotFound] if the session has ended, or was never stored. If somebody ends the session while this runs, it does not go on. Once it goes on under
+// its new ID, an ending that names the old ID comes too late and ends nothing.
 func (m *Manager) Rotate(ctx context.Context, from *Session, opt RotateOptions) (*Session, error) {
 	return m.replace(ctx, from, from.Subject(), func(old Record) (NewRecord, []string, error) {
 		if old.Session.IsZero() {
@@ -358,9 +363,9 @@ func (m *Manager) ask(ctx context.Context) error {
 	return nil
 }
 
-// Device is one session of a subject, as a page shows it to that subject: where am I logged in, and what can I end?
+// Device is one session of a subject, as a page shows it to that subject, who asks: where am I logged in, and what can I end?
 type Device struct {
-	// Handle names the session to [Manager.EndDevice]. It is not the session's ID, tells nothing, and is of no use to another subject.
+	// Handle names the session to [Manager.EndDevice]. It is not the session's ID, reveals nothing, and is of no use to another subject.
 	Handle string
 
 	Label    string // such as "Firefox on Windows"; "" if the login did not say
@@ -369,12 +374,12 @@ type Device struct {
 
 	LoggedIn   time.Time // when this session began
 	LastSeen   time.Time // when its tokens were last renewed; exact to about half an access life
-	Expires    time.Time // at the latest
+	Expires    time.Time // its absolute expiry; it may end sooner, by being idle
 	Persistent bool      // its cookies outlive the browser
-	Current    bool      // it is the one that asks
+	Current    bool      // it is the session that asks
 }
 
-// Devices lists the sessions of the subject of s, oldest first. [ErrNotFound] for an anonymous one, and for one that is not among them because it has ended.
+// Devices lists the sessions of the subject of s, oldest first. [ErrNotFound] if s is anonymous, or has ended.
 func (m *Manager) Devices(ctx context.Context, s *Session) ([]Device, error) {
 	if s.Subject() == "" {
 		return nil, ErrNotFound
@@ -401,8 +406,8 @@ func (m *Manager) Devices(ctx context.Context, s *Session) ([]Device, error) {
 	return list, nil
 }
 
-// EndDevice ends the session of the subject of s that a handle names; it may be s itself. [ErrNotFound] if the handle is none that was made for this
-// subject. Like [Manager.End] it is idempotent.
+// EndDevice ends the session that a handle of [Manager.Devices] names; it may be s itself. [ErrNotFound] if the handle was not made for the subject
+// of s. Like [Manager.End] it is idempotent.
 func (m *Manager) EndDevice(ctx context.Context, s *Session, handle string) error {
 	id, ok := m.handles.Open(handle, s.Subject())
 	if !ok {
@@ -411,8 +416,8 @@ func (m *Manager) EndDevice(ctx context.Context, s *Session, handle string) erro
 	return m.End(ctx, id)
 }
 
-// Sessions lists the live sessions of a subject, oldest first, for whoever looks after subjects; their Device is the label alone. For a page of the
-// subject's own there is [Manager.Devices].
+// Sessions lists the live sessions of a subject, oldest first and without their fields, for an administrator; their Device is the label alone. For a
+// page of the subject's own there is [Manager.Devices]. [ErrSubject] if subject cannot be one.
 func (m *Manager) Sessions(ctx context.Context, subject string) ([]Record, error) {
 	list, err := m.sessions(ctx, subject)
 	for i, r := range list {
@@ -429,9 +434,9 @@ func (m *Manager) sessions(ctx context.Context, subject string) ([]Record, error
 	return slices.DeleteFunc(list, func(r Record) bool { return r.Created <= m.list.AllNotBefore() || m.list.Has(r.Session) }), err
 }
 
-// SubjectTag returns the slot tag of a subject: three base64url characters of its SHA-256. It is the first part of the
-// ID of each of the subject's sessions and the hash tag of their keys, so all of them share a Redis Cluster slot. It
-// tells that two sessions may be of one subject, and nothing about which.
+// SubjectTag returns the slot tag of a subject: three base64url characters of its SHA-256. It is the first part of the ID of each of the subject's
+// sessions and the hash tag of their keys, so all of them share a Redis Cluster slot. It reveals that two sessions may belong to one subject, and
+// nothing about which. The sessions of anonymous visitors have random tags instead.
 func SubjectTag(subject string) string {
 	sum := sha256.Sum256([]byte(subject))
 	return base64.RawURLEncoding.EncodeToString(sum[:3])[:3]

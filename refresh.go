@@ -105,8 +105,7 @@ func (s *sealer) open(raw string) (refreshToken, error) {
 	return t, nil
 }
 
-// Tokens is what a client is given: the access token that every edge can check, and the refresh token that only the
-// origin takes.
+// Tokens is what a client is given: the access token that every edge can check, and the refresh token that only the origin takes.
 type Tokens struct {
 	Access  token.Secret
 	Expires time.Time // of the access token
@@ -119,11 +118,13 @@ type Tokens struct {
 	CookieAge time.Duration
 }
 
-// Refresh answers a presented refresh token. beside is the unexpired access token that came with it, if there was one.
+// Refresh answers a presented refresh token with new tokens; [Tokens.Refresh] is zero if the presented one stays the right one. beside is the
+// unexpired access token that came with it, or the zero Verified.
 //
 //   - [ErrSuperseded]: replaced a moment ago by a request beside this one; the session is returned and lives, there are no tokens.
-//   - [ErrReuse]: the session has been ended.
-//   - [ErrNotFound]: it had ended before. [token.ErrInvalid]: this Manager never made that refresh token.
+//   - [ErrReuse]: the token had been replaced before; the session has been ended.
+//   - [ErrNotFound]: the session had ended before.
+//   - [token.ErrInvalid]: this Manager never made that refresh token.
 //   - [ErrUnbound]: [Config.Bind] refused the renewal; the session lives.
 //   - [ErrUnavailable], [revocation.ErrStale]: nothing is known, so nobody is logged out.
 //   - [ErrKeyRevoked]: there is no key to sign with.
@@ -143,7 +144,7 @@ func (m *Manager) beside(v token.Verified, t refreshToken) Presented {
 // ErrUnbound means that [Config.Bind] refused a renewal. The session lives, and its access token until it expires.
 var ErrUnbound = errors.New("counterfoil: renewal refused: the session is bound to another client")
 
-// Client is what a request tells of the client that sent it.
+// Client is what an adapter knows of the client that sent a request.
 type Client struct {
 	UserAgent string
 	Address   string // with or without a port
@@ -155,8 +156,8 @@ type Renewal struct {
 	Session *Session
 	// Device is what was noted at its login: label, the address cut to its network, location.
 	Device Device
-	// Client asks for the renewal; its fields are empty where [Manager.Refresh] is called without a request. What else the hook needs of a
-	// request comes with its context.
+	// Client asks for the renewal; its fields are empty for [Manager.Refresh], which sees no request. What else the hook needs of a request
+	// comes with its context.
 	Client Client
 }
 
@@ -199,9 +200,9 @@ func (m *Manager) project(ctx context.Context, s *Session) ([]token.Claim, error
 	return claims, nil
 }
 
-// Shorten makes of a verified access token another one of the same session that expires after life, for a place where a token may be seen, such as
-// the query of a URL. It never lives longer than the one it is made of, and dies with the session like every other. The claims of
-// [Config.Claims] are made anew.
+// Shorten makes another access token of the session of v that expires after life, for a place where a token may be seen, such as the query of a URL.
+// It expires no later than v, has the issue time of v, and is revoked with the session like every other. The claims of [Config.Claims] are made anew.
+// [token.ErrInvalid] if v is not of this Manager, a [*token.ExpiredError] if life is not positive or v has expired.
 func (m *Manager) Shorten(ctx context.Context, v token.Verified, life time.Duration) (token.Secret, error) {
 	if !m.ours(v) {
 		return token.Secret{}, token.ErrInvalid

@@ -12,48 +12,50 @@ import (
 	"github.com/counterfoil/counterfoil/token"
 )
 
-// Revocation says what [Manager.Revoke] revokes. One of Session, Subject, Everything and Key is set.
+// Revocation says what [Manager.Revoke] revokes. Exactly one of Session, Subject, Everything and Key is set.
 type Revocation struct {
 	Session    token.SessionID // a session; that of a token is v.Session()
 	Subject    string          // all sessions of a subject
 	Keep       token.SessionID // with Subject: all but this one
-	Everything bool            // all sessions and tokens of everybody. For Config.Leeway and a second after that nobody can log in, see [PausedError]
+	Everything bool            // all sessions and tokens of everybody. Nobody can log in for Config.Leeway and one second after that, see [PausedError]
 	Key        string          // all tokens that were signed with the key of this ID, for good. Sessions live on, with tokens of another key
 
-	// Wait is how long to wait, afterwards, until every follower of the log has confirmed that it refuses what was revoked. 0 = not at all.
+	// Wait is how long to wait at most, afterwards, until every follower of the log has confirmed that it refuses what was revoked. 0 = not at all.
 	Wait time.Duration
 }
 
-// Revoked answers [Manager.Revoke].
+// Revoked is the answer of [Manager.Revoke].
 type Revoked struct {
-	Position  revocation.Position // in the log: whoever is there knows
+	Position  revocation.Position // in the log: who has read up to here knows; "" = there was nothing to announce
 	NotBefore time.Time           // of Subject without Keep, and of Everything: what began until then is dead
-	Told      time.Time           // when the log was told, or when this process heard of it, by this machine's clock: After of a Confirmation is from then
+	Told      time.Time           // when the log was given it, or when this process heard of it, by this machine's clock: [Confirmation.After] counts from then
 
-	// If it was waited: the followers that were live when the wait began, applications with their own list among them. Those that have confirmed are in the
-	// order in which they did, the others in that of their names.
+	// After a Wait: the followers that were live when it began, applications with their own list included. Those that have confirmed are in the
+	// order in which they did, the missing ones in that of their names.
 	Confirmed []Confirmation
 	Missing   []string
 }
 
 // A Confirmation says that a follower of the revocation log refuses what was revoked.
 type Confirmation struct {
-	Follower string        // its name, and what tells it from others of that name; see Config.Name and package revocation/feed
+	Follower string        // its name, "/", and what tells it from others of that name; see Config.Name and package revocation/feed
 	After    time.Duration // from when the log was given the revocation, to a millisecond or two
 }
 
-// ErrNoCensus means that nobody knows who follows the log, because the Store is no [revocation.Census]. It comes beside the answer to a revocation that was to
-// wait for confirmations: that took place, and nobody was waited for.
+// ErrNoCensus means that nobody knows who follows the log, because the Store is no [revocation.Census]. It comes beside the answer of a revocation
+// that was to wait for confirmations: the revocation took place, and nobody was waited for.
 var ErrNoCensus = errors.New("counterfoil: the store does not tell who follows the revocation log")
 
-// Revoke revokes, waits as long as it is told to, and returns who has confirmed and who has not; that some have not is no error. When the error is nil what is revoked
-// has ended, the log says so, and both are as safe as the store was configured to keep them. Otherwise repeat it, whole: revoking is idempotent.
+// Revoke revokes, waits for confirmations if it is told to, and returns who has confirmed and who has not; that some have not is no error. When the
+// error is nil, what is revoked has ended, the log says so, and both are as safe as the store was configured to keep them. Otherwise repeat the whole
+// call: revoking is idempotent.
 //
-//   - [ErrNotDurable] comes beside the answer: it is revoked, here and now, and announced, but the loss of a master could undo it. This process goes on by itself
-//     with the endings of sessions; a repetition tells when they are safe.
-//   - [ErrUnavailable]: the store or the log could not be reached. Sessions that have ended all the same are announced as soon as the log can be reached; of
-//     Everything and Key nobody knows whether it is done.
+//   - [ErrNotDurable] comes beside the answer: it is revoked, here and now, and announced, but the loss of a master could undo it. This process goes
+//     on by itself to make the endings of sessions safe; a repetition tells when they are.
+//   - [ErrUnavailable]: the store or the log could not be reached. Sessions that have ended all the same are announced as soon as the log can be
+//     reached; of Everything and Key nobody knows whether it is done.
 //   - [ErrNoCensus] comes beside the answer.
+//   - [ErrSubject], or another error, if what names nothing that can be revoked; also for the only key of [Config.Keys].
 func (m *Manager) Revoke(ctx context.Context, what Revocation) (Revoked, error) {
 	var did done
 	var err error
@@ -109,16 +111,16 @@ func heard(at revocation.Position, e revocation.Entry) done {
 	return done{at: at, entries: []revocation.Entry{e}, sent: time.Now(), slack: 2 * revocation.Heartbeat}
 }
 
-// End ends one session. When it returns nil the record is gone and the log tells every verifier.
-// On an error repeat it: ending is idempotent, and a session that has already ended is announced again. See [Manager.Revoke].
+// End ends one session. When it returns nil the record is gone and the log tells every verifier. The errors are those of [Manager.Revoke]; on an
+// error repeat it: ending is idempotent, and a session that has already ended is announced again. [ErrNotFound] is for the zero ID alone.
 func (m *Manager) End(ctx context.Context, id token.SessionID) error {
 	_, err := m.endSession(ctx, id)
 	return err
 }
 
-// EndToken ends the session of an access or a refresh token, for a service that is handed one to revoke (RFC 7009). A refresh token is not judged, only
-// recognised, and a token that has been revoked before is as good as any: so a call that ended with [ErrNotDurable] can be repeated.
-// The errors of package token mean that there is nothing to end: it is none of this Manager's, or has expired.
+// EndToken ends the session of an access or a refresh token, for a service that is handed one to revoke (RFC 7009). A refresh token is not judged,
+// only recognised, and a token that has been revoked already is accepted too: so a call that returned [ErrNotDurable] can be repeated. The errors of
+// package token mean that there is nothing to end: the token is none of this Manager's, or has expired.
 func (m *Manager) EndToken(ctx context.Context, raw string) error {
 	if t, err := m.sealer.open(raw); err == nil {
 		if m.now().Add(-m.leeway).Unix() > t.expires {
@@ -133,13 +135,15 @@ func (m *Manager) EndToken(ctx context.Context, raw string) error {
 	return m.End(ctx, v.Session())
 }
 
-// EndAll logs a subject out everywhere: all of its sessions end, also those that no index names. Sessions that begin afterwards live.
+// EndAll logs a subject out everywhere: all of its sessions end, also those that no index names. Sessions that begin afterwards live. The errors are
+// those of [Manager.Revoke].
 func (m *Manager) EndAll(ctx context.Context, subject string) error {
 	_, err := m.endSubject(ctx, subject, token.SessionID{})
 	return err
 }
 
-// EndOthers ends all sessions of the subject of s except s itself. [ErrNotFound], and nothing ends, if s has ended: what the store has of it decides.
+// EndOthers ends all sessions of the subject of s except s itself. [ErrNotFound], and nothing ends, if s is anonymous or, as the store has it, has
+// ended.
 func (m *Manager) EndOthers(ctx context.Context, s *Session) error {
 	subject, keep := s.Subject(), s.ID()
 	if subject == "" || keep.IsZero() {
@@ -375,8 +379,9 @@ func (m *Manager) followers(ctx context.Context, d done) (list []progress, holds
 	return list, holds, nil
 }
 
-// Confirmed tells who knows by now that a session has ended which a handle of [Manager.Devices] named to its subject, that of s. known is false as long as this
-// process has not heard of the end itself, or is not told who follows the log ([ErrNoCensus]).
+// Confirmed tells which followers of the log know by now that a session has ended, and which do not. handle is that of [Manager.Devices] for the
+// subject of s. known is false as long as this process has not heard of the end itself, and for a handle of somebody else's. [ErrNoCensus] if nobody
+// knows who follows the log.
 func (m *Manager) Confirmed(ctx context.Context, s *Session, handle string) (r Revoked, known bool, err error) {
 	id, ok := m.handles.Open(handle, s.Subject())
 	if !ok || !m.list.Has(id) {

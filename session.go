@@ -12,15 +12,15 @@ import (
 	"github.com/counterfoil/counterfoil/token"
 )
 
-// Session is one request's view of a session. Read and write its data through [Field] and [Counter]; nothing is asked
-// of the store before one of them is used.
+// Session is one request's view of a session. Read and write its data through [Field] and [Counter]; the store is not asked before one of them is
+// used.
 //
-// Sets and deletes are collected and travel with [Session.Save], which the adapters call when the handler has returned without an error;
-// increments, updates and pops take effect at once. Only what was touched travels, and only while the session lives:
-// after it has ended every read and write answers [ErrNotFound], whoever ended it.
+// Sets and deletes are collected and travel with [Session.Save], which the adapters call when the handler has returned without an error; increments,
+// updates and pops take effect at once. Only what was touched travels, and only while the session lives: after it has ended, whoever ended it, every
+// read and write returns [ErrNotFound].
 //
-// [Manager.Open], [Manager.Login], [Manager.Refresh] and [Manager.Anonymous] make one; the zero value is of no use. It is safe for
-// concurrent use. Beyond its request keep it for who it is and for [Session.Done]; what is set later nobody saves.
+// [Manager.Open], [Manager.Login], [Manager.Refresh] and [Manager.Anonymous] make one; the zero value is of no use. It is safe for concurrent use. It
+// may be kept beyond its request for who it is and for [Session.Done], but what is set later is not saved by anybody.
 type Session struct {
 	m        *Manager
 	subject  string
@@ -39,8 +39,9 @@ type Session struct {
 	issued     *Tokens           // made by beginning the session in this request
 }
 
-// Open returns the session that a verified token is of. It asks nobody whether it still lives; the first use of its data does.
-// The session of another issuer's or audience's token is one that has ended, whatever store the two share.
+// Open returns the session that a verified token belongs to. It does not ask whether the session still lives; the first use of its data does. For a
+// token of another issuer or audience it returns a session that has ended, whatever store the two share; for the zero Verified, one like
+// [Manager.Anonymous].
 func (m *Manager) Open(v token.Verified) *Session { return m.open(new(Session), v) }
 
 // open is Open in a Session that is still the zero value.
@@ -58,16 +59,16 @@ func (m *Manager) open(s *Session, v token.Verified) *Session {
 	return s
 }
 
-// Anonymous returns a session that nobody has yet: the first write stores it. See [Session.Issued].
+// Anonymous returns a session that is not stored yet: the first write stores it. Its tokens are then in [Session.Issued].
 func (m *Manager) Anonymous() *Session { return &Session{m: m} }
 
-// ID returns the session's ID, zero as long as nothing was written to a new one.
+// ID returns the session's ID; the zero ID for a session that is not stored yet.
 func (s *Session) ID() token.SessionID { s.mu.Lock(); defer s.mu.Unlock(); return s.id }
 
 // Subject returns who is logged in, "" for an anonymous visitor.
 func (s *Session) Subject() string { return s.subject }
 
-// AuthTime returns when the subject last proved who it is, the zero time if never in this session.
+// AuthTime returns when the subject last proved who it is; the zero time if it never did in this session.
 func (s *Session) AuthTime() time.Time { return s.authTime }
 
 // ours says whether a verified token was issued for this Manager, and not for another tenant's.
@@ -75,7 +76,8 @@ func (m *Manager) ours(v token.Verified) bool {
 	return v.Valid() && v.Issuer() == m.issuerName && v.Audience() == m.audience
 }
 
-// Issued returns the tokens that the client is to be given because this request began the session, and whether there are any.
+// Issued returns the tokens for the client of a session that this request began, and whether it began one. An adapter sends them as cookies; a client
+// without cookies gets them from the handler.
 func (s *Session) Issued() (Tokens, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,8 +89,10 @@ func (s *Session) Issued() (Tokens, bool) {
 
 func (s *Session) ref() Ref { return Ref{Session: s.id, Subject: s.subject, Generation: s.generation} }
 
-// Save stores what was set and deleted since the last save: all of it or nothing. [ErrConflict] if another request
-// changed a field that this one had read before setting it, [ErrNotFound] if the session has ended.
+// Save stores what was set and deleted since the last save: all of it or nothing. [ErrConflict] if another request changed a field that this one had
+// read before setting it, [ErrTooLarge] if the session would be over its budget, [ErrNotFound] if it has ended. After [ErrUnavailable] the outcome is
+// unknown; it is for the caller to decide whether to save again. After an error what was set stays collected until [Session.Discard], unless the
+// session has ended.
 func (s *Session) Save(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

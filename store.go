@@ -13,35 +13,35 @@ import (
 
 // Errors of the engine: one for each decision a caller takes.
 var (
-	// ErrNotFound means that there is no such session: it ended, it expired, or it never was. Which of them is not
-	// told apart, because the absence of the record is all that is known.
+	// ErrNotFound means that there is no such session: it ended, it expired, or it never was. These cannot be told apart, because the absence of the
+	// record is all that is known.
 	ErrNotFound = errors.New("counterfoil: session not found")
 
-	// ErrConflict means that a field that this request has read was changed by another one before it was set. Nothing of the save was applied.
+	// ErrConflict means that another request changed a field after this one had read it and before this one set it. Nothing of the save was applied.
 	// A Session keeps what it has read: open the session anew and decide again, or use Update in place of Get and Set.
 	ErrConflict = errors.New("counterfoil: session changed since it was read")
 
 	// ErrTooLarge means that the save would take the session's data over its budget ([MaxDataLen]). Nothing of it was applied.
 	ErrTooLarge = errors.New("counterfoil: session data over its budget")
 
-	// ErrUnavailable means that the store could not be asked, or that its answer was lost: what became of the step is unknown. Nobody was
-	// logged out by it, and nobody is let in instead. It wraps the store's own error.
+	// ErrUnavailable means that the store could not be asked, or that its answer was lost: the outcome of the step is unknown. Nobody was logged out
+	// by it, and nobody is let in instead. It wraps the store's own error.
 	ErrUnavailable = errors.New("counterfoil: store unavailable")
 
-	// ErrSubject means that no token could carry the subject: it is empty, too long, not UTF-8, or holds a control character. Whoever typed it
-	// can mend it.
+	// ErrSubject means that no token could carry the subject: it is empty, longer than [token.MaxSubjectLen] bytes, not UTF-8, or holds a control
+	// character. Where it is a user's input, the user can correct it.
 	ErrSubject = errors.New("counterfoil: subject refused")
 
 	// ErrReuse means that a refresh token came back that had been replaced: either it was stolen or its owner lost a
 	// rotation outside the window. The session has been ended.
 	ErrReuse = errors.New("counterfoil: refresh token was used before, session ended")
 
-	// ErrSuperseded means that the refresh token was replaced a moment ago, by a request of the same holder that ran
-	// beside this one. The session lives; the caller's cookie jar already holds, or will soon hold, the newer pair.
+	// ErrSuperseded means that the refresh token was replaced a moment ago, by a request of the same holder that ran beside this one. The session
+	// lives; the client's cookie jar already holds, or will soon hold, the newer pair.
 	ErrSuperseded = errors.New("counterfoil: refresh token superseded")
 
-	// ErrNotDurable means that a session was ended, here and now, but that fewer replicas than configured acknowledged it in time: if the master were
-	// lost now, the session might come back. Repeat the step: it is sent whole again.
+	// ErrNotDurable means that a session has ended, here and now, but that fewer replicas than configured acknowledged this in time: if the master
+	// were lost now, the session might come back. Repeat the step: it is sent whole again.
 	ErrNotDurable = errors.New("counterfoil: ended, but not acknowledged by enough replicas")
 
 	// ErrKeyRevoked means that the only key of this process's ring has been revoked: a token signed with it would be refused everywhere, so none is made.
@@ -49,8 +49,8 @@ var (
 	ErrKeyRevoked = errors.New("counterfoil: the signing key has been revoked")
 )
 
-// PausedError is the error of a login, or of another beginning of a session, shortly after everything was revoked: since the clocks of several masters
-// differ, a session that began now could be one of those that have ended.
+// PausedError is the error of a login, or of any other beginning of a session, shortly after everything was revoked: since the clocks of several
+// masters differ, a session that began now could be one of those that have ended. [errors.As] finds it.
 type PausedError struct {
 	Until time.Time // sessions begin again after this, by the store's clock
 }
@@ -66,20 +66,22 @@ const (
 	MaxSessions = 100      // sessions of one subject unless Config says otherwise
 )
 
-// Store keeps session records. The one in package store keeps them in Redis; storetest.Run says what any other must do.
+// Store keeps session records. The one in package store keeps them in Redis; storetest.Run tests what any other must do.
 //
-// Every method is one atomic step: of two that run at once, one sees what the other did, all of it. Times are Unix
-// milliseconds of the store's own clock, which orders everything and is the only clock that enters a token.
-// An error that is none of this package's means that the outcome is unknown (the store was not reached, or its answer
-// was lost); repeating the step is then harmless, except for Save, which a Store must not repeat itself: between the two somebody else may have
-// been told that a field was changed from what this one had set, or taken away.
-// Implementations are safe for concurrent use and keep nothing of the slices they are given.
+// Every method is one atomic step: of two that run at once, one sees what the other did, all of it. Times are Unix milliseconds of the store's own
+// clock, which orders everything and is the only clock that enters a token.
+//
+// An error that is none of this package's means that the outcome is unknown: the store was not reached, or its answer was lost. The caller may then
+// repeat the step without harm, except Save: in between somebody else may have been told that a field was changed from what this save had set, or
+// taken away. So a Store must never repeat a Save by itself.
+//
+// Implementations are safe for concurrent use, return soon after ctx ends, and keep nothing of the slices they are given.
 type Store interface {
 	// Create makes a record under an ID that was never used. It sets created and newest-issued to
 	// max(now, subject's not-before + 1), generation 1, and applies the operations. If the subject then has more live sessions than
 	// r.Cap, those renewed longest ago are ended and returned; ErrNotDurable may come with the whole answer then. ErrNotFound, and nothing is made, if
 	// r.NotAfter is not after created, or if r.Replaces is not a frozen record that lives as Load has it.
-	// An ID that is in use is an error of no kind, and nothing is touched.
+	// An ID that is in use is an error, none of those of this package, and nothing is touched.
 	Create(ctx context.Context, r NewRecord) (Created, error)
 
 	// Load returns the live record, with all its fields. ErrNotFound covers: absent, past its absolute expiry, created at or before
@@ -108,10 +110,10 @@ type Store interface {
 	Sessions(ctx context.Context, subject string) ([]Record, error)
 }
 
-// A Finder is a Store that finds a record by its ID alone, for whoever asks about a renewal before it is granted. A Store that is none works
-// with every configuration but [Config.Bind].
+// A Finder is a Store that finds a record by its ID alone, which [Config.Bind] needs: the session is looked at before its renewal is judged. A Store
+// that is none works with every other configuration.
 type Finder interface {
-	// Find is Load for somebody who does not know the subject. It confirms nothing.
+	// Find is Load without a known subject. It confirms no generation.
 	Find(ctx context.Context, id token.SessionID) (Record, error)
 }
 
@@ -122,7 +124,7 @@ type Ref struct {
 	Generation uint64 // of the access token that the request came with; 0 = none
 }
 
-// NewRecord is what Create makes a record of.
+// NewRecord is what Create makes a record from.
 type NewRecord struct {
 	Session  token.SessionID
 	Subject  string        // "" = anonymous; such a session is in no index
@@ -135,15 +137,15 @@ type NewRecord struct {
 	Ops      []Op          // its first fields
 	Cap      int           // live sessions a subject may have, this one included; 0 = no bound
 
-	// Replaces is the frozen session that goes on as this one, of the same subject and slot tag; zero = none. Whether it still lives is judged in the step
-	// that makes the record: what was ended between its freezing and that does not go on under another ID.
+	// Replaces is the frozen session that goes on as this one, of the same subject and slot tag; zero = none. The step that makes the record also
+	// judges whether it still lives: a session that was ended after its freezing does not go on under another ID.
 	Replaces token.SessionID
-	// Inherited: the fields are what another session held, within its bounds, so their size and number are not refused: that session is frozen
-	// and could not become smaller. A session over its budget may shrink, not grow.
+	// Inherited says that the fields are what another session held. Their size and number are then not refused, because that session is frozen
+	// and cannot become smaller. A session over its budget may shrink, not grow.
 	Inherited bool
 }
 
-// Created answers Create.
+// Created is the answer of Create.
 type Created struct {
 	At      int64             // created, Unix ms
 	Expires int64             // absolute expiry, Unix ms
@@ -174,7 +176,7 @@ const (
 	OpSet    OpKind = iota + 1 // field = Value
 	OpDelete                   // the field goes
 	OpIncr                     // field += By; absent counts as 0; not a decimal int64, or an overflow: ErrNotInteger
-	OpTake                     // the field goes and its value is answered
+	OpTake                     // the field goes and its value is returned
 )
 
 // ErrNotInteger means that an increment met a value that is no 64-bit integer, or would have left that range. Nothing of the save was applied.
@@ -198,7 +200,7 @@ type Value struct {
 	Present bool
 }
 
-// Saved answers Save.
+// Saved is the answer of Save.
 type Saved struct {
 	Values []Value // one for each operation: OpIncr its new value in decimal, OpTake what was taken, others nothing
 }
@@ -209,18 +211,18 @@ type Presented struct {
 	Generation uint64
 	Window     time.Duration // W: bounds one round trip
 
-	// Beside: an unexpired access token of the same session came with it, so nothing is lost if reuse is judged later: Superseded instead.
+	// Beside says that an unexpired access token of the same session came with it, so nothing is lost if reuse is judged later: Superseded instead.
 	Beside bool
-	// Quiet: the middleware renews on its own when headers are written; never judge reuse: Superseded instead.
+	// Quiet says that the middleware renews on its own account, when the header is written: never judge reuse, Superseded instead.
 	Quiet bool
-	// OnlyCurrent: renew only if Generation is the current one (the request is older than the window): Superseded otherwise.
+	// OnlyCurrent says that the request is older than the window: renew only if Generation is the current one, Superseded otherwise.
 	OnlyCurrent bool
 }
 
 // Verdict is what Refresh decided.
 type Verdict uint8
 
-// Verdicts of a refresh, in the order of the table in the design.
+// Verdicts of a refresh. W is [Presented.Window]; a generation is confirmed once the store has seen that it arrived at the client.
 const (
 	Renewed    Verdict = iota + 1 // current, made or handed out within W: a new access token, no refresh token
 	Rotated                       // a new generation: both tokens
@@ -231,7 +233,7 @@ const (
 	Reused                        // anything older: the session has been ended
 )
 
-// Refreshed answers Refresh. Reused comes with the record's Subject and with At, so that the end can be announced.
+// Refreshed is the answer of Refresh. With Reused it has the record's Subject, and At, so that the end can be announced.
 type Refreshed struct {
 	Verdict    Verdict
 	Subject    string
@@ -250,17 +252,17 @@ type Ending struct {
 	Session token.SessionID
 	Subject string
 	Keep    token.SessionID
-	// Announced makes the index forget the given sessions: their ends are in the log now. Only with Subject and Keep. It ends none, so
-	// a login between the two steps lives.
+	// Announced makes the index forget the given sessions: their ends are in the log now. Only with Subject and Keep. It ends no session, so one
+	// that began between the two steps lives.
 	Announced []token.SessionID
 }
 
-// Ended answers End.
+// Ended is the answer of End.
 type Ended struct {
 	At        int64 // Unix ms
 	NotBefore int64 // all of a subject: its not-before, Unix ms = max(now, the earlier one, the newest time handed out to these sessions)
-	// All but one: every session that the index names except the kept one, also those that ended before, until they are Announced; so a
-	// retry after a crash announces them too.
+	// Sessions is set for all but one: every session that the index names except the kept one, also those that ended before, until they are
+	// Announced; so a retry after a crash announces them too.
 	Sessions []token.SessionID
 }
 

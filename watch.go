@@ -12,14 +12,15 @@ import (
 )
 
 // Done returns a channel that is closed once the session has ended or expired, for handlers that outlive their request, such as those of WebSockets
-// and event streams. Renewed tokens do not close it; a login or [Manager.Rotate] does, since the session has another ID then.
+// and event streams. Renewed tokens do not close it; a login or [Manager.Rotate] does, since the session has another ID then. For a session that is
+// not stored yet it is never closed.
 //
-// The news comes with the revocation log, within milliseconds wherever the session was ended, and whatever the store is busy with. The store is asked as
-// well, about once per access life while the session is being renewed and less and less often while it is not: that finds what expired, and what the log did
-// not tell. While neither can be reached the channel stays open. For a session that is not stored yet it is never closed.
+// The news comes with the revocation log, within milliseconds wherever the session was ended, and however busy the store is. The store is asked as
+// well, about once per access life while the session is being renewed and less and less often while it is not: that finds what has expired, and what
+// the log did not tell. While neither can be reached the channel stays open.
 //
-// Nobody has to say when a connection has closed. All channels of a session are one, which takes a few hundred bytes and these questions until the
-// session has ended, and the session costs the store more by being renewed.
+// Nobody has to say when a connection has closed. All callers share one channel for each session; it costs a few hundred bytes and those questions
+// until the session has ended, which is less than its renewals cost the store.
 func (s *Session) Done() <-chan struct{} {
 	s.mu.Lock()
 	id, begun, ended := s.id, s.begun, s.ended
