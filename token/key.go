@@ -126,6 +126,7 @@ func (k Key) Equal(other Key) bool {
 	return k.key().same(other.key())
 }
 
+// String returns the key's algorithm and ID, or "[redacted]" for a key that holds a secret.
 func (k Key) String() string {
 	if k.p == nil {
 		return "token: no key"

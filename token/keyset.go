@@ -23,7 +23,7 @@ type keySetState struct {
 
 var emptyKeySet = &keySetState{}
 
-// NewKeySet makes a set of keys.
+// NewKeySet makes a set of keys. It refuses what [KeySet.Replace] refuses.
 func NewKeySet(keys ...Key) (*KeySet, error) {
 	s := new(KeySet)
 	if err := s.Replace(keys...); err != nil {
@@ -39,8 +39,9 @@ func (s *KeySet) load() *keySetState {
 	return emptyKeySet
 }
 
-// Replace makes these the keys of the set. On an error nothing changes. What was verified by a key that is gone or altered is forgotten by every
-// verifier with the next token; adding keys makes none of them forget anything.
+// Replace makes these the keys of the set, and no others; without keys the set is empty. It refuses more than [MaxKeys], zero keys, two keys with one
+// ID, and symmetric beside asymmetric ones; then nothing changes. What was verified by a key that is gone or altered is forgotten by every verifier
+// with the next token; adding keys makes none of them forget anything.
 func (s *KeySet) Replace(keys ...Key) error {
 	if err := checkSet(keys); err != nil {
 		return err

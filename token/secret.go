@@ -10,7 +10,7 @@ type Secret struct {
 	p *string // behind a pointer, and not one to a struct: fmt shows its address where a verb like %d bypasses String
 }
 
-// NewSecret keeps s.
+// NewSecret returns a secret that holds s.
 func NewSecret(s string) Secret { return Secret{&s} }
 
 // Reveal returns the text.
@@ -24,11 +24,16 @@ func (s Secret) Reveal() string {
 // IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s.p == nil || *s.p == "" }
 
-// Equal compares in a time that depends on the lengths only.
+// Equal reports whether both hold the same text, in a time that depends on the lengths only.
 func (s Secret) Equal(t Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(t.Reveal())) == 1
 }
 
-func (s Secret) String() string               { return redacted }
-func (s Secret) GoString() string             { return redacted }
+// String returns "[redacted]".
+func (s Secret) String() string { return redacted }
+
+// GoString returns "[redacted]".
+func (s Secret) GoString() string { return redacted }
+
+// MarshalText returns "[redacted]", so that a secret inside a larger value does not travel by accident.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

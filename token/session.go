@@ -21,7 +21,7 @@ const (
 
 var errSessionID = &refusal{"session ID"}
 
-// NewSessionID makes an ID from a slot tag of exactly 3 base64url characters and 16 bytes that must come from crypto/rand.
+// NewSessionID makes an ID from a slot tag of exactly 3 base64url characters and 16 bytes that must come from crypto/rand. Any other tag is an error.
 func NewSessionID(tag string, random [16]byte) (SessionID, error) {
 	if len(tag) != tagLen || !isAlphabet(tag) {
 		return SessionID{}, errSessionID

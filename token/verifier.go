@@ -21,13 +21,14 @@ type VerifierConfig struct {
 	// MaxLife bounds exp - iat. 0 means 15 min, which is also the most.
 	MaxLife time.Duration
 
-	// Entries is how many verified tokens the verifier remembers. An entry owns at most 2 KiB of text, the token and its decoded claims, besides its own 250
-	// bytes; tokens over some 1,150 characters are verified anew each time. 0 means 4,096, a negative number none; at most 1 Mi.
-	// Places are found by hash, so some ten times the tokens in use keep nearly all of them; a place that is not taken costs 16 bytes.
+	// Entries is how many verified tokens the verifier remembers. 0 means 4,096, a negative number none; at most 1 Mi. Places are found by hash, so
+	// some ten times the tokens in use keep nearly all of them. A place that is not taken costs 16 bytes; an entry has 250 bytes of its own and at
+	// most 2 KiB of text, which is the token and its decoded claims. Tokens over some 1,150 characters are not remembered.
 	Entries int
 
-	// Now is the clock of Verify. Nil means the machine's, which a token that is remembered may see up to one second late; in the first moment after the process was
-	// suspended as late as it was suspended for. A guard of package revocation passes the time to VerifyAt, and knows no such moment.
+	// Now is the clock of Verify. Nil means the machine's clock. For a token that is remembered that may then be up to one second late, and, right
+	// after the process was suspended, as late as the suspension was long. A guard of package revocation passes the time to VerifyAt, so neither
+	// holds there.
 	Now func() time.Time
 }
 
@@ -76,7 +77,7 @@ type Verifier struct {
 	stats   counters
 }
 
-// NewVerifier checks the configuration and makes a verifier.
+// NewVerifier makes a verifier. It refuses a configuration that is incomplete or out of bounds.
 func NewVerifier(c VerifierConfig) (*Verifier, error) {
 	switch {
 	case !isText(c.Issuer) || !isText(c.Audience):
@@ -101,8 +102,9 @@ func NewVerifier(c VerifierConfig) (*Verifier, error) {
 	}, nil
 }
 
-// Verify checks a token against the present time. It returns a valid [Verified] or an error, never both: an *[ExpiredError] if only the time is over, else an error that
-// matches [ErrInvalid]. raw may be a view on a buffer that is used again later: whatever is kept is copied.
+// Verify checks a token against the present time. It returns a valid [Verified] or an error, never both: an *[ExpiredError] if nothing is wrong but
+// that the token has expired, otherwise an error that matches [ErrInvalid]. raw may be a view on a buffer that is reused later: whatever is kept is
+// copied.
 func (v *Verifier) Verify(raw string) (Verified, error) {
 	if v.now != nil {
 		return v.verify(raw, v.now().UnixMilli())
@@ -115,8 +117,9 @@ func (v *Verifier) VerifyAt(raw string, now time.Time) (Verified, error) {
 	return v.verify(raw, now.UnixMilli())
 }
 
-// Window returns when a token that was verified before is good, from <= t < until with the leeway within, as long as the keys are those that it was verified with; false
-// if they no longer are, or if another verifier has verified it. It reads no signature. For whoever looks again at what he keeps, as a long connection does.
+// Window returns the time from which and until which this verifier accepts a token that it has verified before: from <= t < until, leeway included.
+// ok is false if the key of the token may have changed since, or if another verifier has verified the token. It checks no signature again. It is for
+// callers that keep a Verified and judge it again later, as a long connection does.
 func (v *Verifier) Window(known Verified) (from, until time.Time, ok bool) {
 	if known.c == nil || v.keys == nil {
 		return time.Time{}, time.Time{}, false

@@ -50,7 +50,7 @@ type Issuer struct {
 	config Config
 }
 
-// New checks the configuration and makes an issuer.
+// New makes an issuer. It refuses a configuration that is incomplete or out of bounds.
 func New(c Config) (*Issuer, error) {
 	if c.Ring == nil {
 		return nil, errors.New("issuer: no ring of keys")
@@ -65,8 +65,9 @@ func New(c Config) (*Issuer, error) {
 	return &Issuer{config: c}, nil
 }
 
-// Mint signs claims. An empty issuer or audience stands for the configured one; another issuer is refused. Mint never signs what a verifier with the same
-// issuer and limits would refuse: the error then matches [ErrRefused]. Other errors come from the signer.
+// Mint signs claims, with the key that signs at c.IssuedAt. An empty issuer or audience stands for the configured one; another issuer is refused.
+// Mint never signs what a verifier with the same issuer and limits would refuse, such as claims without a session or a lifetime over
+// [Config.MaxLife]: the error then matches [ErrRefused]. Other errors come from the signer.
 func (i *Issuer) Mint(c token.Claims) (token.Secret, error) {
 	if c.Issuer == "" {
 		c.Issuer = i.config.Issuer

@@ -34,7 +34,7 @@ type material struct {
 	remote bool          // the private key is not in this process, so what comes back is checked
 }
 
-// GenerateKey makes a new key for "EdDSA", "ES256" or "HS256".
+// GenerateKey makes a new key for "EdDSA", "ES256" or "HS256". Any other algorithm is an error.
 func GenerateKey(alg string) (*Key, error) {
 	switch alg {
 	case "EdDSA":
@@ -117,8 +117,13 @@ func (k *Key) Public() token.Key { return k.public }
 
 const redacted = "[redacted]"
 
-func (k *Key) String() string               { return redacted }
-func (k *Key) GoString() string             { return redacted }
+// String returns "[redacted]".
+func (k *Key) String() string { return redacted }
+
+// GoString returns "[redacted]".
+func (k *Key) GoString() string { return redacted }
+
+// MarshalText returns "[redacted]": keys are kept in the file of a [Ring].
 func (k *Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // sign makes the token of a claim set.

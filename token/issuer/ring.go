@@ -84,8 +84,9 @@ func (r *Ring) Public() []token.Key {
 	return keys
 }
 
-// Add publishes a key now and lets it sign from that time on. A time before the newest key's is refused. To take a leaked key out of service, add another
-// from now on and [Ring.Remove] the leaked one.
+// Add publishes a key now and lets it sign tokens that are issued at from or later. It refuses a from before that of the newest key, a key that is in
+// the ring already, a seventeenth one, and a symmetric key among asymmetric ones or the reverse. To take a leaked key out of service, add another
+// from now on and [Ring.Remove] the leaked one; where a counterfoil.Manager uses the ring, its Revoke does more.
 func (r *Ring) Add(k *Key, from time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,7 +98,8 @@ func (r *Ring) Add(k *Key, from time.Time) error {
 	return nil
 }
 
-// Remove takes a key out of the ring. Its tokens die at each verifier as soon as that has the new key set. The only key of a ring cannot be removed.
+// Remove takes the key of that ID out of the ring. A verifier refuses its tokens as soon as it has the new key set. It is an error if there is no
+// such key, and if it is the only one.
 func (r *Ring) Remove(id string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -185,6 +187,11 @@ func (r *Ring) Rotate(now time.Time, s Schedule) (changed bool, err error) {
 	return true, nil
 }
 
-func (r *Ring) String() string               { return redacted }
-func (r *Ring) GoString() string             { return redacted }
+// String returns "[redacted]".
+func (r *Ring) String() string { return redacted }
+
+// GoString returns "[redacted]".
+func (r *Ring) GoString() string { return redacted }
+
+// MarshalText returns "[redacted]": [Ring.Save] writes the keys.
 func (r *Ring) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -40,6 +40,22 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
+// In a test, New takes the test's own t.
+func Example() {
+	tokens := tokentest.New(new(testing.T))
+	v := tokens.Verified(token.Claims{Subject: "Ada"})
+	fmt.Println(v.Subject(), v.Expires().Sub(v.IssuedAt()))
+
+	verifier := tokens.Verifier()
+	raw := tokens.Mint(token.Claims{Subject: "Ada"})
+	tokens.Clock.Add(time.Hour)
+	_, err := verifier.Verify(raw)
+	fmt.Println(token.Reason(err))
+	// Output:
+	// Ada 5m0s
+	// expired
+}
+
 func ExampleClock() {
 	clock := tokentest.NewClock()
 	clock.Add(90 * time.Second)
