@@ -10,7 +10,7 @@ import (
 	"github.com/counterfoil/counterfoil/token"
 )
 
-// An Answer is what the origin knows about one session. It is whole or it is none: if a part cannot be had, the Asker returns an error.
+// An Answer is what the origin knows about one session. It is complete: if a part cannot be had, the Asker returns an error instead.
 type Answer struct {
 	Live         bool     // the session lives, and it is of this subject
 	NotBefore    int64    // the subject's not-before, Unix ms; 0 = none

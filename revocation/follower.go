@@ -143,9 +143,9 @@ var (
 	errNotWhole  = errors.New("revocation: source answered a whole read with a part")
 )
 
-// Follow follows the log until ctx ends and returns its error. It does not return because the log cannot be reached: it tries again, with
-// growing, jittered pauses, and the list grows old meanwhile. It owns no goroutine besides the caller's when it returns. It may be
-// called again later, and goes on where it was.
+// Follow follows the log until ctx ends and returns ctx's error. It does not return because the log cannot be reached: it tries again, with growing,
+// jittered pauses, and the list grows old meanwhile. Without a Source, and while it is following already, it returns an error at once. When it
+// returns it has left no goroutine. It may be called again later, and goes on where it was.
 func (f *Follower) Follow(ctx context.Context) error {
 	f.mu.Lock()
 	switch {
@@ -263,8 +263,8 @@ func (f *Follower) stop() {
 	}
 }
 
-// Ready waits until the list is fresh for the first time, or until ctx ends. Its error then says why the list is not fresh; errors.Is and errors.As find in it ctx's
-// error and that of the last read, if that failed.
+// Ready waits until the list is fresh for the first time, or until ctx ends. The error says why the list is not fresh, and wraps ctx's error and that
+// of the last read, if that failed.
 func (f *Follower) Ready(ctx context.Context) error {
 	select {
 	case <-f.ready:
@@ -319,8 +319,8 @@ func (f *Follower) Next() Position {
 	return f.chain.at
 }
 
-// Apply takes in what a read returned that was sent at the given time. Follow does this; hosts that read the log
-// in their own way pass a time with a monotonic reading where there is one.
+// Apply takes in a batch that a read returned which was sent at the given time. Follow calls it; so do hosts that read the log in their own way. The
+// time should have a monotonic reading where the platform has one. Batches are applied in the order of their reads.
 func (f *Follower) Apply(b Batch, sent time.Time) {
 	f.mu.Lock()
 	now := f.now()

@@ -74,8 +74,8 @@ func (s *logState) stale(now time.Time, maxStale, leeway time.Duration) string {
 type Freshness struct {
 	Fresh  bool
 	Reason string        // why not, in a few words; "" if Fresh
-	Age    time.Duration // the larger of the two ages the design defines; 0 if Known is false
-	Known  bool          // there is an unbroken chain that an age can be said of
+	Age    time.Duration // the larger of the two ages that the package comment compares with MaxStale; 0 if Known is false
+	Known  bool          // there is a newest record, over an unbroken chain, so that there is an age
 	AsOf   time.Time     // the log's time of the newest record, or of the newest that its replicas have; zero if Known is false
 	Epoch  string        // of the log
 	Birth  time.Time     // the log vouches for tokens issued since; zero = not known

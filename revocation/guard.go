@@ -23,17 +23,17 @@ type GuardConfig struct {
 
 	Events Events // told when a check first finds the list stale, and when one finds it fresh again; may be nil
 
-	// Now is the clock, also for the verifier. Nil means the machine's: the monotonic clock is read by every check, the wall clock eight times a second, which
-	// takes half the time. A suspension of the machine during which its monotonic clock stands still is then noticed an eighth of a second after the end of
-	// it; where that matters, time.Now is the answer.
+	// Now is the clock, also for the verifier. Nil means the machine's, where every check reads the monotonic clock, and the wall clock is read eight
+	// times a second, which takes half the time of reading it always. If the whole machine is suspended and its monotonic clock stands still
+	// meanwhile, that is noticed up to an eighth of a second after it goes on. Where that matters, set time.Now.
 	Now func() time.Time
 }
 
-// A Guard decides on tokens: verifier, list and policy in one call, and the only place where the decision is written.
-// [Guard.Check] is what most callers need; [Guard.CheckPolicy] is for routes with a stricter policy, and [Guard.Status] for readiness probes.
+// A Guard decides on tokens: verifier, list and policy in one call, and the only place where the decision is written. [Guard.Check] is what most
+// callers need; [Guard.CheckPolicy] is for routes with a stricter policy, and [Guard.Status] for readiness probes.
 //
-// A check that does not ask takes no lock, does no I/O and, for a token seen before, allocates nothing. There is no useful zero value; NewGuard
-// makes one. It is safe for concurrent use and has no goroutine.
+// A check that does not ask takes no lock, does no I/O and, for a token seen before, allocates nothing. There is no useful zero value; NewGuard makes
+// one. It is safe for concurrent use and has no goroutine.
 type Guard struct {
 	verifier *token.Verifier
 	list     *List
@@ -53,7 +53,7 @@ type guardCounts struct {
 	revoked, stale, expired, doubted, asked, askFailed atomic.Uint64
 }
 
-// GuardStats counts what a Guard did besides accepting tokens by a fresh list, which costs no counting.
+// GuardStats counts what a Guard did. Tokens that it accepts by a fresh list are not counted, so that they cost no counting.
 type GuardStats struct {
 	Revoked     uint64 // refused with ErrRevoked
 	Stale       uint64 // refused with ErrStale
@@ -90,7 +90,7 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 
 // Check decides on a token under the guard's own policy. It returns the verified token, or one error and nothing beside it:
 //
-//   - an error of package token: the token is malformed, forged, of somebody else, or a [*token.ExpiredError];
+//   - an error of package token: the token is malformed, forged, of another issuer or audience, or expired (*[token.ExpiredError]);
 //   - [ErrRevoked]: it has been revoked;
 //   - [ErrStale]: it cannot be known whether it has been.
 //
@@ -115,8 +115,8 @@ func (g *Guard) CheckPolicy(ctx context.Context, raw string, p Policy) (token.Ve
 	return v, nil
 }
 
-// CheckAt is Check for a caller who has just read the clock, as one does who notes when a request arrived: to read it again takes half as long as all the rest of
-// a check. The time must be that of time.Now, with its monotonic part, or of GuardConfig.Now where that is set.
+// CheckAt is Check for a caller who has just read the clock, for example to note when a request arrived: reading it again takes half as long as all
+// the rest of a check. now must be from time.Now, with its monotonic part, or from [GuardConfig.Now] where that is set.
 func (g *Guard) CheckAt(ctx context.Context, raw string, now time.Time) (token.Verified, error) {
 	if !keepsLooking || g.clock != nil {
 		return g.checkAt(ctx, raw, g.policy, now)
@@ -164,8 +164,9 @@ func (g *Guard) CheckVerified(ctx context.Context, v token.Verified, p Policy) e
 	return g.judge(ctx, v, p, &s)
 }
 
-// Decide is the part of the decision that needs no I/O, for hosts that ask in their own way: it refuses the token with an error, or accepts it, or says
-// that the decision is up to the [Answer] about it; then, if that cannot be had, the token is to be refused with the error that comes with ask.
+// Decide is the part of the decision that needs no I/O, for hosts that ask in their own way. Without ask, a nil error accepts the token and any other
+// refuses it. With ask, the decision is that of the [Answer] about the token ([Answer.Judge]); if no answer can be had, the token is to be refused
+// with err.
 func (g *Guard) Decide(v token.Verified, p Policy, now time.Time) (ask bool, err error) {
 	if !v.Valid() {
 		return false, token.ErrInvalid
@@ -181,9 +182,10 @@ func (g *Guard) Decide(v token.Verified, p Policy, now time.Time) (ask bool, err
 	return false, nil
 }
 
-// Settled reports whether what Decide accepted before, under p or a stricter policy and without asking, it would accept again under p at now, if since
-// then nothing was added to the list ([List.Changes]) and the log has no other birth ([Freshness]). For hosts that keep what was decided, as package edge does: what is left is a question
-// about the list's age, and not about the token. It counts nothing and tells nobody.
+// Settled reports whether Decide would still accept, under p and at now, a token that it accepted before under p or a stricter policy and without
+// asking. That holds only if since then nothing was added to the list ([List.Changes]) and the log has no other birth ([Freshness]); the caller sees
+// to that. What Settled looks at is the age of the list, and nothing of the token. It counts nothing and tells nobody. It is for hosts that keep what
+// was decided, as package edge does.
 func (g *Guard) Settled(p Policy, now time.Time) bool {
 	switch p = max(p, g.policy); {
 	case p <= BestEffort:
@@ -284,8 +286,8 @@ func (g *Guard) Stats() GuardStats {
 // Policy returns the guard's own policy.
 func (g *Guard) Policy() Policy { return g.policy }
 
-// Status says whether the list is fresh now, by the guard's own bounds. An instance that is not may still serve, by asking; a readiness probe
-// may want to wait for it.
+// Status says whether the list is fresh now, by the guard's own bounds. A process whose list is not may still serve, by asking; a readiness probe may
+// want to wait until it is.
 func (g *Guard) Status() Freshness { return g.StatusAt(g.now()) }
 
 // StatusAt is Status at a time that the caller knows.

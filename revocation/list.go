@@ -253,8 +253,8 @@ func (l *List) Len() int {
 	return l.held()
 }
 
-// Changes returns a number that grows whenever something is added, be it held already or not: as long as it is the same, what was not revoked is not. It grows after
-// what was added can be found.
+// Changes returns a number that grows whenever something is added, whether the list held it already or not: as long as it stays the same, nothing
+// more has been revoked. It grows after what was added can be found.
 func (l *List) Changes() uint64 { return l.changes.Load() }
 
 // Has reports whether exactly this session has been revoked.
@@ -286,8 +286,8 @@ func (l *List) HasKey(id string) bool {
 	return ok
 }
 
-// Contains reports whether anything in the list revokes the token. It says nothing of what the list does not know; that is
-// for a [Guard] to judge.
+// Contains reports whether anything in the list revokes the token. It does not say whether the list is fresh or complete; that is for a [Guard] to
+// judge.
 func (l *List) Contains(v token.Verified) bool { return l.find(v) != nil }
 
 // find returns why the token is revoked, nil if it is not.

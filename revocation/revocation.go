@@ -1,18 +1,22 @@
-// Package revocation knows which tokens have been revoked, and how old that knowledge is. A [Guard] decides on a token in one call; a
-// [Follower] keeps the [List] that it asks in step with the log.
+// Package revocation knows which tokens have been revoked, and how old that knowledge is. A [Guard] decides on a token in one call; a [Follower]
+// keeps the [List] that the guard looks at in step with the log.
+//
+// A service that verifies makes a list ([NewList]), follows a [Source] into it ([NewFollower], [Follower.Follow] in a goroutine, [Follower.Ready]
+// before it serves) and gives the list and a token.Verifier to [NewGuard]; then it calls [Guard.Check] for each request. Sources are in packages
+// store (Redis) and revocation/feed (HTTP). A counterfoil.Manager does all of this by itself.
 //
 // # One log
 //
-// Revocations go to one append-only log. An entry matters only until the newest token that it can hit has expired, so a log trimmed by
-// age is whole: it is at once the snapshot and the tail. [Entry] says what can be revoked: a session, a subject's tokens up to a time, all tokens up to a
-// time, a signing key. A token is dead when its iat is not after the latest not-before that applies to it.
+// Revocations go to one append-only log. An entry matters only until the newest token that it can hit has expired, so a log trimmed by age is whole:
+// it is at once the snapshot and the tail. [Entry] says what can be revoked: a session, a subject's tokens up to a time, all tokens up to a time, a
+// signing key. A token is dead when its iat is not after the latest not-before that applies to it.
 //
 // # Knowing, and knowing how old
 //
-// Every verifier holds all of the log in memory and looks a token up without I/O. How old that is, is part of every decision. A list is fresh if its newest
-// record came, over an unbroken chain of the log's present epoch, from a request sent at most MaxStale ago, and if that record is itself
-// not older than that by the wall clock, leeway granted. An answer without news proves nothing, so a log that lives has a [Heartbeat].
-// Whatever cannot be proved counts as stale.
+// Every verifier holds the whole log in memory and looks a token up without I/O. The age of that knowledge is part of every decision. A list is fresh
+// if its newest record came, over an unbroken chain of the log's present epoch, from a request sent at most MaxStale ago, and if that record is
+// itself not older than that by the wall clock, leeway granted. An answer without news proves nothing, so a live log has a [Heartbeat]. Whatever
+// cannot be proved counts as stale.
 //
 // # Policies
 //
@@ -21,20 +25,21 @@
 //	Strict      list            asks; no answer: ErrStale                    tokens older than the log are answered like expired ones
 //	Paranoid    list, and asks  ErrStale                                     tokens older than the log: ErrStale
 //
-// A list that is full, a log with a hole and an entry of a kind that only newer versions know have one effect: the list cannot prove that a token
-// is good. [Strict] and [Paranoid] then ask, and refuse if there is no answer. [BestEffort] goes by what it knows and counts: it was chosen where an outage
-// does more harm than a session that lives on for minutes, and a newer writer must not cause that outage.
+// A list that is full, a log with a hole, and an entry of a kind that only newer versions know have the same effect: the list cannot prove that a
+// token is good. [Strict] and [Paranoid] then ask, and refuse if there is no answer. [BestEffort] goes by what it knows and counts these cases: it
+// was chosen where an outage does more harm than a session that lives on for minutes, and a newer writer must not cause that outage.
 //
 // # Asking
 //
-// An [Asker] answers for one session. Questions have a deadline, one is under way per session, a bounded number in all, and after several
-// failures a breaker spares the origin. A check never has an answer to a question that was sent before the check began.
+// An [Asker] answers for one session. Questions have a deadline, and their number is bounded, to one at a time for each session. After several
+// failures a breaker spares the origin. A check never gets the answer to a question that was sent before the check began.
 //
 // # Confirming
 //
-// A follower with a name says how far it is, if its source is a [Reporter]: what it has reported its list holds. A [Census] tells of all of them, so whoever revokes
-// can wait until everybody who follows refuses. Two followers of one name are two, because each adds something of its own; one that ends takes its leave; one that
-// says nothing for half a minute ([Live]) is not waited for, and its list has been stale for long by then.
+// A follower with a name reports how far it has read, if its source is a [Reporter]; its list holds what it has reported. A [Census] tells the
+// progress of all followers, so whoever revokes can wait until every follower refuses. Two followers that were given one name still are two, because
+// each adds something random of its own. One that ends takes its leave. One that has been silent for half a minute ([Live]) is not waited for; its
+// list has been stale for long by then.
 //
 // # Never forgotten early
 //
@@ -44,6 +49,6 @@
 //
 // # Compatibility
 //
-// The binary form of entries is stable: kinds may be added, and older versions treat them as said above. The names follow semantic
-// versioning with the module.
+// The binary form of entries is stable: kinds may be added, and older versions treat them as said above. The names follow semantic versioning with
+// the module.
 package revocation

@@ -7,7 +7,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/lean/time"
 )
 
-// Heartbeat is H: as long as a log has a writer, its newest record is hardly older than this.
+// Heartbeat is how often a log that has a writer gets a record at least: its newest record is hardly older than this.
 const Heartbeat = time.Second
 
 // Position is a place in a log, opaque to everybody but its Source. "" is the start. In Redis it is the ID of a stream entry.
@@ -48,9 +48,9 @@ type Source interface {
 	// returns the records newer than after, at most some thousands; if there are none it waits up to wait for one
 	// and may return an empty batch, which proves nothing. It may answer with a full batch instead.
 	//
-	// An error means that the log was not reached; the follower tries again from where it was. Read must return
-	// soon after ctx ends. It is called by one goroutine at a time, with the position up to which the follower has applied everything,
-	// so the argument is also the follower's report of how far it is. The records belong to the caller.
+	// An error means that the log was not reached; the follower tries again from where it was. Read must return soon after ctx ends. It is called
+	// by one goroutine at a time. after is the position up to which the follower has applied everything, so it also says how far the follower is.
+	// The records belong to the caller.
 	Read(ctx context.Context, after Position, wait time.Duration) (Batch, error)
 }
 
@@ -58,14 +58,14 @@ type Source interface {
 // appends what the log has lost. It is safe for concurrent use.
 type Appender interface {
 	// Append appends the entries in order. It is idempotent in effect: an entry that is in the log twice revokes what it revokes once. Without
-	// entries it writes a heartbeat, unless the newest record is younger than [Heartbeat]. When it returns nil all of them are in the log, and
-	// as safe there as the log was configured to keep them. A Position beside an error says that they are in the log, but not (yet) as safe. With an error
-	// that is [ErrPast] nothing was appended.
+	// entries it writes a heartbeat, unless the newest record is younger than [Heartbeat]. When it returns nil all of them are in the log, and as
+	// safe there as the log was configured to keep them. A Position beside an error says that they are in the log, but not (yet) as safe. With an
+	// error that is [ErrPast] nothing was appended.
 	Append(ctx context.Context, entries ...Entry) (Appended, error)
 }
 
-// ErrPast means that an entry was older than the [Horizon] of the log when it was appended. It could not revoke anything that is still valid, so it was
-// refused, and what was to be appended with it; append the others without it.
+// ErrPast means that an entry was older than the [Horizon] of the log when it was to be appended. It could not revoke anything that is still valid.
+// Neither it nor the entries beside it were appended; append the others without it.
 var ErrPast = errors.New("revocation: entry is older than the log's horizon")
 
 // Appended says where a log stands after an append.
@@ -75,37 +75,38 @@ type Appended struct {
 }
 
 // A Reporter is a Source that takes reports of how far its followers are, so that whoever revokes can wait until all of them know. Those of package
-// store keep the reports in Redis; a feed's client needs none, because each of its requests says how far it is.
+// store keep the reports in Redis. The client of a feed is none and needs none, because each of its requests says how far it is.
 type Reporter interface {
-	// Report says that the follower of that name has applied everything up to a position, and came to know of that so long ago; with "" that it follows no longer, and is
-	// to be forgotten at once.
-	// Names are 1 to 160 printable ASCII characters without spaces; of two followers of one name the later report counts, so they must not share one (a
-	// [Follower] adds what tells it from others).
+	// Report says that the follower of that name has applied everything up to a position, and that it came to know of that position age ago. With the
+	// position "" it says that it follows no longer and is to be forgotten at once. Names are 1 to 160 printable ASCII characters without spaces. Of
+	// two followers of one name the later report counts, so no two may share one; a [Follower] adds what tells it from others.
 	Report(ctx context.Context, follower string, at Position, age time.Duration) error
 }
 
-// ErrNoRoom means that as many followers report to a log as it keeps. Nobody will wait for this one: it is not among the followers. It says nothing of
-// others, who may be.
+// ErrNoRoom means that as many followers report to the log as it keeps. This one is not among them, so nobody will wait for it; nothing is wrong with
+// the others.
 var ErrNoRoom = errors.New("revocation: too many followers report to this log")
 
 // Progress is how far one follower is.
 type Progress struct {
 	Follower string
 	Position Position      // everything up to here is applied
-	Silent   time.Duration // since it came to know of that, by the log's clock; longer if that is not known. What was revoked since, it does not confirm
-	Apart    bool          // the log has no record at Position: it was read in another history of the log, and confirms nothing of this one
+	Silent   time.Duration // how long ago it came to know of Position, by the log's clock, or longer. It confirms nothing that was revoked since
+	Apart    bool          // the log has no record at Position: the follower read another history of the log, and confirms nothing of this one
 }
 
-// A Census tells how far the followers of a log are.
+// A Census tells how far the followers of a log are. It is safe for concurrent use.
 type Census interface {
 	// Followers returns those that have reported within [Live], in the order of their names. It forgets the others.
 	Followers(ctx context.Context) ([]Progress, error)
-	// Holding returns the same and, seen in the same moment of the same log, whether that holds the entry in the record at a position. If it does not, the record was
-	// lost, as in a failover, and who is behind its position has not read it: positions are compared by number, and another history of the log has later ones.
+	// Holding returns what Followers does and, seen in the same moment of the same log, whether the record at that position holds the entry. If it
+	// does not, the record was lost, as in a failover. Then a follower has not read it, however far it is: positions are compared by number, and
+	// another history of the log has later ones.
 	Holding(ctx context.Context, at Position, e Entry) (list []Progress, holds bool, err error)
-	// Before reports whether position a is before b in the order of the log. It knows of no histories.
+	// Before reports whether position a is before b in the order of the log. It cannot tell different histories apart.
 	Before(a, b Position) bool
 }
 
-// Live is how long after its last report a follower still counts as one. Whoever waits for confirmations does not wait for those that are silent longer.
+// Live is how long after its last report a follower still counts. Whoever waits for confirmations does not wait for those that have been silent
+// longer.
 const Live = 30 * time.Second

@@ -20,7 +20,8 @@ import (
 	"github.com/counterfoil/counterfoil/revocation"
 )
 
-// ErrBehind means that the server knows less than this client, or does not know whether what it knows is current. The client's list grows old meanwhile.
+// ErrBehind means that the server knows less than this client, or does not know whether what it knows is current; the server's own log says why. The
+// client's list grows old meanwhile.
 var ErrBehind = errors.New("feed: the server is behind; its log says why")
 
 // ErrDenied means that the server did not accept the credential. Trying again does not help until somebody changes that.
@@ -136,9 +137,9 @@ func isLoopback(host string) bool {
 // Instance returns the ID by which confirmations tell this client from others with the same credential. It is drawn at random.
 func (c *Client) Instance() string { return c.instance }
 
-// Close tells the server that this client follows no longer, so that nobody waits for it, and closes the idle connections of a client's own transport. It takes
-// a quarter of a second at most, and whether the server hears of it is no matter: it would count as silent after a while. It does not end a Read that is under
-// way; its context does.
+// Close tells the server that this client follows no longer, so that nobody waits for it, and closes the idle connections of the client's own
+// transport. It takes a quarter of a second at most. If the server does not hear of it, the client counts as silent after a while. It does not end a
+// Read that is under way; the context of that does. The error is always nil.
 func (c *Client) Close() error {
 	if c.known.CompareAndSwap(true, false) {
 		ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
@@ -153,7 +154,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Read implements revocation.Source. The server may answer earlier than wait says.
+// Read implements [revocation.Source]. The server may answer earlier than wait says. The errors include [ErrBehind], [ErrDenied] and, for a frame
+// that was refused, a *[revocation.FrameError].
 func (c *Client) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -119,7 +119,7 @@ func (e *Edges) Allow(name string, digests ...Digest) error {
 	return nil
 }
 
-// Revoke lets the edge of that name in no longer.
+// Revoke no longer lets the edge of that name in. It is no error if it never was.
 func (e *Edges) Revoke(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -133,7 +133,7 @@ func (e *Edges) Names() []string {
 	return slices.Sorted(maps.Keys(e.known))
 }
 
-// Authenticate returns the name of the edge whose credential the request carries, false if it carries none that is valid. Handlers of other things that are
+// Authenticate returns the name of the edge whose credential the request carries, and false if it carries none that is valid. Other handlers that are
 // for edges only may use it too.
 func (e *Edges) Authenticate(r *http.Request) (name string, ok bool) {
 	g, ok := e.authenticate(r)

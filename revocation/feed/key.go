@@ -63,16 +63,16 @@ func (k *Key) signing() *Key { return k }
 // A Signer signs the frames of a [Handler]: a [Key], or a [Ring] where keys are replaced.
 type Signer interface{ signing() *Key }
 
-// A Ring holds the keys of one feed while one of them is replaced: the first signs. To replace a key without an interruption give a new one to the edges first, in
-// [ClientConfig] beside the old one; then put it in front with [Ring.Replace], in every process that serves the feed; and then take the old one from
-// the edges. After a leak the order is the same, only quicker: what an edge no longer accepts nobody can sign for it.
+// A Ring holds the keys of one feed while one of them is replaced: the first signs. To replace a key without an interruption, first give the new one
+// to the edges, in [ClientConfig] beside the old one. Then put it in front with [Ring.Replace], in every process that serves the feed. Then take the
+// old one from the edges. After a leak the order is the same, only quicker: a leaked key is of no use any more once no edge accepts it.
 //
 // There is no useful zero value; NewRing makes one. It is safe for concurrent use.
 type Ring struct{ keys atomic.Pointer[[]*Key] }
 
 const maxRing = 16 // as many as an edge accepts
 
-// NewRing makes a ring of 1 to 16 keys.
+// NewRing makes a ring of 1 to 16 keys, of which the first signs.
 func NewRing(keys ...*Key) (*Ring, error) {
 	r := &Ring{}
 	return r, r.Replace(keys...)
