@@ -19,10 +19,10 @@ const (
 	maxAge          = 24 * time.Hour // of what is reported: nobody looks back so far
 )
 
-// ErrNoRoom is a revocation.ErrNoRoom of this log ([Redis.Report]).
+// ErrNoRoom is the [revocation.ErrNoRoom] of this log, see [Redis.Report].
 var ErrNoRoom = fmt.Errorf("store: report: %w", revocation.ErrNoRoom)
 
-// Report implements revocation.Reporter. At most 4096 followers are kept; of another one it returns [ErrNoRoom].
+// Report implements [revocation.Reporter]. At most 4096 followers are kept; for one more it returns [ErrNoRoom].
 func (s *Redis) Report(ctx context.Context, follower string, at revocation.Position, age time.Duration) error {
 	return s.log.Report(ctx, follower, at, age)
 }

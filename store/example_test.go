@@ -12,6 +12,7 @@ import (
 	"github.com/counterfoil/counterfoil/store"
 	"github.com/counterfoil/counterfoil/store/embedded"
 	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/issuer"
 )
 
 func Example() {
@@ -55,37 +56,80 @@ func Example() {
 	// after the logout: true
 }
 
+// An edge: it reads the revocation log, knows the public keys, and decides without asking anybody.
 func ExampleLogReader() {
 	srv, err := embedded.Start("")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer srv.Close()
-	ctx := context.Background()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+
+	// The application.
 	app, err := store.Open(ctx, srv.URL(), store.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer app.Close()
-	edge, err := store.OpenLogReader(ctx, srv.URL(), store.Config{})
+	key, _ := issuer.GenerateKey("EdDSA")
+	ring, _ := issuer.NewRing(key)
+	m, err := counterfoil.New(ctx, counterfoil.Config{
+		Issuer: "https://app.example", Audience: "https://app.example",
+		Keys: ring, Secrets: [][]byte{make([]byte, 32)}, // a real one is random, and kept
+		Store: app,
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer edge.Close()
+	defer m.Close()
 
-	id, err := token.NewSessionID("abc", [16]byte{1})
+	// The edge.
+	source, err := store.OpenLogReader(ctx, srv.URL(), store.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	entry := revocation.Entry{Kind: revocation.KindSession, At: time.Now().UnixMilli(), Session: id}
-	if _, err := app.Append(ctx, entry); err != nil {
-		log.Fatal(err)
-	}
-	batch, err := edge.Read(ctx, "", 0) // a revocation.Follower does this, and keeps a list up to date
+	defer source.Close()
+	list, err := revocation.NewList(revocation.ListConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	got, err := revocation.ParseEntry(batch.Records[0].Entry)
-	fmt.Println(got.Kind, got.Session == id, err)
-	// Output: session true <nil>
+	follower, err := revocation.NewFollower(revocation.FollowerConfig{Source: source, List: list, Name: "edge"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	go follower.Follow(ctx)
+	keys, err := token.NewKeySet(ring.Public()...) // over HTTP: package token/jwks
+	if err != nil {
+		log.Fatal(err)
+	}
+	verifier, err := token.NewVerifier(token.VerifierConfig{Issuer: "https://app.example", Audience: "https://app.example", Keys: keys})
+	if err != nil {
+		log.Fatal(err)
+	}
+	guard, err := revocation.NewGuard(revocation.GuardConfig{Verifier: verifier, List: list})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := follower.Ready(ctx); err != nil { // about a second after the start
+		log.Fatal(err)
+	}
+
+	alice, err := m.Login(ctx, nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	tokens, _ := alice.Issued()
+	v, err := guard.Check(ctx, tokens.Access.Reveal())
+	fmt.Println(v.Subject(), err)
+
+	done, err := m.Revoke(ctx, counterfoil.Revocation{Session: alice.ID(), Wait: 5 * time.Second}) // until the edge has confirmed
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = guard.Check(ctx, tokens.Access.Reveal())
+	fmt.Println(len(done.Missing), "missing;", err)
+	// Output:
+	// alice <nil>
+	// 0 missing; revocation: token revoked: session revoked
 }

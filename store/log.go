@@ -44,12 +44,13 @@ const (
 	fullTries  = 3       // of a full read, if the log changes under it
 )
 
-// ErrPast is a revocation.ErrPast of this log. The step that the entry was part of was refused (see [Redis.Append]), not those before.
+// ErrPast is the [revocation.ErrPast] of this log. Only the step that holds the entry is refused; of a longer [Redis.Append] the steps before it have
+// been appended.
 var ErrPast = fmt.Errorf("store: append: %w", revocation.ErrPast)
 
-// Append implements revocation.Appender. Up to a thousand entries are one atomic step: all of them or, on an error of this package, none.
-// counterfoil.ErrNotDurable comes with the position of entries that are all in the log. A heartbeat is not refused it: what too few replicas
-// acknowledge shows in the age of everybody's list.
+// Append implements [revocation.Appender]. Up to a thousand entries are one atomic step: all of them or, on an error of this package, none.
+// [counterfoil.ErrNotDurable] comes with the position of entries that are all in the log. A heartbeat never returns it: if too few replicas
+// acknowledge, everybody's list shows that by its age.
 func (s *Redis) Append(ctx context.Context, entries ...revocation.Entry) (revocation.Appended, error) {
 	epoch := make([]byte, 9)
 	rand.Read(epoch)
@@ -157,9 +158,10 @@ func (s *Redis) Ask(ctx context.Context, v token.Verified) (revocation.Answer, e
 	return a, nil
 }
 
-// LogReader reads the revocation log, and reports how far it is read: it is what an edge holds, and it has no method that touches a session.
-// [OpenLogReader] and [NewLogReader] make it; it is a revocation.Source and revocation.Reporter, for a revocation.Follower.
-// It is safe for concurrent use. A Read that waits has one goroutine, which ends when Redis answers, within a second, or with Close.
+// LogReader reads the revocation log, and reports how far it has read: it is what an edge holds, and it has no method that touches a session.
+// [OpenLogReader] and [NewLogReader] make it; the zero value is not usable. It is a [revocation.Source] and [revocation.Reporter], for a
+// [revocation.Follower]. It is safe for concurrent use. A Read that waits has one goroutine, which ends when Redis answers, within a second, or with
+// Close.
 type LogReader struct {
 	client redis.UniversalClient // for reading only; see tailClient
 	like   redis.UniversalClient // what it was made like, if it is ours to close; with Sentinels it is what knows the master
@@ -218,10 +220,11 @@ func (l *LogReader) Close() error {
 	return err
 }
 
-// Read implements revocation.Source. It waits at most 0.9 s, whatever wait says, and returns at most some thousands of records at a time.
+// Read implements [revocation.Source]. It waits at most 0.9 s, whatever wait says, and returns at most some thousands of records at a time, but the
+// whole log at once.
 //
-// After a read that failed it looks whether the record at the position is still the one that was read: a replica that lacked that one may have been promoted, and have
-// given its position, which is no more than a time and a number, to another. Then the answer is the whole log.
+// After a read that failed it checks whether the record at the position is still the one that was read. A replica that lacked that record may have
+// been promoted, and may have given its position, which is no more than a time and a number, to another. In that case the answer is the whole log.
 func (l *LogReader) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
 	b, err := l.read(ctx, after, wait)
 	l.mu.Lock()

@@ -1,11 +1,11 @@
 // Package store keeps Counterfoil's sessions and its revocation log in Redis, through go-redis.
 //
-// [Open] takes a URL, [New] a go-redis client; both answer a [Redis], which is all that an application needs: a counterfoil.Store, a
+// [Open] takes a URL, [New] a go-redis client; both return a [Redis], which is all that an application needs. It is a counterfoil.Store, a
 // revocation.Appender and revocation.Census, and for the guard a revocation.Source and a revocation.Asker. A process that only verifies tokens takes
 // a [LogReader] instead, which can read the revocation log and nothing else.
 //
-// Redis 7.0 or newer, Valkey 8 and the in-process server of package embedded run the same scripts; a standalone server, Sentinel and
-// Cluster work alike.
+// Redis 7.0 or newer, Valkey 8 and the in-process server of package embedded run the same scripts; a standalone server, Sentinel and Cluster work
+// alike.
 //
 // # Keys
 //
@@ -18,35 +18,34 @@
 //	cf:{rev}meta        hash    epoch, birth and newest ID of the log; what is revoked for good; what the replicas have
 //	cf:{rev}edges       hash    who follows the log and how far: position and time of the last report
 //
-// T also is a hash of the subject, so a session, its subject's not-before and index share a Cluster slot and every step is one atomic script;
-// a load, which writes nothing, is two reads in one round trip.
-// A record that is absent is a session that is dead; there are no tombstones.
+// T is also a hash of the subject, so a session, its subject's not-before and its index share a Cluster slot, and every step is one atomic script; a
+// load, which writes nothing, is two reads in one round trip. If there is no record the session is dead; there are no tombstones.
 //
 // # Durability
 //
-// A step that ends sessions, and every append to the log, returns nil only when as many replicas have acknowledged it as Config.Replicas says; by
-// default all that the topology names. It then survives the loss of the master if an acknowledging replica is promoted, and a restart if
-// Redis syncs its AOF at every write; a backup that is restored knows nothing of it. Otherwise counterfoil.ErrNotDurable comes with the answer:
-// the sessions have ended here and now, and a failover could bring them back. Repeating the step sends all of it again and waits for what
-// was not acknowledged before. An error that is neither says that nobody knows what has happened, as always.
+// A step that ends sessions, and every append to the log, returns nil only when as many replicas have acknowledged it as Config.Replicas says, by
+// default all that the topology names. It then survives the loss of the master if an acknowledging replica is promoted, and a restart if Redis syncs
+// its AOF at every write; a backup that is restored knows nothing of it. If fewer replicas acknowledge, counterfoil.ErrNotDurable comes with the
+// answer: the sessions have ended here and now, and a failover could bring them back. Repeating the step sends all of it again and waits for what was
+// not acknowledged before. After any other error nobody knows what has happened, as always.
 //
-// Creating, saving and renewing do not wait: a failover may lose the last of these, and with a renewal the engine copes.
+// Creating, saving and renewing do not wait: a failover may lose the last of these. The engine copes with a lost renewal.
 //
-// Every heartbeat of the log names the newest record that the replicas have, so that where one of them stops, or a master is cut off
-// from them and goes on, the lists of all followers grow old and say so. They are fresh again soon after it is back.
+// Every heartbeat of the log names the newest record that the replicas have. So where a replica stops, or a master is cut off from its replicas and
+// goes on, the lists of all followers grow old and say so. They are fresh again soon after it is back.
 //
 // Without a replica durability is local: it is that of one server and its disk. [New] says so.
 //
 // # Retries
 //
-// go-redis repeats a command whose answer was lost (three times, where MaxRetries is 0), and it repeats scripts, so that an increment may
-// be counted twice, and a set be written over what somebody else was told to have made of it since. So saves and the creation of a session go out as
-// commands that go-redis must not repeat, whatever the client was configured with. Their error then says that the outcome is unknown. All other steps
-// are harmless to repeat.
+// go-redis repeats a command whose answer was lost (three times, where MaxRetries is 0), and it repeats scripts. So an increment could be counted
+// twice, and a set could overwrite what somebody else has made of it since. Therefore saves and the creation of a session go out as commands that
+// go-redis must not repeat, whatever the client was configured with. Their error then says that the outcome is unknown. All other steps are harmless
+// to repeat.
 //
-// A connection that was closed while it was idle costs no save, since go-redis looks before it sends one. Over TLS it cannot, but with the clients that
-// [Open] makes (unless the URL asks for the third protocol): with one of the caller's each such connection costs a save, so its ConnMaxIdleTime should be
-// shorter than the server, or what stands in between, lets a connection be idle.
+// A connection that was closed while it was idle costs no save, since go-redis looks before it sends one. Over TLS it cannot look. With the clients
+// that [Open] makes no save is lost there either, unless the URL asks for the third protocol. With a client of the caller's own each such connection
+// costs a save, so its ConnMaxIdleTime should be shorter than the time for which the server, or what stands in between, lets a connection be idle.
 //
 // # An edge's access
 //
@@ -54,14 +53,14 @@
 //
 //	ACL SETUSER edge on >password %R~cf:{rev}* resetchannels -@all +ping +hello +multi +exec +hgetall +xrange +xread
 //
-// and +select where the database is not 0. It then cannot read a session, nor write anything. One whose follower has a name, so that whoever revokes can
-// wait for it, also needs
+// and +select where the database is not 0. It then cannot read a session, nor write anything. If its follower has a name, so that whoever revokes can
+// wait for it, the user also needs
 //
 //	ACL SETUSER edge %RW~cf:{rev}edges +evalsha +time +hget +hset +hdel +hlen +hexists
 //
-// It then may write that one hash: how far it is, and also what is not true, of others as well. It cannot run scripts that Redis has not seen, so the
-// report's must be sent by somebody else after Redis was started; each [Redis] that reports does so. Where there is none the edge needs +eval as well,
-// and could then keep Redis busy with a script of its own.
+// It may then write that one hash: how far it has read, but also what is not true, and of others as well. It cannot load scripts into Redis, so
+// somebody else must have sent the script of the report since Redis was started; each [Redis] that reports does so. Where there is none the edge
+// needs +eval as well, and could then keep Redis busy with a script of its own.
 //
 // # Compatibility
 //
@@ -88,7 +87,7 @@ import (
 	"github.com/counterfoil/counterfoil/revocation"
 )
 
-// Config configures a [Redis], and of a [LogReader] prefix and timeout. The zero value is the secure default.
+// Config configures a [Redis]; a [LogReader] uses its Prefix and Timeout. The zero value is the secure default.
 type Config struct {
 	// Prefix begins every key; tenants that share a Redis have one each. Empty means "cf:".
 	// Printable ASCII, at most 64 bytes, without braces, which would choose the Cluster slot.
@@ -99,12 +98,12 @@ type Config struct {
 	Timeout time.Duration
 
 	// Replicas is how many replicas must acknowledge each ending of sessions and each append to the log; see Durability in the package comment.
-	// 0 means all that the topology names when the store is opened: for a URL with Sentinels, those that any of them knows of its master; in a
-	// Cluster, for each slot, those of its master in CLUSTER NODES; of these, replicas that are down count. Of a single server, and of a client of
-	// Sentinels that is given to [New], only those that are connected can be known. Negative means not to wait.
+	// Negative means not to wait. 0 means all that the topology names when the store is opened, replicas that are down included: for a URL with
+	// Sentinels, those that any of them knows of its master; in a Cluster, for each slot, those of its master in CLUSTER NODES. Of a single server,
+	// and of a client of Sentinels that is given to [New], only those that are connected can be known.
 	//
-	// The number is not read again. It would sink when a replica is lost, which is what it is there to notice, and if it only rose, a replica that
-	// was there for a day would be missed for ever. Who replaces replicas, or starts while one may be away, says how many they are.
+	// The number is not read again. It would sink when a replica is lost, which is what it is there to notice; and if it could only rise, a replica
+	// that was there for a day would be missed for ever. If you replace replicas, or start while one may be away, set the number.
 	Replicas int
 
 	// ReplicaTimeout is how long a step waits for the replicas, which is part of its Timeout. 0 means 500 ms, or half of Timeout if that is less.
@@ -120,7 +119,7 @@ type Config struct {
 	// Otherwise that is a warning.
 	Strict bool
 
-	// Logger takes warnings that name the promise which the server's configuration weakens. nil means slog.Default().
+	// Logger is told which promise the server's configuration weakens. nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -180,10 +179,11 @@ func (c Config) validate() error {
 	return nil
 }
 
-// Redis is the store: sessions and revocation log in one Redis, which may be a single server, a Sentinel group or a Cluster.
-// [Open] and [New] make it; the zero value is not usable. Its methods are those of counterfoil.Store, revocation.Appender,
-// revocation.Source, revocation.Asker, revocation.Reporter and revocation.Census, and [Redis.Close]. It is safe for concurrent use and runs no goroutine of its own, but for
-// a Read that waits, see [LogReader], and with Config.AutoPipeline for pipelines that are under way.
+// Redis is the store: sessions and revocation log in one Redis, which may be a single server, a Sentinel group or a Cluster. [Open] and [New] make
+// it; the zero value is not usable. Its methods are [Redis.Close] and those of [counterfoil.Store], [counterfoil.Finder], [revocation.Appender],
+// [revocation.Source], [revocation.Asker], [revocation.Reporter] and [revocation.Census]; most programs call only Close, and give the rest to
+// [counterfoil.New]. It is safe for concurrent use. It has no goroutine of its own, except for a Read that waits (see [LogReader]) and, with
+// [Config.AutoPipeline], for pipelines that are under way.
 type Redis struct {
 	client  redis.UniversalClient
 	owned   bool // Close closes client
