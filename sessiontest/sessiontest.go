@@ -1,12 +1,15 @@
 // Package sessiontest lets an application test its handlers with real sessions, and without a Redis, a browser, or waiting.
 //
-// [New] makes a Manager on an in-process store whose clock can be moved; [Sessions.Login] logs somebody in, in one line, and answers a [Client], whose
-// requests carry the cookies. Everything else is as in production: tokens are signed and verified, the scripts of the store run.
+// [New] makes a Manager on an in-process store whose clock can be moved. [Sessions.Login] logs somebody in, in one line, and returns a [Client],
+// whose requests carry the cookies. Everything else is as in production: tokens are signed and verified, the scripts of the store run.
 //
 //	sessions := sessiontest.New(t)
 //	alice := sessions.Login("alice")
 //	res := alice.Do(handler, "GET", "/profile")
 //	sessions.Advance(31 * time.Minute) // idle for too long
+//
+// handler is the application's, behind the middleware of httpadapter with sessions.Manager; requests to a Fiber application take their cookies from
+// [Client.AddTo]. Whatever fails ends the test.
 //
 // # Compatibility
 //
@@ -41,7 +44,7 @@ type Sessions struct {
 	offset *atomic.Int64
 }
 
-// New makes Sessions for the issuer "https://issuer.test" and the audience "app"; change alters the configuration.
+// New makes Sessions for the issuer "https://issuer.test" and the audience "app"; change alters the configuration before it is used.
 func New(t testing.TB, change ...func(*counterfoil.Config)) *Sessions {
 	t.Helper()
 	s := &Sessions{t: t, offset: &atomic.Int64{}}
@@ -78,10 +81,10 @@ func New(t testing.TB, change ...func(*counterfoil.Config)) *Sessions {
 	return s
 }
 
-// Now is the time by the clock that Manager and store share.
+// Now returns the time by the clock that Manager and store share.
 func (s *Sessions) Now() time.Time { return time.Now().Add(time.Duration(s.offset.Load())) }
 
-// Advance moves the clock forward, at once: tokens expire, idle and absolute lives end.
+// Advance moves the clock forward by d, at once: tokens expire, idle and absolute lives end.
 func (s *Sessions) Advance(d time.Duration) {
 	s.t.Helper()
 	elapse.By(d, s.store.Append, func(step time.Duration) {
@@ -90,7 +93,7 @@ func (s *Sessions) Advance(d time.Duration) {
 	})
 }
 
-// Login begins a session of subject. Each fill is given the session before it is used, to set fields in; they are saved.
+// Login begins a session of subject and returns the client that holds it. Each fill is given the session first, to set fields in; they are saved.
 func (s *Sessions) Login(subject string, fill ...func(context.Context, *counterfoil.Session) error) *Client {
 	s.t.Helper()
 	return s.LoginWith(subject, counterfoil.LoginOptions{}, fill...)
@@ -132,14 +135,14 @@ func (s *Sessions) LoginWith(subject string, opt counterfoil.LoginOptions, fill 
 // Visitor returns a client without a session.
 func (s *Sessions) Visitor() *Client { return &Client{s: s, jar: map[string]*http.Cookie{}} }
 
-// Client is a browser with a jar. It belongs to one goroutine.
+// Client is a browser with a cookie jar. [Sessions.Login] and [Sessions.Visitor] make one. It is not safe for concurrent use.
 type Client struct {
 	s      *Sessions
 	jar    map[string]*http.Cookie
 	bearer string
 }
 
-// Request makes a request as the client's browser would send it.
+// Request makes a request as the client's browser would send it from a page of the same origin, with the client's cookies.
 func (c *Client) Request(method, target string) *http.Request {
 	r := httptest.NewRequest(method, target, nil).WithContext(c.s.t.Context())
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
@@ -174,10 +177,10 @@ func (c *Client) Do(h http.Handler, method, target string) *http.Response {
 	return res
 }
 
-// LoggedIn says whether the client holds any cookies.
+// LoggedIn reports whether the client holds any cookies. It does not ask whether the session lives.
 func (c *Client) LoggedIn() bool { return len(c.jar) > 0 }
 
-// Authorization returns the header with the access token that the login made, for clients without cookies.
+// Authorization returns the value of the Authorization header with the access token that the login made, for clients without cookies.
 func (c *Client) Authorization() string { return "Bearer " + c.bearer }
 
 // Session returns the session as the next request will see it, to look at what a handler has stored; a new one if the client has none.

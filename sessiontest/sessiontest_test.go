@@ -99,3 +99,5 @@ func TestSessions(t *testing.T) {
 		t.Errorf("bearer: %v", err)
 	}
 }
+
+func TestExample(t *testing.T) { testProfile(t) }
