@@ -16,8 +16,8 @@ import (
 	"github.com/counterfoil/counterfoil/internal/opened"
 )
 
-// Endpoints serves [httpadapter.Endpoints] where their paths are asked for, and passes everything else on: app.Use(fiberadapter.Endpoints(m)), in front of
-// [New] or behind it, as is said there. It panics on a configuration that cannot work, as [New] does.
+// Endpoints serves the paths of [httpadapter.Endpoints] and passes every other request on: app.Use(fiberadapter.Endpoints(m)), in front of [New] or
+// behind it, as is said there. At most one config is used. It panics on a configuration that cannot work, as New does.
 func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fiber.Handler {
 	endpoints, err := httpadapter.Endpoints(m, config...)
 	if err != nil {

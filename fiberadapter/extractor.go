@@ -43,7 +43,7 @@ func FromHeader(name string) Extractor {
 	return func(c *fiber.Ctx) Credential { return Credential{Bearer: header(c, name)} }
 }
 
-// Chain finds what the first of the extractors finds that finds anything.
+// Chain asks the extractors in order and returns what the first one finds that finds anything.
 func Chain(extractors ...Extractor) Extractor {
 	return func(c *fiber.Ctx) Credential {
 		for _, extract := range extractors {

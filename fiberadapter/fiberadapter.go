@@ -1,26 +1,27 @@
 // Package fiberadapter brings sessions to Fiber v2.
 //
-// [New] makes the middleware of an application: handlers behind it call [Session], [Login] and [Logout]. [Verify] makes the middleware of a
-// service that only has to know who is asking. The context for session data is c.UserContext().
+// [New] makes the middleware of an application: handlers behind it call [Session], [Login] and [Logout]. [Verify] makes the middleware of a service
+// that only has to know who is asking; handlers behind it call [Verified]. [Require] lets only those pass who are logged in. The context for session
+// data is c.UserContext().
 //
 // # When what is saved
 //
-// Cookies are set and collected changes are saved when the handlers have returned. A handler that returns an error, panics, or
-// answers a status of 500 or more discards what it set with [counterfoil.Field.Set]; increments, updates and pops have taken effect when they return,
-// whatever the answer. What cannot be saved is not answered: the client gets the refusal in the handler's place, without its headers, and an upgrade
-// that it prepared does not happen. A body stream runs after that: save before you return it.
+// Cookies are set and collected changes are saved when the handlers have returned. If a handler returns an error, panics, or answers a status of 500
+// or more, what it set with counterfoil.Field.Set is discarded; increments, updates and pops have taken effect when they return, whatever the answer.
+// If the changes cannot be saved, the handler's answer is not sent: the client gets the refusal in its place, without the handler's headers, and an
+// upgrade that the handler prepared does not happen. A body stream runs after all that: save before you return it.
 //
 // # Fiber's reused buffers
 //
-// Whatever these functions return stays valid after the request; nothing of it points into Fiber's buffers. Of a [counterfoil.Session] that goes for
-// who it is and for its Done, by which a WebSocket or a body stream outlives its request; its data are those that the request has seen, and what is
-// set later nobody saves.
+// Whatever these functions return stays valid after the request; nothing of it points into Fiber's buffers. A counterfoil.Session may be kept for who
+// it is and for its Done, by which a WebSocket or a body stream outlives its request. Its data are those that the request has seen, and what is set
+// later is not saved by anybody.
 //
 // # WebSockets
 //
 // An upgrade counts as unsafe, so pages of other sites are refused, and its answer carries renewed cookies. The Conn of
-// github.com/gofiber/contrib/websocket takes along only locals whose key is a string: a handler in front of it does
-// c.Locals("session", fiberadapter.Session(c)). Package examples/frameworks has one that closes when its session ends.
+// github.com/gofiber/contrib/websocket takes along only locals whose key is a string: a handler in front of it does c.Locals("session",
+// fiberadapter.Session(c)). Package examples/frameworks has one that closes when its session ends.
 //
 // # Endpoints
 //
@@ -153,8 +154,8 @@ func lasting(c *fiber.Ctx) context.Context {
 	return context.WithoutCancel(ctx)
 }
 
-// Refuse answers err with its status and a body that says no more than the status does. An error that is not of this module is
-// answered with 500.
+// Refuse answers err with its status (see [counterfoil.Status]) and a body that says no more than the status does. An error that is not of this
+// module is answered with 500.
 func Refuse(c *fiber.Ctx, err error) error {
 	status, retryAfter := counterfoil.Status(err)
 	if status == 0 {
@@ -171,8 +172,9 @@ func Refuse(c *fiber.Ctx, err error) error {
 	return c.SendStatus(status)
 }
 
-// Exchange returns what the middleware has opened for the request, for what these functions do not do: its Refusal says why a credential did not count, and
-// its Logout returns [counterfoil.ErrNotDurable] to whoever wants to decide on it. The middleware commits it. It panics if that is not in front of the handler.
+// Exchange returns what the middleware has opened for the request, for what the functions of this package do not do: its Refusal says why a
+// credential did not count, and its Logout returns [counterfoil.ErrNotDurable] to a handler that wants to decide what to answer. The middleware
+// commits it. It panics if [New] is not in front of the handler.
 func Exchange(c *fiber.Ctx) *counterfoil.Exchange {
 	x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange)
 	if !ok {
@@ -181,10 +183,10 @@ func Exchange(c *fiber.Ctx) *counterfoil.Exchange {
 	return x
 }
 
-// Session returns the session of the request. It panics if the middleware is not in front of the handler.
+// Session returns the session of the request, a new one if the request has none. It is never nil. It panics if [New] is not in front of the handler.
 func Session(c *fiber.Ctx) *counterfoil.Session { return Exchange(c).Session() }
 
-// Verified returns the access token that came with the request; behind [Verify] always a valid one.
+// Verified returns the access token that came with the request; the zero Verified if none did, and behind [Verify] always a valid one.
 func Verified(c *fiber.Ctx) token.Verified {
 	if v, ok := c.Locals(verifiedKey).(token.Verified); ok {
 		return v
@@ -195,8 +197,8 @@ func Verified(c *fiber.Ctx) token.Verified {
 	return token.Verified{}
 }
 
-// Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login]. Subject and options may be
-// views of Fiber's buffers. Unless opt says otherwise, the client's User-Agent and c.IP() are noted.
+// Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login] for the errors. The answer sets the cookies.
+// Subject and options may be views of Fiber's buffers. Unless opt says otherwise, the client's User-Agent and c.IP() are noted.
 func Login(c *fiber.Ctx, subject string, opt counterfoil.LoginOptions) error {
 	if opt.UserAgent == "" {
 		opt.UserAgent = c.Get(fiber.HeaderUserAgent)
@@ -207,13 +209,13 @@ func Login(c *fiber.Ctx, subject string, opt counterfoil.LoginOptions) error {
 	return Exchange(c).Login(c.UserContext(), utils.CopyString(subject), opt)
 }
 
-// Logout ends the session of the request and removes its cookies. Where too few replicas of the store have acknowledged it, it has happened and there is
-// nothing that the client could repeat: unless the handler says something else the answer is 202, and that of [httpadapter.Accepted]. [Exchange] has the
-// Logout that returns that as an error.
+// Logout ends the session of the request and removes its cookies; without a session it is no error. If too few replicas of the store have
+// acknowledged the end, it has happened, and there is nothing that the client could repeat. So Logout returns nil then, and the answer, unless the
+// handler gives one of its own, is 202 with the text of [httpadapter.Accepted]. The Logout of [Exchange] returns this as an error instead.
 func Logout(c *fiber.Ctx) error { return ended(c, Exchange(c).Logout(c.UserContext())) }
 
-// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies. [counterfoil.ErrNotFound] if the request is nobody's, or of
-// somebody whose session has ended: then nothing ends, but the cookies go. Of the replicas it says what [Logout] says.
+// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies. [counterfoil.ErrNotFound] if the request has no
+// session, or one that has ended: then nothing ends, but the cookies go. If too few replicas acknowledge, it does what [Logout] does.
 func LogoutEverywhere(c *fiber.Ctx) error {
 	return ended(c, Exchange(c).LogoutEverywhere(c.UserContext()))
 }
@@ -227,13 +229,14 @@ func ended(c *fiber.Ctx, err error) error {
 	return err
 }
 
-// Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate].
+// Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate] for when, and for the errors. The answer sets the new cookies.
 func Rotate(c *fiber.Ctx, opt counterfoil.RotateOptions) error {
 	return Exchange(c).Rotate(c.UserContext(), opt)
 }
 
-// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is a [Logout]; of the replicas it says
-// what that says.
+// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is [Logout]. Otherwise
+// [counterfoil.ErrNotFound] if the handle was not made for this subject, or if the session that asks has ended. If too few replicas acknowledge, it
+// does what Logout does.
 func EndDevice(c *fiber.Ctx, handle string) error {
 	return ended(c, Exchange(c).EndDevice(c.UserContext(), handle))
 }
@@ -258,8 +261,8 @@ func RequireFresh(d time.Duration) fiber.Handler {
 	}
 }
 
-// Require lets only requests of somebody who is logged in pass; others get 401. It is a handler to put behind the middleware, or behind [Verify].
-// Where neither has looked at the request, such as after Config.Next, everybody is nobody.
+// Require lets only requests of somebody who is logged in pass; others get 401. Put it behind the middleware, or behind [Verify]. Where neither has
+// looked at the request, for example after Config.Next, nobody is logged in.
 func Require(c *fiber.Ctx) error {
 	if err := somebody(c); err != nil {
 		return Refuse(c, err)

@@ -40,20 +40,21 @@ var paths = []string{
 	PagePath, pageStylePath, pageScriptPath, IntrospectPath, RevokePath, FeedPath, AlivePath, ReadyPath,
 }
 
-// Serves says whether path is one of those that [Endpoints] serves.
+// Serves reports whether path is one that [Endpoints] serves.
 func Serves(path string) bool { return slices.Contains(paths, path) }
 
 // EndpointsConfig says how [Endpoints] works. The zero value is the default.
 type EndpointsConfig struct {
-	// Callers are those who may introspect and revoke tokens, with the credentials that edges have; nil = nobody may. Whoever wants a session to end, and not a
-	// token, revokes its refresh token: an access token that has expired is answered 200 as well (RFC 7009, section 2.2), and its session lives on.
+	// Callers may introspect and revoke tokens, with the same kind of credential that edges have; nil = nobody may. To end a session, and not only
+	// refuse a token, they revoke its refresh token: for an access token that has expired the answer is 200 as well (RFC 7009, section 2.2), and its
+	// session lives on.
 	Callers *feed.Edges
 
 	// Feed serves the revocation log at [FeedPath], to verifiers without Redis: a [feed.Handler]. nil = it is not served.
 	Feed http.Handler
 
-	// Login is the path of this host where people log in. [RenewPath] sends whoever is not logged in there, and the page, which tells them with 401, has a link: both with
-	// the parameter "return", for the way back. "" = both answer 401, and there is no link.
+	// Login is the path of this host where people log in. Whoever is not logged in is sent there by [RenewPath], and finds a link to it on the page,
+	// whose status is 401; both have the parameter "return", for the way back. "" = both answer 401, and there is no link.
 	Login string
 
 	// Home is the path of this host that the page leads back to; "" = "/".
@@ -62,8 +63,8 @@ type EndpointsConfig struct {
 	// Page is the page [PagePath], executed with a [PageData]; nil = the one that comes with this package.
 	Page *template.Template
 
-	// MaxStreams is how many event streams may be open at once, of one subject 16 at most; 0 = 1000. Each asks the store twice a second. Whoever comes beyond
-	// that gets 503; the page goes on trying.
+	// MaxStreams is how many event streams may be open at once; 0 = 1000. One subject may have 16 of them. Each asks the store twice a second. One
+	// more is answered with 503, and the page tries again.
 	MaxStreams int
 	// Stop ends the event streams when it is closed, for a server that shuts down; nil = never.
 	Stop <-chan struct{}
@@ -75,7 +76,7 @@ type EndpointsConfig struct {
 }
 
 // Endpoints makes the middleware that serves what every application with sessions needs besides its own pages, and passes everything else on:
-// endpoints(sessions(mux)), where sessions is what [New] makes. At most one config is used.
+// endpoints(sessions(mux)), where sessions is what [New] makes. At most one config is used. The error is for a configuration that cannot work.
 //
 //	GET  /.well-known/jwks.json         the public keys
 //	POST /session/refresh               renews the cookies: 204; 409 = another tab did just now, read the jar again; 401 = log in
@@ -95,14 +96,15 @@ type EndpointsConfig struct {
 //	GET  /health/alive                  200 while the process serves
 //	GET  /health/ready                  200 while the store answers and the revocation list is fresh, 503 otherwise
 //
-// What ends something answers 204 or, if the form has a field "return" with a path of this host, 303 to there; any other target is refused with 400
-// before anything is done. Whoever is not signed in gets 401 from all of
-// them but logout; with "return" it is the page, which says that nothing was ended. If too few replicas of the store have acknowledged it ([counterfoil.ErrNotDurable]) it answers 202 and says so: it has ended, the cookies
-// are gone, and the Manager goes on until it is safe. There is nothing that a browser without its cookies could repeat. RFC 7009
-// callers can: they get 503.
+// The paths that end something answer 204 or, if the form has a field "return" with a path of this host, 303 to there; any other target is refused
+// with 400 before anything is done. For whoever is not signed in all of them but logout answer 401; with "return" the answer is the page, which says
+// that nothing was ended. If too few replicas of the store have acknowledged an ending ([counterfoil.ErrNotDurable]) they answer 202 and say so: it
+// has happened, the cookies are gone, and the Manager goes on until it is safe, since a browser without its cookies could repeat nothing. RFC 7009
+// callers can repeat their request, and get 503.
 //
-// They need no middleware in front. Either order works: behind what [New] makes they go on with the exchange that it has opened, and each cookie is set once at
-// most; but then it is New that refuses a request with a bearer token that does not count, whatever it asks for. No token and no session ID is ever in a body.
+// The endpoints need no middleware in front of them, and may stand in front of what [New] makes or behind it. Behind it they go on with the exchange
+// that it has opened, and each cookie is set once at most; but then it is New that refuses a request whose bearer token does not count, whatever it
+// asks for. No token and no session ID is ever in a body.
 func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (func(http.Handler) http.Handler, error) {
 	var cfg EndpointsConfig
 	if len(config) > 0 {

@@ -28,8 +28,9 @@ const (
 	grpcUnauthenticated = 16
 )
 
-// AuthFunc makes the authentication function that the interceptors of go-grpc-middleware take, without importing grpc: it checks the bearer token
-// of the metadata key "authorization". Behind it [VerifiedFrom] returns the token. The returned function is safe for concurrent use.
+// AuthFunc makes the authentication function that the interceptors of go-grpc-middleware take, without importing grpc: it checks the bearer token of
+// the metadata key "authorization". Behind it [VerifiedFrom] returns the token. The returned function is safe for concurrent use. The error is for a
+// configuration that is not complete. Package examples/frameworks has a server that uses it.
 func AuthFunc(cfg AuthConfig) (func(context.Context) (context.Context, error), error) {
 	if cfg.Guard == nil || cfg.Metadata == nil || cfg.Fail == nil {
 		return nil, errors.New("httpadapter: AuthConfig.Guard, Metadata and Fail are required")
@@ -51,7 +52,7 @@ func AuthFunc(cfg AuthConfig) (func(context.Context) (context.Context, error), e
 	}, nil
 }
 
-// VerifiedFrom returns the token that [AuthFunc] or [Verify] has accepted, from the context of the call.
+// VerifiedFrom returns the token that [AuthFunc] or [Verify] has accepted, from the context of the call; the zero Verified if neither has.
 func VerifiedFrom(ctx context.Context) token.Verified {
 	v, _ := ctx.Value(verifiedKey).(token.Verified)
 	return v

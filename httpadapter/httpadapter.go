@@ -1,21 +1,22 @@
 // Package httpadapter brings sessions to net/http and to every router that speaks its types.
 //
-// [New] makes the middleware of an application: handlers behind it call [Session], [Login] and [Logout]. [Verify] makes the
-// middleware of a service that only has to know who is asking.
+// [New] makes the middleware of an application: handlers behind it call [Session], [Login] and [Logout]. [Verify] makes the middleware of a service
+// that only has to know who is asking; handlers behind it call [Verified]. [Require] lets only those pass who are logged in. The context for session
+// data is r.Context().
 //
 // # When what is saved
 //
-// Cookies are set and collected changes are saved when the answer's header is written, so a handler that streams saves before it
-// streams. An answer of status 500 or more, and a panic before the header, discard what was set with [counterfoil.Field.Set];
-// increments, updates and pops have taken effect when they return, whatever the answer. What cannot be saved is not answered: the
-// client gets the refusal in the handler's place, without the headers that the handler had set.
+// Cookies are set and collected changes are saved when the answer's header is written, so a handler that streams saves before it streams. An answer
+// of status 500 or more, and a panic before the header, discard what was set with counterfoil.Field.Set; increments, updates and pops have taken
+// effect when they return, whatever the answer. If the changes cannot be saved, the handler's answer is not sent: the client gets the refusal in its
+// place, without the headers that the handler had set.
 //
-// Whoever hijacks the connection writes the header himself: changes are saved before, cookies are not sent.
+// A handler that hijacks the connection writes the header itself: changes are saved before, cookies are not sent.
 //
 // # Endpoints
 //
-// [Endpoints] serves what every application with sessions needs besides its own pages: public keys, refresh, logout, the sessions of a user as JSON, as events
-// and as the page "Where you are signed in", introspection and revocation for other services, health. [ReturnPath] is for redirects of an
+// [Endpoints] serves what every application with sessions needs besides its own pages: public keys, refresh, logout, the sessions of a user as JSON,
+// as events and as the page "Where you are signed in", introspection and revocation for other services, health. [ReturnPath] is for redirects of an
 // application's own. gRPC servers use [AuthFunc].
 //
 // # Compatibility
@@ -56,7 +57,7 @@ const (
 	verifiedKey
 )
 
-// New makes the middleware of an application with sessions.
+// New makes the middleware of an application with sessions. The error is for a configuration without a Manager.
 func New(cfg Config) (func(http.Handler) http.Handler, error) {
 	if cfg.Manager == nil {
 		return nil, errors.New("httpadapter: Config.Manager is required")
@@ -94,8 +95,8 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 	}, nil
 }
 
-// Refuse answers err with its status and a body that says no more than the status does. An error that is not of this module is
-// answered with 500.
+// Refuse answers err with its status (see [counterfoil.Status]) and a body that says no more than the status does. An error that is not of this
+// module is answered with 500.
 func Refuse(w http.ResponseWriter, _ *http.Request, err error) {
 	status, retryAfter := counterfoil.Status(err)
 	if status == 0 {
@@ -158,14 +159,15 @@ func answering(r *http.Request) *response {
 	return w
 }
 
-// Exchange returns what the middleware has opened for the request, for what these functions do not do: its Refusal says why a credential did not count, and
-// its Logout returns [counterfoil.ErrNotDurable] to whoever wants to decide on it. The middleware commits it. It panics if that is not in front of the handler.
+// Exchange returns what the middleware has opened for the request, for what the functions of this package do not do: its Refusal says why a
+// credential did not count, and its Logout returns [counterfoil.ErrNotDurable] to a handler that wants to decide what to answer. The middleware
+// commits it. It panics if [New] is not in front of the handler.
 func Exchange(r *http.Request) *counterfoil.Exchange { return answering(r).x }
 
-// Session returns the session of the request. It panics if the middleware is not in front of the handler.
+// Session returns the session of the request, a new one if the request has none. It is never nil. It panics if [New] is not in front of the handler.
 func Session(r *http.Request) *counterfoil.Session { return Exchange(r).Session() }
 
-// Verified returns the access token that came with the request; behind [Verify] always a valid one.
+// Verified returns the access token that came with the request; the zero Verified if none did, and behind [Verify] always a valid one.
 func Verified(r *http.Request) token.Verified {
 	if v, ok := r.Context().Value(verifiedKey).(token.Verified); ok {
 		return v
@@ -176,9 +178,9 @@ func Verified(r *http.Request) token.Verified {
 	return token.Verified{}
 }
 
-// Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login]. Call it before the header is written, later it
-// is [counterfoil.ErrCommitted].
-// Unless opt says otherwise, the client's User-Agent and the address that [Config] finds are noted.
+// Login begins a session of subject, whom the caller has authenticated; see [counterfoil.Manager.Login] for the errors. The answer sets the cookies,
+// so call it before the header is written; later it returns [counterfoil.ErrCommitted]. Unless opt says otherwise, the client's User-Agent and the
+// address that [Config.Address] finds are noted.
 func Login(r *http.Request, subject string, opt counterfoil.LoginOptions) error {
 	if opt.UserAgent == "" {
 		opt.UserAgent = r.UserAgent()
@@ -189,24 +191,26 @@ func Login(r *http.Request, subject string, opt counterfoil.LoginOptions) error 
 	return Exchange(r).Login(r.Context(), subject, opt)
 }
 
-// Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate]. Call it before the header is written, later it is
-// [counterfoil.ErrCommitted].
+// Rotate gives the session of the request a new ID; see [counterfoil.Manager.Rotate] for when, and for the errors. The answer sets the new cookies,
+// so call it before the header is written; later it returns [counterfoil.ErrCommitted].
 func Rotate(r *http.Request, opt counterfoil.RotateOptions) error {
 	return Exchange(r).Rotate(r.Context(), opt)
 }
 
-// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is a [Logout]; of the replicas it says
-// what that says.
+// EndDevice ends the session that a handle of [counterfoil.Manager.Devices] names. If it is the request's own, this is [Logout]. Otherwise
+// [counterfoil.ErrNotFound] if the handle was not made for this subject, or if the session that asks has ended. If too few replicas acknowledge, it
+// does what Logout does.
 func EndDevice(r *http.Request, handle string) error {
 	return ended(r, Exchange(r).EndDevice(r.Context(), handle))
 }
 
-// Logout ends the session of the request and removes its cookies. Where too few replicas of the store have acknowledged it, it has happened and there is
-// nothing that the client could repeat: a handler that says nothing else answers with [Accepted]. [Exchange] has the Logout that returns that as an error.
+// Logout ends the session of the request and removes its cookies; without a session it is no error. If too few replicas of the store have
+// acknowledged the end, it has happened, and there is nothing that the client could repeat. So Logout returns nil then, and the answer, unless the
+// handler gives one of its own, is that of [Accepted]. The Logout of [Exchange] returns this as an error instead.
 func Logout(r *http.Request) error { return ended(r, Exchange(r).Logout(r.Context())) }
 
-// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies. [counterfoil.ErrNotFound] if the request is nobody's, or of
-// somebody whose session has ended: then nothing ends, but the cookies go. Of the replicas it says what [Logout] says.
+// LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies. [counterfoil.ErrNotFound] if the request has no
+// session, or one that has ended: then nothing ends, but the cookies go. If too few replicas acknowledge, it does what [Logout] does.
 func LogoutEverywhere(r *http.Request) error {
 	return ended(r, Exchange(r).LogoutEverywhere(r.Context()))
 }
@@ -220,8 +224,8 @@ func ended(r *http.Request, err error) error {
 	return err
 }
 
-// Require lets only requests of somebody who is logged in pass; others get 401. It goes behind the middleware, or behind [Verify]; without
-// either everybody is nobody.
+// Require lets only requests of somebody who is logged in pass; others get 401. It goes behind the middleware, or behind [Verify]; without either
+// nobody is logged in.
 func Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := somebody(r); err != nil {

@@ -97,8 +97,8 @@ func form(w http.ResponseWriter, r *http.Request) bool {
 // notDurable is what a user is told who ended something while a replica is down.
 const notDurable = "Done. It is not yet certain that this would survive the loss of a server; we go on until it is."
 
-// Accepted answers a user whose ending too few replicas of the store have acknowledged ([counterfoil.ErrNotDurable]): 202, and what is true. It has happened,
-// and the Manager goes on until it is safe.
+// Accepted answers a user whose session has ended, although too few replicas of the store have acknowledged it ([counterfoil.ErrNotDurable]): with
+// 202, and a text that says so. The Manager goes on until it is safe.
 func Accepted(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// Streamer is a ResponseWriter of a server that writes a streamed body after the handler has returned, as fasthttp does. The function
-// ends when it wants to, or when flushing fails because the client has gone.
+// Streamer is a ResponseWriter of a server that writes a streamed body after the handler has returned, as fasthttp does. Stream calls produce once;
+// produce returns when it has written everything, or when flushing fails because the client has gone.
 type Streamer interface {
 	Stream(produce func(*bufio.Writer))
 }
