@@ -1,7 +1,9 @@
-// Chat is a WebSocket that closes when its session ends: sign in with two browsers as the same person, open "Where you are signed in" in one,
-// end the other, and its chat is cut off. It is a module of its own because of the WebSocket library.
+// Chat is a WebSocket that closes when its session ends. It is a module of its own because of the WebSocket library.
 //
 //	cd examples/chat && go run .
+//
+// Open http://localhost:3004 with two browsers and sign in under the same name. Open "Where you are signed in" in one, end the other, and its chat is
+// cut off.
 package main
 
 import (

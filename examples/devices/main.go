@@ -1,7 +1,9 @@
-// Devices is an application on Fiber whose users see where they are signed in and end what they do not know. Sign in with two browsers, or with one
-// and a private window, open "Where you are signed in" in both, and end one from the other.
+// Devices is an application on Fiber whose users see where they are signed in and end the sessions they do not know.
 //
 //	go run ./examples/devices
+//
+// Open http://localhost:3002 with two browsers, or with one and a private window, and sign in under the same name. Open "Where you are signed in" in
+// both, and end one from the other: it is signed out within a second.
 package main
 
 import (

@@ -1,7 +1,10 @@
-// Edge is a service that only has to know who is asking, beside the application that logs them in. The edge knows the public keys and follows the revocation
-// log; it cannot make a token and cannot touch a session. After the logout it refuses a token that is still good by its signature and its clock.
+// Edge is a service that only has to know who is asking, beside the application that logs them in. The edge knows the public keys and follows the
+// revocation log; it cannot make a token and cannot touch a session. After the logout it refuses a token that is still good by its signature and its
+// clock.
 //
 //	go run ./examples/edge
+//
+// It prints what the edge answers before the logout (200) and after it (401), and ends. What a service has to write is the function edge.
 package main
 
 import (

@@ -1,5 +1,7 @@
-// Package frameworks shows httpadapter under the routers that speak net/http: [Chi], [Gin] and [Echo] are the same small application. [GRPC] is a server of
-// remote calls, and [Socket] a WebSocket under Fiber.
+// Package frameworks shows httpadapter under the routers that speak net/http: [Chi], [Gin] and [Echo] are the same small application. [GRPC] is a
+// server of remote calls, and [Socket] a WebSocket under Fiber. They are functions to copy; the tests log in, count and log out with each:
+//
+//	cd examples/frameworks && go test .
 //
 // chi takes the middleware as it is, echo through its own wrapper; gin is wrapped as a whole, because its context insists on a ResponseWriter of its
 // own kind. It is a module of its own, since nothing else here needs these libraries.

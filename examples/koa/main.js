@@ -1,11 +1,17 @@
-// A Koa application beside the one on Fiber: it takes the tokens that Fiber gave out, knows when their sessions have ended, and shows the same count of visits. It has no
-// session store, no secret, and no Redis.
+// A Koa application beside the one on Fiber: it takes the tokens that Fiber gave out, knows when their sessions have ended, and shows the same
+// count of visits. It has no session store, no secret, and no Redis.
 //
-//   make module                                          the edge module; Node, for its size
+//   make module                                          # the edge module; Node, for its size
 //   npm ci --prefix examples/koa
-//   go run ./examples/worker -env > /tmp/edge.env &      the Fiber application, and what this one is told
-//   until [ -s /tmp/edge.env ]; do sleep 1; done         it is built first
+//   go run ./examples/worker -env > /tmp/edge.env &      # the Fiber application, and what this one is told
+//   until [ -s /tmp/edge.env ]; do sleep 1; done         # it is built first
 //   (set -a; . /tmp/edge.env; PORT=3002 npm start --prefix examples/koa)
+//
+// In another terminal, log in at the one and look at the other:
+//
+//   curl -c jar -b jar -d name=ada http://127.0.0.1:3001/login
+//   curl -c jar -b jar http://127.0.0.1:3001/            # ada, visit 1, says Fiber
+//   curl -b jar http://127.0.0.1:3002/                   # and so does Koa
 import { readFile } from "node:fs/promises";
 import { createGuard } from "counterfoil-edge";
 import Koa from "koa";

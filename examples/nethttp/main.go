@@ -1,6 +1,8 @@
 // Nethttp is an application on net/http alone: a counter that survives a login, and the page "Where you are signed in".
 //
 //	go run ./examples/nethttp
+//
+// Open http://localhost:3001, reload it, and sign in: the count goes on.
 package main
 
 import (

@@ -1,7 +1,10 @@
-// Spa is a single page whose API only verifies tokens, as an edge does: when a token has expired the API answers 401, and the page renews it through the
-// refresh endpoint. Open it in several tabs: they share the cookies, renew when they must, and none logs another out.
+// Spa is a single page whose API only verifies tokens, as an edge does: when a token has expired the API answers 401, and the page renews it through
+// the refresh endpoint.
 //
 //	go run ./examples/spa -access 5s
+//
+// Open http://localhost:3003 in several tabs and sign in. They share the cookies, renew when they must, as each of them counts, and none logs another
+// out.
 package main
 
 import (

@@ -1,9 +1,10 @@
-// Visits is a page that counts how often it was visited, which in Koa is session.count++. Here the count survives a login,
-// and a logout ends the session for good, here or on every device.
+// Visits is a page that counts how often it was visited, which in Koa is session.count++. Here the count survives a login, and a logout ends the
+// session for good, here or on every device.
 //
 //	go run ./examples/visits
 //
-// visits.go is the application; this file gives it a Redis, keys and a port. REDIS_URL names a Redis to use instead of the embedded one.
+// Open http://localhost:3000 and reload it; log in under one name in two browsers, and log out everywhere in one of them. visits.go is the
+// application; this file gives it a Redis, keys and a port. REDIS_URL names a Redis to use instead of the embedded one.
 package main
 
 import (

@@ -1,10 +1,13 @@
-// Wazero checks a token by way of the WebAssembly module, in a Go program that knows nothing of Counterfoil: so can any host of WASI, in whatever language. The module is
-// the self-contained one, which needs no cryptography of its host. Compiling it takes a second or two, so what was compiled is kept in a directory.
+// Wazero checks a token by way of the WebAssembly module, in a Go program that knows nothing of Counterfoil: any host of WASI can do this, in
+// whatever language. The module is the self-contained one, which needs no cryptography of its host. Compiling it takes a second or two, so what was
+// compiled is kept in a directory.
 //
 //	make module
 //	cd examples/wazero && go run . -module ../../edge/npm/own.wasm -keys keys.json -issuer https://app.example -audience https://app.example <token
 //
-// edge/README.md describes the interface. There is no revocation list here: a service that runs for long hands the module the frames of the feed, with question and frame.
+// keys.json is what the application serves at /.well-known/jwks.json, and the file token holds one of its access tokens, such as the value of the
+// session cookie. The program prints the claims, or why the token is refused. edge/README.md describes the interface. There is no revocation list
+// here: a service that runs for long hands the module the frames of the feed, with question and frame.
 package main
 
 import (

@@ -1,14 +1,21 @@
-// Worker is a Fiber application and, in worker.js, a worker of the kind that runs at the edge of a network, in front of it: the worker checks the session's token by itself and asks the
-// application only what only the application can know. This program is the application: a page that counts its visits, and what an edge needs, which is the public keys, the
-// revocation feed and introspection.
+// Worker is a Fiber application and, in worker.js, a worker of the kind that runs at the edge of a network, in front of it. The worker checks the
+// session's token by itself and asks the application only what only the application can know. This program is the application: a page that counts its
+// visits, and what an edge needs, which is the public keys, the revocation feed and introspection.
 //
-//	make module                                          the edge module; Node, for its size
-//	npm ci --prefix internal/e2e/edge/runtimes           workerd, among others
-//	go run ./examples/worker -env > /tmp/worker.env &    the application, and what the worker is told
-//	until [ -s /tmp/worker.env ]; do sleep 1; done       it is built first
+//	make module                                          # the edge module; Node, for its size
+//	npm ci --prefix internal/e2e/edge/runtimes           # workerd, among others
+//	go run ./examples/worker -env > /tmp/worker.env &    # the application, and what the worker is told
+//	until [ -s /tmp/worker.env ]; do sleep 1; done       # it is built first
 //	(set -a; . /tmp/worker.env; internal/e2e/edge/runtimes/node_modules/@cloudflare/workerd-linux-64/bin/workerd serve examples/worker/workerd.capnp)
 //
-// The worker runs on any platform with web standards and WebAssembly; workerd.capnp is for Cloudflare's open runtime, which npm has for other systems too.
+// The worker listens on port 3000. In another terminal:
+//
+//	curl -c jar -b jar -d name=ada http://127.0.0.1:3000/login
+//	curl -c jar -b jar http://127.0.0.1:3000/                            # ada, visit 1: the worker has let the request through
+//	curl http://127.0.0.1:3000/visits -H 'Authorization: Bearer x.y.z'   # Unauthorized: the worker has refused it, and the application knows nothing of it
+//
+// The worker runs on any platform with web standards and WebAssembly; workerd.capnp is for Cloudflare's open runtime, which npm has for other systems
+// too.
 package main
 
 import (
