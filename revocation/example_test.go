@@ -14,7 +14,8 @@ import (
 
 // A service that only needs to know who is asking: it follows the log and checks tokens without I/O.
 func Example() {
-	// The origin's side: an issuer and a log. Here both are in memory; in a program the log is in Redis, by package store.
+	// The origin's side: an issuer and a log. Here both are in memory, and newLog is of the tests; in a program the log is in Redis, see the
+	// example of store.LogReader, or comes over HTTP, see package revocation/feed.
 	issuer := tokentest.New(&testing.T{})
 	log := newLog(issuer.Clock.Now)
 

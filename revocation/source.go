@@ -100,8 +100,8 @@ type Census interface {
 	// Followers returns those that have reported within [Live], in the order of their names. It forgets the others.
 	Followers(ctx context.Context) ([]Progress, error)
 	// Holding returns what Followers does and, seen in the same moment of the same log, whether the record at that position holds the entry. If it
-	// does not, the record was lost, as in a failover. Then a follower has not read it, however far it is: positions are compared by number, and
-	// another history of the log has later ones.
+	// does not, the record was lost, as in a failover. Then the position of a follower does not tell whether it has read the entry: positions are
+	// compared by number, and another history of the log has later ones.
 	Holding(ctx context.Context, at Position, e Entry) (list []Progress, holds bool, err error)
 	// Before reports whether position a is before b in the order of the log. It cannot tell different histories apart.
 	Before(a, b Position) bool

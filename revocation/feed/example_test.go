@@ -17,7 +17,8 @@ func Example() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 
-	// The origin follows its log through a Tail, and serves what that keeps. In a program the log is in Redis, by package store.
+	// The origin follows its log through a Tail, and serves what that keeps. Here the log is in memory, and newLog is of the tests; in a program it is a
+	// store.Redis, and a counterfoil.Manager with the Tail as its Config.Source does the following and keeps the heartbeat.
 	log := newLog()
 	go beat(ctx, log)
 	tail, err := feed.NewTail(log, feed.TailConfig{})
