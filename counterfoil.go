@@ -118,8 +118,9 @@ type Config struct {
 	// error from it is one of the login or renewal. nil = no such claims.
 	Claims func(context.Context, *Session) ([]token.Claim, error)
 
-	// Bind may refuse a renewal: an error from it is [ErrUnbound]. It sees the session, what was noted of the device at login, and the client that asks.
-	// The refresh token is judged afterwards, so a refusal changes nothing. Needs a Store that is a [Finder].
+	// Bind may refuse a renewal: an error from it becomes [ErrUnbound], unless it is [ErrUnavailable], which says that it could not decide. It sees
+	// the session, what was noted of the device at login, and the client that asks. The refresh token is judged afterwards, so a refusal changes
+	// nothing. Needs a Store that is a [Finder]. nil = no renewal is refused.
 	Bind func(context.Context, Renewal) error
 
 	// Locate names the place of a client's address, for the list of devices. It is asked once, at login. nil = no place is noted.

@@ -45,8 +45,8 @@ type Config struct {
 	// ErrorHandler answers a request that is refused; nil = [Refuse]. It must not tell a client which check failed.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 
-	// Address returns the address of the client, for the list of devices and counterfoil.Config.Bind; nil = the peer of the connection. Behind a
-	// proxy read what that proxy writes, and nothing that a client can.
+	// Address returns the address of the client, for the list of devices and [counterfoil.Config.Bind]; nil = the peer of the connection. Behind a
+	// proxy, take it from what that proxy writes, and from nothing that a client can write.
 	Address func(*http.Request) string
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/counterfoil/counterfoil/revocation"
 )
 
-// Config says how a [Handler] serves. All but what is said to have a default is required.
+// Config says how a Handler serves. Tail, Key, Issuer, Edges and Fresh are required.
 type Config struct {
 	Tail   *Tail
 	Key    Signer // signs the frames: a *Key, or a *Ring that holds several

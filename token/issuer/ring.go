@@ -122,8 +122,8 @@ type Schedule struct {
 	// Ahead is how long a key is published before it signs. It must be longer than verifiers take to fetch key sets, caches on the way included. 0 means 1 hour.
 	Ahead time.Duration
 
-	// Life is how long a key stays published after the last token that it may have signed: the longest life of a token, the leeway, and what the clocks of
-	// processes that share the ring differ. 0 means 17 min.
+	// Life is how long a key stays published after the last token that it may have signed: the longest life of a token, the leeway, and the
+	// difference between the clocks of the processes that share the ring. 0 means 17 min.
 	Life time.Duration
 
 	// Algorithm of new keys: "EdDSA", "ES256" or "HS256". Empty means that of the newest key.
