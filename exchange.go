@@ -206,7 +206,7 @@ func (x *Exchange) Verified() token.Verified { return x.verified }
 func (x *Exchange) Refusal() error { return x.refusal }
 
 // Login begins a session of subject in place of the request's own; see [Manager.Login]. After Commit it returns [ErrCommitted], and nothing begins.
-// [ErrCrossSite] if a page of another site sent the request; see [LoginOptions.UnsafeFromOtherSite].
+// [ErrCrossSite] if a page of another site sent the request, other than by a link; see [LoginOptions.UnsafeFromOtherSite].
 func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) error {
 	if x.closed {
 		return ErrCommitted
