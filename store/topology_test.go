@@ -105,12 +105,7 @@ func TestClusterSlotOnItsWay(t *testing.T) {
 	nodes := redistest.StartCluster(t, 3, redistest.Options{})
 	ctx := background(t)
 	s := openStore(t, "redis+cluster://"+nodes[2].Addr(), store.Config{})
-	from, to := dialURL(t, nodes[0].URL()), dialURL(t, nodes[1].URL())
-	subject, slot := "", int64(slots)
-	for i := 0; slot >= slots/3; i++ {
-		subject = "subject " + strconv.Itoa(i)
-		slot = from.ClusterKeySlot(ctx, "{"+counterfoil.SubjectTag(subject)+"}").Val()
-	}
+	subject, slot := subjectOf(t, nodes[0], "subject")
 	set := counterfoil.Op{Kind: counterfoil.OpSet, Name: "set", Value: []byte("before")}
 	ref, ended := newRef(t, s, subject, set), newRef(t, s, subject)
 	saved := int64(0)
@@ -137,30 +132,12 @@ func TestClusterSlotOnItsWay(t *testing.T) {
 			}
 		}
 	}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	end := func() error { _, err := s.End(ctx, counterfoil.Ending{Session: ended.Session}); return err }
 
 	look("before", true, true)
-	source, target := from.ClusterMyID(ctx).Val(), to.ClusterMyID(ctx).Val()
-	must(to.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", source).Err())
-	must(from.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", target).Err())
+	move, arrive := setOut(t, nodes, slot)
 	look("nothing has moved yet", true, false)
 
-	host, port, _ := net.SplitHostPort(nodes[1].Addr())
-	keys := from.ClusterGetKeysInSlot(ctx, int(slot), 100).Val()
-	move := func(record bool) {
-		t.Helper()
-		for _, key := range keys {
-			if strings.Contains(key, "}s:") == record {
-				must(from.Migrate(ctx, host, port, key, 0, 5*time.Second).Err())
-			}
-		}
-	}
 	move(true)
 	look("the records have moved", true, false)
 	if err := end(); err == nil || errors.Is(err, counterfoil.ErrNotFound) {
@@ -169,9 +146,7 @@ func TestClusterSlotOnItsWay(t *testing.T) {
 	move(false)
 	look("all has moved", true, false)
 
-	for _, c := range []*redis.Client{to, from, dialURL(t, nodes[2].URL())} {
-		must(c.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", target).Err())
-	}
+	arrive()
 	look("the slot is served there", true, true)
 	if err := end(); err != nil {
 		t.Errorf("an ending then: %v", err)
@@ -184,8 +159,107 @@ func TestClusterSlotOnItsWay(t *testing.T) {
 	}
 }
 
+// TestClusterSubjectOnItsWay moves a subject's index to another master before its records, and after them. What goes by the index has to find the records where
+// the index is: in between it is refused, ends nothing and forgets nothing, and whoever repeats it afterwards has it done.
+func TestClusterSubjectOnItsWay(t *testing.T) {
+	t.Parallel()
+	nodes := redistest.StartCluster(t, 3, redistest.Options{})
+	ctx := background(t)
+	s := openStore(t, "redis+cluster://"+nodes[2].Addr(), store.Config{})
+	for _, first := range []string{"index", "records"} {
+		for _, before := range []string{"", "not-before"} { // without that what reads it is refused by Redis itself
+			t.Run(first+" first "+before, func(t *testing.T) {
+				subject, slot := subjectOf(t, nodes[0], first+before)
+				if before != "" {
+					if _, err := s.End(ctx, counterfoil.Ending{Subject: subject}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				kept, other := newRef(t, s, subject), newRef(t, s, subject)
+				others := counterfoil.Ending{Subject: subject, Keep: kept.Session}
+
+				move, arrive := setOut(t, nodes, slot)
+				move(first == "records")
+				if list, err := s.Sessions(ctx, subject); err == nil {
+					t.Errorf("on its way the subject has %d sessions", len(list))
+				}
+				if _, err := s.End(ctx, others); err == nil {
+					t.Error("on its way all other sessions are said to have ended")
+				}
+				if _, err := s.End(ctx, counterfoil.Ending{Subject: subject}); err == nil {
+					t.Error("on its way all sessions are said to have ended")
+				}
+				move(first != "records")
+				arrive()
+
+				if list, err := s.Sessions(ctx, subject); len(list) != 2 || err != nil {
+					t.Errorf("afterwards the subject has %d sessions, %v", len(list), err)
+				}
+				if e, err := s.End(ctx, others); len(e.Sessions) != 1 || err != nil {
+					t.Errorf("afterwards %d other sessions have ended, %v", len(e.Sessions), err)
+				}
+				if _, err := s.Load(ctx, other); !errors.Is(err, counterfoil.ErrNotFound) {
+					t.Errorf("afterwards the other session: %v", err)
+				}
+				if _, err := s.Load(ctx, kept); err != nil {
+					t.Errorf("afterwards the session that was kept: %v", err)
+				}
+			})
+		}
+	}
+}
+
 // slots is how many a Cluster has.
 const slots = 16384
+
+// subjectOf makes a name of a subject whose slot is served by the first of three masters.
+func subjectOf(t *testing.T, first *redistest.Server, name string) (subject string, at int64) {
+	t.Helper()
+	c := dialURL(t, first.URL())
+	for i := 0; ; i++ {
+		subject = name + " " + strconv.Itoa(i)
+		at, err := c.ClusterKeySlot(t.Context(), "{"+counterfoil.SubjectTag(subject)+"}").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at < slots/3 {
+			return subject, at
+		}
+	}
+}
+
+// setOut begins to move a slot from the first master of a Cluster to the second. move moves its records, or all that is no record; arrive ends it.
+func setOut(t *testing.T, nodes []*redistest.Server, slot int64) (move func(records bool), arrive func()) {
+	t.Helper()
+	ctx := background(t)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	from, to := dialURL(t, nodes[0].URL()), dialURL(t, nodes[1].URL())
+	source, target := from.ClusterMyID(ctx).Val(), to.ClusterMyID(ctx).Val()
+	must(to.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", source).Err())
+	must(from.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", target).Err())
+	host, port, _ := net.SplitHostPort(nodes[1].Addr())
+	keys := from.ClusterGetKeysInSlot(ctx, int(slot), 100).Val()
+	move = func(records bool) {
+		t.Helper()
+		for _, key := range keys {
+			if strings.Contains(key, "}s:") == records {
+				must(from.Migrate(ctx, host, port, key, 0, 5*time.Second).Err())
+			}
+		}
+	}
+	arrive = func() {
+		t.Helper()
+		for _, c := range []*redis.Client{to, from, dialURL(t, nodes[2].URL())} {
+			must(c.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", target).Err())
+		}
+	}
+	return move, arrive
+}
 
 // TestSentinelFailover does the same with a primary, its replica and three Sentinels.
 func TestSentinelFailover(t *testing.T) {

@@ -19,7 +19,9 @@ end
 for _, id in ipairs(ids) do
 	local r = fields(ARGV[1] .. id, 't')
 	n = math.max(n, r and tonumber(r[1]) or 0)
-	redis.call('UNLINK', ARGV[1] .. id)
+	if redis.call('UNLINK', ARGV[1] .. id) == 0 then
+		sure(ARGV[1] .. id, KEYS[2])
+	end
 end
 redis.call('UNLINK', KEYS[2]) -- before SET: a script whose first write frees memory may end sessions in a full server
 redis.call('SET', KEYS[1], num(n), 'PX', ARGV[2])

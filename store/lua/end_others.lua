@@ -15,7 +15,9 @@ for i = 1, #index, 2 do
 	local id, time = index[i], score(index[i + 1])
 	if id ~= ARGV[1] then
 		if time >= 0 then
-			redis.call('UNLINK', ARGV[2] .. id)
+			if redis.call('UNLINK', ARGV[2] .. id) == 0 then
+				sure(ARGV[2] .. id, KEYS[1])
+			end
 			redis.call('ZADD', KEYS[1], num(-(now + ARGV[3])), id)
 			ended[#ended + 1] = id
 		elseif -time < now then

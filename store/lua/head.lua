@@ -19,6 +19,13 @@ local function fields(key, ...)
 	return r
 end
 
+-- sure ends the script with an error if a record that was not found may be on another node of a Cluster. While a slot is on its way from one node to another each
+-- has some of its keys, and the new one answers for a key that has not come yet as if there was none. It refuses a command with that key and one that
+-- has come, as the index has from which the record's name is.
+local function sure(key, index)
+	redis.call('EXISTS', index, key)
+end
+
 -- score reads a score of a sorted set, by arithmetic: one interpreter's tonumber does not know 1e+13.
 local function score(x)
 	return x + 0

@@ -18,6 +18,7 @@ for i = 1, #index, 2 do
 		if live(r, id, ARGV[1], n) then
 			list[#list + 1] = {id, r[3], r[4], r[5] or '0', r[6] or '0', r[7] or '0', r[8] or '', r[9] and '1' or '0', r[10] or '0'}
 		else
+			sure(ARGV[2] .. id, KEYS[1])
 			redis.call('ZREM', KEYS[1], id)
 		end
 	end
