@@ -599,3 +599,47 @@ func verified(t testing.TB, ref counterfoil.Ref) token.Verified {
 	t.Helper()
 	return tokentest.New(t).Verified(token.Claims{Subject: ref.Subject, Session: ref.Session, Generation: 1})
 }
+
+// TestReadRefused takes from Redis' user the right to look at records. Nobody is told that a session has ended, or is not there, and the subject's index keeps it.
+func TestReadRefused(t *testing.T) {
+	ctx := background(t)
+	admin := dialURL(t, redistest.Start(t, redistest.Options{}).URL())
+	s, err := store.New(ctx, admin, store.Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ref := newRef(t, s, "alice")
+	heir := counterfoil.NewRecord{Session: newID(t, "alice"), Subject: "alice", Idle: time.Hour, Absolute: time.Hour, Cap: 1}
+	rights := func(rule string) {
+		t.Helper()
+		if err := admin.Do(ctx, "acl", "setuser", "default", rule).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rights("-hmget")
+	_, ended := s.End(ctx, counterfoil.Ending{Subject: "alice"})
+	for step, err := range map[string]error{
+		"save":     second(s.Save(ctx, ref, []counterfoil.Op{{Kind: counterfoil.OpSet, Name: "a", Value: []byte("1")}})),
+		"freeze":   second(s.Freeze(ctx, ref)),
+		"refresh":  second(s.Refresh(ctx, counterfoil.Presented{Session: ref.Session, Generation: 1, Window: time.Second})),
+		"find":     second(s.Find(ctx, ref.Session)),
+		"ask":      second(s.Ask(ctx, verified(t, ref))),
+		"sessions": second(s.Sessions(ctx, "alice")),
+		"create":   second(s.Create(ctx, heir)),
+		"end all":  ended,
+	} {
+		if err == nil || errors.Is(err, counterfoil.ErrNotFound) || !strings.Contains(err.Error(), "command") {
+			t.Errorf("%s: %v, want what Redis said", step, err)
+		}
+	}
+	rights("+hmget")
+	if list, err := s.Sessions(ctx, "alice"); len(list) != 1 || err != nil {
+		t.Errorf("afterwards the subject has %d sessions, %v, want 1", len(list), err)
+	}
+	if _, err := s.Load(ctx, ref); err != nil {
+		t.Errorf("afterwards the session: %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }

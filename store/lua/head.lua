@@ -10,13 +10,15 @@ local function num(n)
 end
 
 -- fields reads fields of a record. A key of another type holds no session: nil, never an error, so that a broken key
--- can neither be used nor keep its subject's other sessions from being listed and ended.
+-- can neither be used nor keep its subject's other sessions from being listed and ended. Any other error says nothing of the session, and ends the script.
 local function fields(key, ...)
 	local r = redis.pcall('HMGET', key, ...)
-	if r.err then
-		return nil
+	if not r.err then
+		return r
+	elseif not string.find(r.err, 'WRONGTYPE', 1, true) then
+		redis.call('HMGET', key, ...)
 	end
-	return r
+	return nil
 end
 
 -- sure ends the script with an error if a record that was not found may be on another node of a Cluster. While a slot is on its way from one node to another each

@@ -20,8 +20,8 @@ local function save(key, notbefore, at)
 	local operation, field = ARGV[at + 3], ARGV[at + 4]
 	local look = operation ~= 's' and field or 'z' -- a set does not need what was there
 	local r = pcall('HMGET', key, 'id', 'u', 'z', 'k', 'c', 'a', look)
-	if r[1] ~= ARGV[at] or r[2] ~= ARGV[at + 1] or r[3] then -- none, another one, frozen, or {err = …} for a key of another type
-		return 0
+	if r[1] ~= ARGV[at] or r[2] ~= ARGV[at + 1] or r[3] then -- none, another one, frozen, or {err = …}
+		return r.err and not string.find(r.err, 'WRONGTYPE', 1, true) and r or 0 -- a key of another type holds no session; other errors say nothing of it
 	end
 	local created, expires = r[5] or ':', r[6] or ':' -- which comes after every digit: a record without numbers there is no session
 	if created < '1' or created >= ':' or expires < '1' or expires >= ':' then
