@@ -1,6 +1,7 @@
 package counterfoil_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -419,4 +420,48 @@ func TestStatusOfEndings(t *testing.T) {
 			t.Errorf("%v: %d, retry after %d; want %d, %d", tt.err, status, after, tt.status, tt.after)
 		}
 	}
+}
+
+// endsLater is a store whose clock has stepped back: what a cap ends has tokens of a later time than it shows now.
+type endsLater struct{ *rig.Faults }
+
+func (s endsLater) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoil.Created, error) {
+	c, err := s.Faults.Create(ctx, r)
+	c.Ended = c.At + time.Minute.Milliseconds()
+	return c, err
+}
+
+func TestCapIsAnnouncedForAsLongAsItsTokens(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	cfg := r.Config
+	cfg.MaxSessions, cfg.Store = 1, endsLater{r.Faults}
+	capped, err := counterfoil.New(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer capped.Close()
+	old, _ := login(t, r, "alice")
+	s, err := capped.Login(ctx, capped.Anonymous(), "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	began := r.Verify(t, tokens.Access).IssuedAt()
+	log, err := r.Faults.Redis.Read(ctx, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, record := range log.Records {
+		e, err := revocation.ParseEntry(record.Entry)
+		if err != nil || e.Kind != revocation.KindSession || e.Session != old.Session() {
+			continue
+		}
+		if e.At != began.Add(time.Minute).UnixMilli() {
+			t.Errorf("its end is dated %v after the session that ended it, want a minute", time.UnixMilli(e.At).Sub(began))
+		}
+		return
+	}
+	t.Error("the log does not have it")
 }

@@ -275,7 +275,7 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 	if len(c.Evicted) > 0 {
 		// If this process dies here, their last tokens live out their minutes at verifiers. To remember them in the index, as for EndOthers, would help only
 		// a subject that logs in again within those minutes.
-		if _, err := m.announceSessions(ctx, c.At, c.Evicted); err != nil && !errors.Is(err, ErrNotDurable) {
+		if _, err := m.announceSessions(ctx, max(c.At, c.Ended), c.Evicted); err != nil && !errors.Is(err, ErrNotDurable) {
 			// They have ended, and the heartbeat goes on telling; the login is not to blame.
 			m.log.WarnContext(ctx, "counterfoil: sessions ended by the cap are not yet announced to verifiers", "sessions", len(c.Evicted), "error", err)
 		}

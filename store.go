@@ -151,6 +151,7 @@ type Created struct {
 	Expires int64             // absolute expiry, Unix ms
 	Values  []Value           // one for each operation, as in Saved
 	Evicted []token.SessionID // ended to keep the cap
+	Ended   int64             // when, Unix ms: no earlier than any time handed out in a token of theirs; 0 = At, or none was
 }
 
 // Record is a session as the store holds it.
@@ -259,7 +260,7 @@ type Ending struct {
 
 // Ended is the answer of End.
 type Ended struct {
-	At        int64 // Unix ms
+	At        int64 // Unix ms; unless all of a subject are, no earlier than any time handed out in a token of what has ended
 	NotBefore int64 // all of a subject: its not-before, Unix ms = max(now, the earlier one, the newest time handed out to these sessions)
 	// Sessions is set for all but one: every session that the index names except the kept one, also those that ended before, until they are
 	// Announced; so a retry after a crash announces them too.

@@ -478,3 +478,57 @@ func TestFrozenWindow(t *testing.T) {
 		}
 	})
 }
+
+// TestEndedBeforeItsTokens steps the clock back and then ends sessions whose tokens are of a later time than it shows now. The end is dated no earlier than they are, since
+// lists forget it by that date, and not before the last of the tokens has expired.
+func TestEndedBeforeItsTokens(t *testing.T) {
+	for _, w := range []struct {
+		name string
+		end  func(s *store.Redis, one, kept counterfoil.Ref) (at int64, ended int, err error)
+	}{
+		{"one", func(s *store.Redis, one, _ counterfoil.Ref) (int64, int, error) {
+			e, err := s.End(background(t), counterfoil.Ending{Session: one.Session})
+			return e.At, 1, err
+		}},
+		{"others", func(s *store.Redis, _, kept counterfoil.Ref) (int64, int, error) {
+			e, err := s.End(background(t), counterfoil.Ending{Subject: kept.Subject, Keep: kept.Session})
+			return e.At, len(e.Sessions), err
+		}},
+		{"others, again", func(s *store.Redis, _, kept counterfoil.Ref) (int64, int, error) {
+			if _, err := s.End(background(t), counterfoil.Ending{Subject: kept.Subject, Keep: kept.Session}); err != nil {
+				return 0, 0, err
+			}
+			e, err := s.End(background(t), counterfoil.Ending{Subject: kept.Subject, Keep: kept.Session})
+			return e.At, len(e.Sessions), err
+		}},
+		{"the cap", func(s *store.Redis, _, kept counterfoil.Ref) (int64, int, error) {
+			c, err := s.Create(background(t), counterfoil.NewRecord{
+				Session: newID(t, kept.Subject), Subject: kept.Subject, Idle: time.Hour, Absolute: time.Hour, Cap: 2})
+			return c.Ended, len(c.Evicted), err
+		}},
+	} {
+		t.Run(w.name, func(t *testing.T) {
+			srv := startEmbedded(t)
+			client := srv.Client()
+			defer client.Close()
+			s, err := store.New(background(t), client, store.Config{Logger: quiet})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			start := time.Now()
+			srv.SetTime(start)
+			one := newRef(t, s, "alice")
+			srv.SetTime(start.Add(time.Second))
+			kept := newRef(t, s, "alice")
+			srv.SetTime(start.Add(-10 * time.Minute))
+			at, ended, err := w.end(s, one, kept)
+			if err != nil || ended != 1 {
+				t.Fatalf("%d sessions have ended, %v, want 1", ended, err)
+			}
+			if at < start.UnixMilli() {
+				t.Errorf("the end is dated %v before a token of the session", start.Sub(time.UnixMilli(at)).Round(time.Second))
+			}
+		})
+	}
+}

@@ -84,6 +84,9 @@ func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoi
 		}
 		c.Evicted = append(c.Evicted, id)
 	}
+	if len(c.Evicted) > 0 {
+		c.Ended = rep.int(5)
+	}
 	return c, s.ended(ctx, r.Subject, c.Evicted...)
 }
 

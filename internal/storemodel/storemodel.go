@@ -197,6 +197,7 @@ func (m *Model) Create(_ context.Context, n counterfoil.NewRecord) (counterfoil.
 			delete(m.sessions, others[0].Session)
 			delete(x.score, others[0].Session)
 			c.Evicted = append(c.Evicted, others[0].Session)
+			c.Ended = max(m.now, c.Ended, others[0].Renewed)
 			others = others[1:]
 		}
 		if len(x.score) == 0 {
@@ -446,18 +447,24 @@ func (m *Model) End(_ context.Context, e counterfoil.Ending) (counterfoil.Ended,
 			case score < 0 && -score < m.now:
 				delete(x.score, id)
 			default:
+				last := -score - revocation.Horizon.Milliseconds()
 				if score >= 0 {
+					last = m.now
+					if r := m.sessions[id]; r != nil && r.idleEnd > m.forward {
+						last = max(last, r.Renewed)
+					}
 					delete(m.sessions, id)
-					x.score[id] = -(m.now + revocation.Horizon.Milliseconds())
+					x.score[id] = -(last + revocation.Horizon.Milliseconds())
 					if m.Fault == "ends are forgotten" {
 						delete(x.score, id)
 					}
 				}
 				ended.Sessions = append(ended.Sessions, id)
+				ended.At = max(ended.At, last)
 			}
 		}
 		if len(ended.Sessions) > 0 {
-			x.ends = max(x.ends, m.forward+revocation.Horizon.Milliseconds())
+			x.ends = max(x.ends, m.forward+ended.At-m.now+revocation.Horizon.Milliseconds())
 		}
 		if m.Fault == "the kept one ends too" {
 			delete(m.sessions, e.Keep)

@@ -6,9 +6,8 @@
 --       6 latest absolute expiry (0 = none)  7 authentication time (0 = never, -1 = now)
 --       8 device  9 cap (0 = none)  10 the session that it replaces ('' = none)  11 '1' = its operations are within another session's budget
 --       12… operations (ops.lua)
--- reply {1, created, absolute expiry, {value, …}, {evicted ID, …}}, or {code}: 0 nothing of its life is left, or what it replaces
---       has ended, -1 … -3 as in ops.lua,
---       -4 the ID was used before
+-- reply {1, created, absolute expiry, {value, …}, {evicted ID, …}, when those ended: no earlier than any time handed out in a token of theirs},
+--       or {code}: 0 nothing of its life is left, or what it replaces has ended, -1 … -3 as in ops.lua, -4 the ID was used before
 --
 -- Keeps promise 1: a session begins after its subject's not-before, so that ending all sessions never hits a later login and
 -- no earlier session outlives it. An ID that is in use is refused, never taken over (fixation). What was ended after it was frozen, by whomever, is
@@ -74,7 +73,7 @@ if ARGV[8] ~= '' then
 end
 redis.call('PEXPIRE', KEYS[1], num(math.min(tonumber(ARGV[4]), expires - now)))
 
-local evicted = {}
+local evicted, ended = {}, now
 if subject ~= '' then
 	for _, id in ipairs(gone) do
 		redis.call('ZREM', KEYS[3], id)
@@ -94,6 +93,7 @@ if subject ~= '' then
 			redis.call('UNLINK', base .. others[i].id)
 			redis.call('ZREM', KEYS[3], others[i].id)
 			evicted[i] = others[i].id
+			ended = math.max(ended, others[i].t)
 		end
 	end
 	redis.call('ZADD', KEYS[3], num(expires), sid)
@@ -101,4 +101,4 @@ if subject ~= '' then
 		redis.call('PEXPIRE', KEYS[3], num(expires - now))
 	end
 end
-return {1, num(created), num(expires), out, evicted}
+return {1, num(created), num(expires), out, evicted, num(ended)}

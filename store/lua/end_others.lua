@@ -3,36 +3,43 @@
 -- KEYS  1 the subject's index
 --       and, undeclared but of the same slot, the session keys that the index names
 -- ARGV  1 the session ID to keep  2 prefix of session keys  3 horizon ms  4 '1' = a WAIT for replicas follows
--- reply {now, {ended ID, …}}
+-- reply {time, {ended ID, …}}
 --
 -- Keeps promise 1, and lets a retry announce what a crash left unannounced: an ended session stays in the index with a negative
 -- score, -(the time until which its end is worth announcing), until it is announced (forget.lua) or its last token has expired.
 -- Such members are answered again, are not sessions, and are dropped by whoever finds them past that time.
+-- The time is no earlier than the newest one handed out in a token of theirs, so that after a clock stepped back no list forgets them while one is good.
 -- And promise 5: where a WAIT follows it always writes; end_one.lua says why.
 local index = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-local ended = {}
+local horizon = tonumber(ARGV[3])
+local ended, at = {}, now
 for i = 1, #index, 2 do
 	local id, time = index[i], score(index[i + 1])
 	if id ~= ARGV[1] then
 		if time >= 0 then
-			if redis.call('UNLINK', ARGV[2] .. id) == 0 then
-				sure(ARGV[2] .. id, KEYS[1])
+			local key = ARGV[2] .. id
+			local r = fields(key, 't')
+			local last = math.max(now, r and tonumber(r[1]) or 0)
+			if redis.call('UNLINK', key) == 0 then
+				sure(key, KEYS[1])
 			end
-			redis.call('ZADD', KEYS[1], num(-(now + ARGV[3])), id)
+			redis.call('ZADD', KEYS[1], num(-(last + horizon)), id)
 			ended[#ended + 1] = id
+			at = math.max(at, last)
 		elseif -time < now then
 			redis.call('ZREM', KEYS[1], id)
 		else
 			ended[#ended + 1] = id
+			at = math.max(at, -time - horizon)
 		end
 	end
 end
-local ttl = redis.call('PTTL', KEYS[1])
-if #ended > 0 and ttl >= 0 and ttl < tonumber(ARGV[3]) then
-	redis.call('PEXPIRE', KEYS[1], ARGV[3])
+local ttl, needed = redis.call('PTTL', KEYS[1]), at + horizon - now
+if #ended > 0 and ttl >= 0 and ttl < needed then
+	redis.call('PEXPIRE', KEYS[1], num(needed))
 end
 if ARGV[4] == '1' then
 	redis.call('ZADD', KEYS[1], 0, '')
 	redis.call('ZREM', KEYS[1], '')
 end
-return {num(now), ended}
+return {num(at), ended}
