@@ -274,6 +274,36 @@ func TestDurableAgain(t *testing.T) {
 	})
 }
 
+// TestDurableFull repeats what has ended sessions on a primary that has no memory left. It is still told to the replica, and waited for.
+func TestDurableFull(t *testing.T) {
+	t.Parallel()
+	onRedisAndValkey(t, func(t *testing.T, opt redistest.Options) {
+		opt.Config = append(opt.Config, "maxmemory-policy noeviction")
+		r := startReplicated(t, 1, opt)
+		s := r.open(t, store.Config{})
+		var steps []func(*store.Redis) error
+		for _, w := range ways {
+			if w.again {
+				step, _ := w.prep(t, s, r.client)
+				steps = append(steps, step)
+			}
+		}
+		if err := r.client.ConfigSet(t.Context(), "maxmemory", "1mb").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.client.Set(t.Context(), "more", "x", 0).Err(); err == nil {
+			t.Fatal("the server is not full")
+		}
+		for try := range 3 {
+			for i, step := range steps {
+				if err := step(s); err != nil {
+					t.Errorf("step %d, try %d: %v", i, try, err)
+				}
+			}
+		}
+	})
+}
+
 // TestDurableLost kills a primary right after acknowledged endings, and promotes the replica: the sessions stay dead, and the log has the news.
 func TestDurableLost(t *testing.T) {
 	t.Parallel()

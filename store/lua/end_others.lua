@@ -39,6 +39,7 @@ if #ended > 0 and ttl >= 0 and ttl < needed then
 	redis.call('PEXPIRE', KEYS[1], num(needed))
 end
 if ARGV[4] == '1' then
+	redis.call('ZREM', KEYS[1], '') -- before ZADD: see end_all.lua
 	redis.call('ZADD', KEYS[1], 0, '')
 	redis.call('ZREM', KEYS[1], '')
 end
