@@ -483,18 +483,22 @@ func (m *Manager) Close() error {
 		defer m.mu.Unlock()
 		return m.untold.Len(), m.owed.Len()
 	}
-	if untold, owed := left(); untold+owed == 0 {
+	untold, owed := left()
+	if untold+owed == 0 {
 		return nil
 	}
 	err := m.beatOnce(context.Background())
 	ctx, done := context.WithTimeout(context.Background(), m.store.timeout)
 	defer done()
+	for untold, _ = left(); untold > 0 && (err == nil || errors.Is(err, ErrNotDurable)); untold, _ = left() {
+		err = m.beatOnce(ctx) // which tells some of them
+	}
 	for _, d := range m.due(time.Now().Add(backlog.MaxPause), maxLeft) {
 		if ctx.Err() == nil {
 			m.pay(ctx, d)
 		}
 	}
-	switch untold, owed := left(); {
+	switch untold, owed = left(); {
 	case untold > 0:
 		return fmt.Errorf("counterfoil: %d revocations are not announced to verifiers: %w", untold, err)
 	case owed > 0:

@@ -465,3 +465,39 @@ func TestCapIsAnnouncedForAsLongAsItsTokens(t *testing.T) {
 	}
 	t.Error("the log does not have it")
 }
+
+// More has ended while the log could not be reached than is told at a time. Close tells all of it.
+func TestCloseTellsAll(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	ctx := t.Context()
+	r.Faults.On(rig.Never("Append"))
+	const many = 600
+	ids := map[token.SessionID]bool{}
+	for i := range many {
+		id, err := token.NewSessionID("AAA", [16]byte{1, byte(i), byte(i >> 8)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[id] = true
+		if err := r.End(ctx, id); !errors.Is(err, counterfoil.ErrUnavailable) {
+			t.Fatalf("%v, want ErrUnavailable", err)
+		}
+	}
+	r.Faults.On(nil)
+	if err := r.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	log, err := r.Faults.Redis.Read(ctx, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, record := range log.Records {
+		if e, err := revocation.ParseEntry(record.Entry); err == nil {
+			delete(ids, e.Session)
+		}
+	}
+	if len(ids) > 0 {
+		t.Errorf("the log lacks %d of %d", len(ids), many)
+	}
+}
