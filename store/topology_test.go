@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -138,12 +139,12 @@ func TestClusterSlotOnItsWay(t *testing.T) {
 	move, arrive := setOut(t, nodes, slot)
 	look("nothing has moved yet", true, false)
 
-	move(true)
+	move(isRecord)
 	look("the records have moved", true, false)
 	if err := end(); err == nil || errors.Is(err, counterfoil.ErrNotFound) {
 		t.Errorf("an ending while index and record are apart: %v", err)
 	}
-	move(false)
+	move(isNoRecord)
 	look("all has moved", true, false)
 
 	arrive()
@@ -166,48 +167,74 @@ func TestClusterSubjectOnItsWay(t *testing.T) {
 	nodes := redistest.StartCluster(t, 3, redistest.Options{})
 	ctx := background(t)
 	s := openStore(t, "redis+cluster://"+nodes[2].Addr(), store.Config{})
-	for _, first := range []string{"index", "records"} {
-		for _, before := range []string{"", "not-before"} { // without that what reads it is refused by Redis itself
-			t.Run(first+" first "+before, func(t *testing.T) {
-				subject, slot := subjectOf(t, nodes[0], first+before)
-				if before != "" {
-					if _, err := s.End(ctx, counterfoil.Ending{Subject: subject}); err != nil {
-						t.Fatal(err)
-					}
+	client := dialURL(t, nodes[0].URL())
+	for _, w := range []struct {
+		name      string
+		first     func(key string) bool // moves first
+		notBefore bool                  // without one Redis itself refuses what reads it
+		oneRecord bool                  // of the others only the last that the index names moves first
+	}{
+		{"index first", isNoRecord, false, false}, {"index first, not-before", isNoRecord, true, false},
+		{"records first", isRecord, false, false}, {"records first, not-before", isRecord, true, false},
+		{"one record first", isRecord, false, true}, {"one record first, not-before", isRecord, true, true},
+	} {
+		t.Run(w.name, func(t *testing.T) {
+			subject, slot := subjectOf(t, nodes[0], w.name)
+			if w.notBefore {
+				if _, err := s.End(ctx, counterfoil.Ending{Subject: subject}); err != nil {
+					t.Fatal(err)
 				}
-				kept, other := newRef(t, s, subject), newRef(t, s, subject)
-				others := counterfoil.Ending{Subject: subject, Keep: kept.Session}
+			}
+			kept := newRef(t, s, subject)
+			refs := []counterfoil.Ref{newRef(t, s, subject), newRef(t, s, subject), newRef(t, s, subject)}
+			others := counterfoil.Ending{Subject: subject, Keep: kept.Session}
+			first := w.first
+			if w.oneRecord {
+				tag := counterfoil.SubjectTag(subject)
+				ids := client.ZRange(ctx, "cf:{"+tag+"}u:"+subject, 0, -1).Val()
+				ids = slices.DeleteFunc(ids, func(id string) bool { return id == kept.Session.String() })
+				first = func(key string) bool { return key == "cf:{"+tag+"}s:"+ids[len(ids)-1] }
+			}
 
-				move, arrive := setOut(t, nodes, slot)
-				move(first == "records")
-				if list, err := s.Sessions(ctx, subject); err == nil {
-					t.Errorf("on its way the subject has %d sessions", len(list))
+			move, arrive := setOut(t, nodes, slot)
+			move(first)
+			if list, err := s.Sessions(ctx, subject); err == nil {
+				t.Errorf("on its way the subject has %d sessions", len(list))
+			}
+			if _, err := s.End(ctx, others); err == nil {
+				t.Error("on its way all other sessions are said to have ended")
+			}
+			if _, err := s.End(ctx, counterfoil.Ending{Subject: subject}); err == nil {
+				t.Error("on its way all sessions are said to have ended")
+			}
+			for _, ref := range append(refs, kept) {
+				if _, err := s.Load(ctx, ref); err != nil {
+					t.Errorf("on its way a session that nobody is told has ended: %v", err)
 				}
-				if _, err := s.End(ctx, others); err == nil {
-					t.Error("on its way all other sessions are said to have ended")
-				}
-				if _, err := s.End(ctx, counterfoil.Ending{Subject: subject}); err == nil {
-					t.Error("on its way all sessions are said to have ended")
-				}
-				move(first != "records")
-				arrive()
+			}
+			move(func(key string) bool { return !first(key) })
+			arrive()
 
-				if list, err := s.Sessions(ctx, subject); len(list) != 2 || err != nil {
-					t.Errorf("afterwards the subject has %d sessions, %v", len(list), err)
+			if list, err := s.Sessions(ctx, subject); len(list) != 4 || err != nil {
+				t.Errorf("afterwards the subject has %d sessions, %v", len(list), err)
+			}
+			if e, err := s.End(ctx, others); len(e.Sessions) != 3 || err != nil {
+				t.Errorf("afterwards %d other sessions have ended, %v", len(e.Sessions), err)
+			}
+			for _, ref := range refs {
+				if _, err := s.Load(ctx, ref); !errors.Is(err, counterfoil.ErrNotFound) {
+					t.Errorf("afterwards another session: %v", err)
 				}
-				if e, err := s.End(ctx, others); len(e.Sessions) != 1 || err != nil {
-					t.Errorf("afterwards %d other sessions have ended, %v", len(e.Sessions), err)
-				}
-				if _, err := s.Load(ctx, other); !errors.Is(err, counterfoil.ErrNotFound) {
-					t.Errorf("afterwards the other session: %v", err)
-				}
-				if _, err := s.Load(ctx, kept); err != nil {
-					t.Errorf("afterwards the session that was kept: %v", err)
-				}
-			})
-		}
+			}
+			if _, err := s.Load(ctx, kept); err != nil {
+				t.Errorf("afterwards the session that was kept: %v", err)
+			}
+		})
 	}
 }
+
+func isRecord(key string) bool   { return strings.Contains(key, "}s:") }
+func isNoRecord(key string) bool { return !isRecord(key) }
 
 // slots is how many a Cluster has.
 const slots = 16384
@@ -228,8 +255,8 @@ func subjectOf(t *testing.T, first *redistest.Server, name string) (subject stri
 	}
 }
 
-// setOut begins to move a slot from the first master of a Cluster to the second. move moves its records, or all that is no record; arrive ends it.
-func setOut(t *testing.T, nodes []*redistest.Server, slot int64) (move func(records bool), arrive func()) {
+// setOut begins to move a slot from the first master of a Cluster to the second. move moves some of its keys; arrive ends it.
+func setOut(t *testing.T, nodes []*redistest.Server, slot int64) (move func(which func(key string) bool), arrive func()) {
 	t.Helper()
 	ctx := background(t)
 	must := func(err error) {
@@ -244,10 +271,10 @@ func setOut(t *testing.T, nodes []*redistest.Server, slot int64) (move func(reco
 	must(from.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", target).Err())
 	host, port, _ := net.SplitHostPort(nodes[1].Addr())
 	keys := from.ClusterGetKeysInSlot(ctx, int(slot), 100).Val()
-	move = func(records bool) {
+	move = func(which func(key string) bool) {
 		t.Helper()
 		for _, key := range keys {
-			if strings.Contains(key, "}s:") == records {
+			if which(key) {
 				must(from.Migrate(ctx, host, port, key, 0, 5*time.Second).Err())
 			}
 		}

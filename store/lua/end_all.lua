@@ -16,12 +16,11 @@ local ids = redis.pcall('ZRANGE', KEYS[2], 0, -1)
 if ids.err then
 	ids = {} -- the index only lists; a broken one must not keep anybody logged in
 end
+for _, id in ipairs(ids) do -- nothing is written before all are known to be here
+	n = math.max(n, newest(ARGV[1] .. id, KEYS[2]))
+end
 for _, id in ipairs(ids) do
-	local r = fields(ARGV[1] .. id, 't')
-	n = math.max(n, r and tonumber(r[1]) or 0)
-	if redis.call('UNLINK', ARGV[1] .. id) == 0 then
-		sure(ARGV[1] .. id, KEYS[2])
-	end
+	redis.call('UNLINK', ARGV[1] .. id)
 end
 redis.call('UNLINK', KEYS[2]) -- before SET: a script whose first write frees memory may end sessions in a full server
 redis.call('SET', KEYS[1], num(n), 'PX', ARGV[2])

@@ -12,20 +12,21 @@
 -- And promise 5: where a WAIT follows it always writes; end_one.lua says why.
 local index = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 local horizon = tonumber(ARGV[3])
+local last = {} -- by ID: the time of an end; nothing is written before all records are known to be here
+for i = 1, #index, 2 do
+	if index[i] ~= ARGV[1] and score(index[i + 1]) >= 0 then
+		last[index[i]] = math.max(now, newest(ARGV[2] .. index[i], KEYS[1]))
+	end
+end
 local ended, at = {}, now
 for i = 1, #index, 2 do
 	local id, time = index[i], score(index[i + 1])
 	if id ~= ARGV[1] then
 		if time >= 0 then
-			local key = ARGV[2] .. id
-			local r = fields(key, 't')
-			local last = math.max(now, r and tonumber(r[1]) or 0)
-			if redis.call('UNLINK', key) == 0 then
-				sure(key, KEYS[1])
-			end
-			redis.call('ZADD', KEYS[1], num(-(last + horizon)), id)
+			redis.call('UNLINK', ARGV[2] .. id)
+			redis.call('ZADD', KEYS[1], num(-(last[id] + horizon)), id)
 			ended[#ended + 1] = id
-			at = math.max(at, last)
+			at = math.max(at, last[id])
 		elseif -time < now then
 			redis.call('ZREM', KEYS[1], id)
 		else

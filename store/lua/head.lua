@@ -28,6 +28,15 @@ local function sure(key, index)
 	redis.call('EXISTS', index, key)
 end
 
+-- newest is the newest time handed out in a token of a session that an index names, 0 if there is no such session any more.
+local function newest(key, index)
+	local r = fields(key, 't')
+	if not r or not r[1] then
+		sure(key, index)
+	end
+	return r and tonumber(r[1]) or 0
+end
+
 -- score reads a score of a sorted set, by arithmetic: one interpreter's tonumber does not know 1e+13.
 local function score(x)
 	return x + 0
