@@ -86,7 +86,7 @@ func (l *List) Seed(seed [32]byte) bool {
 	return true
 }
 
-// A session's word: its slot tag in 24 bits, then the time of its revocation in 40 bits, in units of 64 ms, rounded up.
+// A session's word: its slot tag in 24 bits, then the time of its revocation in 40 bits, in units of 64 ms, rounded up. The last unit holds all later times.
 const (
 	tagMask   = ^uint64(timeMask)
 	timeMask  = 1<<40 - 1
@@ -95,7 +95,7 @@ const (
 
 // sessionWord makes the word; without a time it is the part that belongs to the key. It is 0 for no session.
 func sessionWord(tag uint32, at int64) uint64 {
-	return uint64(tag)<<40 | uint64(at+1<<timeShift-1)>>timeShift&timeMask
+	return uint64(tag)<<40 | min(uint64(at+1<<timeShift-1)>>timeShift, timeMask)
 }
 
 func sessionAt(word uint64) int64 { return int64(word&timeMask) << timeShift }

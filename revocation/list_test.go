@@ -179,6 +179,28 @@ func TestListExpiry(t *testing.T) {
 	}
 }
 
+// TestListLastTimes: an entry of the last times that there are is kept, not taken for one that expired long ago.
+func TestListLastTimes(t *testing.T) {
+	const last = 1<<46 - 1 // as late as an entry can be
+	subject := [16]byte{1}
+	for _, at := range []int64{last, last - 1, last - 62, last - 63, last - 64} {
+		list := newList(t, revocation.ListConfig{})
+		add(t, list,
+			revocation.Entry{Kind: revocation.KindSession, At: at, Session: id(1)},
+			revocation.Entry{Kind: revocation.KindSubject, At: at, Subject: subject, NotBefore: at},
+		)
+		list.Sweep(time.UnixMilli(last))
+		if !list.Has(id(1)) || list.SubjectNotBefore(subject) != at {
+			t.Errorf("revoked at %d: session %v, subject %d", at, list.Has(id(1)), list.SubjectNotBefore(subject))
+		}
+		for e := range list.Entries() {
+			if e.At < at-64 {
+				t.Errorf("revoked at %d, and the list says %d", at, e.At)
+			}
+		}
+	}
+}
+
 // TestListLater: the later of two entries counts, in whichever order they come.
 func TestListLater(t *testing.T) {
 	subject := [16]byte{1}
