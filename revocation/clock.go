@@ -35,9 +35,10 @@ func (g *Guard) look() (*sight, time.Time) {
 // seen returns what was seen last, nil if that was nothing.
 func (g *Guard) seen() *sight { return g.sights.last.Load() }
 
-// holds says whether a sight of the list still serves at a time (Unix ms) that a caller has read.
-func (s *sight) holds(l *List, ms int64) bool {
-	return s.log == l.log.Load() && uint64(ms-s.ms) < uint64(sightTick/time.Millisecond)
+// holds says whether a sight of the list still serves at a time that a caller has read. Both clocks have to say so: the wall clock may have been set back by as much as
+// went by meanwhile.
+func (s *sight) holds(l *List, now time.Time) bool {
+	return s.log == l.log.Load() && uint64(now.UnixMilli()-s.ms) < uint64(sightTick/time.Millisecond) && uint64(now.Sub(s.taken)) < uint64(sightTick)
 }
 
 //go:noinline
