@@ -1,6 +1,7 @@
 package revocation_test
 
 import (
+	"bytes"
 	"math"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func (c *chain) apply(b revocation.Batch) {
 	if b.Full {
 		last := -1 // where the record that was reached is
 		for i, r := range records {
-			if r.Position == c.at && c.at != "" && r.Time == c.newest.Time {
+			if n := c.newest; c.at != "" && r.Position == c.at && r.Time == n.Time && r.Prev == n.Prev && r.Epoch == n.Epoch && bytes.Equal(r.Entry, n.Entry) {
 				last = i
 			}
 		}
