@@ -247,3 +247,25 @@ func TestApplyHole(t *testing.T) {
 		})
 	}
 }
+
+// TestApplyBrokenPart: a part may break in its middle. What is before the break was read, and a log that goes on from there has not forked.
+func TestApplyBrokenPart(t *testing.T) {
+	now := time.Now()
+	record := func(position, prev revocation.Position) revocation.Record {
+		return revocation.Record{Position: position, Prev: prev, Time: now.UnixMilli()}
+	}
+	list := newList(t, revocation.ListConfig{})
+	f, err := revocation.NewFollower(revocation.FollowerConfig{List: list})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Apply(revocation.Batch{Full: true, Epoch: "e", Birth: 1, Records: []revocation.Record{record("1", "")}}, now)
+	f.Apply(revocation.Batch{Records: []revocation.Record{record("2", "1"), record("4", "3")}}, now)
+	if fresh := list.Freshness(now, 0, 0); fresh.Fresh || f.Next() != "" {
+		t.Fatalf("broken, and yet %+v, next %q", fresh, f.Next())
+	}
+	f.Apply(revocation.Batch{Full: true, Epoch: "e", Birth: 1, Records: []revocation.Record{record("1", ""), record("2", "1"), record("3", "2"), record("4", "3")}}, now)
+	if s := f.Stats(); !s.Fresh || s.Forks != 0 || s.Position != "4" {
+		t.Fatalf("%s at %q after %d forks", s.Reason, s.Position, s.Forks)
+	}
+}

@@ -123,6 +123,9 @@ func (c *chain) takePart(b Batch, sent, now time.Time) {
 	for i := range b.Records {
 		r := &b.Records[i]
 		if r.Prev != c.at || r.Position == "" || r.Epoch != "" && r.Epoch != c.epoch {
+			if i > 0 {
+				c.last = b.Records[i-1].clone()
+			}
 			c.whole, c.why = true, reasonBroken
 			return
 		}
