@@ -151,25 +151,41 @@ func (g *Guard) checkAt(ctx context.Context, raw string, p Policy, now time.Time
 	return v, nil
 }
 
-// CheckVerified decides on a token that has been verified already, as CheckPolicy does.
+// CheckVerified decides on a token that has been verified already, as CheckPolicy does. One that has expired since is refused, whoever has kept it: a list forgets
+// what was revoked once all tokens that it hits have expired.
 func (g *Guard) CheckVerified(ctx context.Context, v token.Verified, p Policy) error {
-	if !v.Valid() {
-		return token.ErrInvalid
-	}
 	if keepsLooking && g.clock == nil {
-		s, _ := g.look()
+		s, now := g.look()
+		if err := g.current(v, now); err != nil {
+			return err
+		}
 		return g.judge(ctx, v, p, s)
 	}
-	s := g.lookAt(g.now())
+	now := g.now()
+	if err := g.current(v, now); err != nil {
+		return err
+	}
+	s := g.lookAt(now)
 	return g.judge(ctx, v, p, &s)
+}
+
+// current refuses what is no token, and one that has expired by the guard's leeway.
+func (g *Guard) current(v token.Verified, now time.Time) error {
+	switch exp := v.ExpiresMilli(); {
+	case !v.Valid():
+		return token.ErrInvalid
+	case now.UnixMilli() >= exp+g.leeway.Milliseconds():
+		return &token.ExpiredError{ExpiresMilli: exp}
+	}
+	return nil
 }
 
 // Decide is the part of the decision that needs no I/O, for hosts that ask in their own way. Without ask, a nil error accepts the token and any other
 // refuses it. With ask, the decision is that of the [Answer] about the token ([Answer.Judge]); if no answer can be had, the token is to be refused
 // with err.
 func (g *Guard) Decide(v token.Verified, p Policy, now time.Time) (ask bool, err error) {
-	if !v.Valid() {
-		return false, token.ErrInvalid
+	if err := g.current(v, now); err != nil {
+		return false, err
 	}
 	s := g.lookAt(now)
 	why, err := g.decide(v, p, &s)

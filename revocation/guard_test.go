@@ -496,6 +496,53 @@ func TestGuardDecide(t *testing.T) {
 	}
 }
 
+// TestGuardOutlived: a verified token that was kept is good no longer than its text is. The list forgets what was revoked, because by then no token is left that it hits.
+func TestGuardOutlived(t *testing.T) {
+	const leeway = 10 * time.Second
+	for name, decide := range map[string]func(*fixture, token.Verified, revocation.Policy) error{
+		"CheckVerified": func(f *fixture, v token.Verified, p revocation.Policy) error {
+			return f.guard.CheckVerified(t.Context(), v, p)
+		},
+		"Decide": func(f *fixture, v token.Verified, p revocation.Policy) error {
+			_, err := f.guard.Decide(v, p, f.Clock.Now())
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, revocation.GuardConfig{Policy: revocation.BestEffort, Ask: &answer{Answer: revocation.Answer{Live: true}}})
+			v := f.Verified(token.Claims{Session: id(1)})
+			f.append(t, revocation.Entry{Kind: revocation.KindSession, At: f.now(), Session: id(1)})
+			f.follow(t)
+			if err := decide(f, v, revocation.Strict); outcome(err) != "revoked" {
+				t.Fatalf("revoked: %v", err)
+			}
+			f.Clock.Add(revocation.Horizon + time.Second)
+			f.append(t)
+			f.follow(t)
+			f.list.Sweep(f.Clock.Now())
+			if f.list.Has(id(1)) {
+				t.Fatal("the list forgets nothing: the test tests nothing")
+			}
+			for _, p := range []revocation.Policy{revocation.BestEffort, revocation.Strict, revocation.Paranoid} {
+				if err := decide(f, v, p); outcome(err) != "expired" {
+					t.Errorf("forgotten, %v: %v", p, err)
+				}
+			}
+
+			v = f.Verified(token.Claims{})
+			f.Clock.Add(5*time.Minute + leeway - time.Millisecond)
+			if err := decide(f, v, revocation.BestEffort); err != nil {
+				t.Errorf("a millisecond before its end: %v", err)
+			}
+			f.Clock.Add(time.Millisecond)
+			err := decide(f, v, revocation.BestEffort)
+			if expired, ok := errors.AsType[*token.ExpiredError](err); !ok || expired.ExpiresMilli != v.ExpiresMilli() {
+				t.Errorf("at its end: %v", err)
+			}
+		})
+	}
+}
+
 func TestGuardStatusAndEvents(t *testing.T) {
 	var events recorder
 	f := newFixture(t, revocation.GuardConfig{Events: &events})
