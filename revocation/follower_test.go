@@ -175,6 +175,7 @@ func TestFollowerFreshAfterFirstHeartbeat(t *testing.T) {
 		if took := time.Since(began); took > 2*revocation.Heartbeat {
 			t.Fatalf("ready after %v", took)
 		}
+		synctest.Wait() // what the read brought that made it ready is told a moment later
 		w.wantFresh("once ready")
 		w.wantRevoked("once ready", before)
 		w.wantEvents("once ready", revocation.EventRevoked)
