@@ -22,7 +22,7 @@ type ClientConfig struct {
 	URL string
 
 	// HTTP is the client to fetch with, such as one whose Transport has RootCAs of its own. Nil means one that trusts what the system trusts, without redirects.
-	// Each fetch has a deadline of 10 s besides.
+	// A redirect is followed only to what URL may be, and never from https to http. Each fetch has a deadline of 10 s besides.
 	HTTP *http.Client
 
 	// Refresh is the time between fetches. 0 means 5 min; at least 1 s.
@@ -38,6 +38,7 @@ const (
 	retryAfter     = time.Second
 	earlyEvery     = 30 * time.Second
 	fetchTimeout   = 10 * time.Second
+	maxRedirects   = 10 // as many as net/http follows
 )
 
 func (c ClientConfig) refresh() time.Duration {
@@ -81,19 +82,20 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return nil, errors.New("jwks: not an absolute URL without user and fragment")
 	}
-	if u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+	if !isTrusted(u) {
 		return nil, fmt.Errorf("jwks: %q: key sets come over https, or over http from this machine", config.URL)
 	}
 	if config.Refresh != 0 && config.Refresh < minRefresh {
 		return nil, fmt.Errorf("jwks: refresh must be at least %v", minRefresh)
 	}
-	c := &Client{config: config, http: config.HTTP, log: config.logger(), done: make(chan struct{})}
-	if c.http == nil {
-		c.http = &http.Client{
-			// One request in minutes is not worth a connection kept open, and the goroutines that keep it.
-			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+	c := &Client{config: config, http: &http.Client{}, log: config.logger(), done: make(chan struct{})}
+	if config.HTTP != nil {
+		*c.http = *config.HTTP
+		c.http.CheckRedirect = trustedRedirects(config.HTTP.CheckRedirect)
+	} else {
+		// One request in minutes is not worth a connection kept open, and the goroutines that keep it.
+		c.http.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true}
+		c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
 	for {
 		err := c.fetch(ctx)
@@ -111,6 +113,28 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	c.stop = stop
 	go c.run(background, c.keys.Missed())
 	return c, nil
+}
+
+// isTrusted reports whether a key set may come from there.
+func isTrusted(u *url.URL) bool {
+	return u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())
+}
+
+var errRedirect = errors.New("redirect to where key sets may not come from")
+
+// trustedRedirects returns a CheckRedirect that refuses what cannot be trusted and asks next, if there is one, about the rest.
+func trustedRedirects(next func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
+	return func(r *http.Request, via []*http.Request) error {
+		switch {
+		case !isTrusted(r.URL), r.URL.Scheme != "https" && via[len(via)-1].URL.Scheme == "https":
+			return errRedirect
+		case next != nil:
+			return next(r, via)
+		case len(via) >= maxRedirects:
+			return errors.New("too many redirects")
+		}
+		return nil
+	}
 }
 
 // Keys returns the set that the client keeps up to date, for token.VerifierConfig.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -275,6 +276,53 @@ func TestClientRefusesBadDocuments(t *testing.T) {
 			synctest.Wait()
 			if s.count() != 2 || ids(c.Keys().Keys()) != ids(good) || c.Age() < 5*time.Minute {
 				t.Errorf("%s: %d fetches, %v, age %v", name, s.count(), c.Keys().Keys(), c.Age())
+			}
+		})
+	}
+}
+
+// TestClientRedirects: whoever is on the way of a plain request must not be able to put keys into the set, and where a document moves is no exception.
+func TestClientRedirects(t *testing.T) {
+	doc, err := token.AppendJWKS(nil, publicKeys(t, 1)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const loopback = "http://127.0.0.1/keys"
+	own := errors.New("the caller's own reason")
+	for name, tc := range map[string]struct {
+		hops  []string
+		check func(*http.Request, []*http.Request) error
+		want  string // in the error; "" = none
+	}{
+		"to https":                    {[]string{"https://issuer.test/keys", "https://other.test/keys"}, nil, ""},
+		"from loopback to https":      {[]string{loopback, "https://other.test/keys"}, nil, ""},
+		"from loopback to loopback":   {[]string{loopback, "http://[::1]/keys"}, nil, ""},
+		"to http":                     {[]string{"https://issuer.test/keys", "http://issuer.test/keys"}, nil, "redirect"},
+		"to http and back":            {[]string{"https://issuer.test/keys", "http://issuer.test/keys", "https://issuer.test/other"}, nil, "redirect"},
+		"from loopback to http":       {[]string{loopback, "http://issuer.test/keys"}, nil, "redirect"},
+		"from https to loopback":      {[]string{"https://issuer.test/keys", loopback}, nil, "redirect"},
+		"to http, as the caller says": {[]string{"https://issuer.test/keys", "http://issuer.test/keys"}, func(*http.Request, []*http.Request) error { return nil }, "redirect"},
+		"the caller says no":          {[]string{"https://issuer.test/keys", "https://other.test/keys"}, func(*http.Request, []*http.Request) error { return own }, own.Error()},
+		"round and round":             {[]string{"https://issuer.test/keys", "https://issuer.test/keys"}, nil, "too many"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &site{answer: func(w http.ResponseWriter, r *http.Request) {
+				if i := slices.Index(tc.hops, r.URL.String()); i < len(tc.hops)-1 {
+					http.Redirect(w, r, tc.hops[i+1], http.StatusFound)
+					return
+				}
+				w.Write(doc)
+			}}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second/2) // for one try
+			defer cancel()
+			c, err := jwks.NewClient(ctx, jwks.ClientConfig{
+				URL: tc.hops[0], HTTP: &http.Client{Transport: s, CheckRedirect: tc.check}, Logger: slog.New(slog.DiscardHandler),
+			})
+			if err == nil {
+				defer c.Close()
+			}
+			if got := fmt.Sprint(err); (err == nil) != (tc.want == "") || !strings.Contains(got, tc.want) {
+				t.Errorf("%s: %s after %d requests, want %q", name, got, s.count(), tc.want)
 			}
 		})
 	}
