@@ -246,7 +246,7 @@ func (b *breaker) allow(now time.Time) (allowed, trial bool) {
 	if b.open == 0 {
 		return true, false
 	}
-	if b.trying || now.Before(b.until) {
+	if left := b.until.Sub(now); b.trying || left > 0 && left <= breakerMax { // more is left only if the clock was set back
 		return false, false
 	}
 	b.trying = true

@@ -269,6 +269,35 @@ func TestAskBreaker(t *testing.T) {
 	})
 }
 
+// TestAskBreakerClockSetBack: a clock that is set back does not keep the breaker open for as long as it was set back by.
+func TestAskBreakerClockSetBack(t *testing.T) {
+	a := &answer{err: errDown}
+	f := newFixture(t, revocation.GuardConfig{Ask: a})
+	raw := f.Mint(token.Claims{})
+	f.Clock.Add(4 * time.Minute) // the list is stale, whatever is taken from that
+	check := func() string {
+		_, err := f.guard.Check(t.Context(), raw)
+		return outcome(err)
+	}
+	for range 10 {
+		if got := check(); got != "stale" {
+			t.Fatal(got)
+		}
+	}
+	if a.asked != 5 {
+		t.Fatalf("asked %d times: the breaker is not open", a.asked)
+	}
+	a.Answer, a.err = revocation.Answer{Live: true}, nil
+	f.Clock.Add(-100 * time.Millisecond)
+	if got := check(); got != "stale" || a.asked != 5 {
+		t.Fatalf("a moment back: %s, asked %d times", got, a.asked)
+	}
+	f.Clock.Add(-3 * time.Minute)
+	if got := check(); got != "ok" || a.asked != 6 {
+		t.Fatalf("minutes back: %s, asked %d times", got, a.asked)
+	}
+}
+
 // TestAskPanic: an asker that panics does so for its own check only.
 func TestAskPanic(t *testing.T) {
 	var calls atomic.Int32
