@@ -4,7 +4,7 @@
 // # One spelling
 //
 // A token has exactly one spelling. Characters outside base64url, line breaks, padding and unused bits are refused before anything
-// else is looked at, so two different strings are never the same token.
+// else is looked at. Nothing is keyed by a token's text all the same: whoever has one of ES256 can make another signature of it that verifies.
 //
 // # The header is looked up
 //
