@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -479,14 +480,24 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secrets := []string{credential.Secret.Reveal(), strings.TrimPrefix(key.Secret().Reveal(), "frame-ed25519-secret:")}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b"} {
-		for _, v := range []any{key, *key, credential, &credential, []any{key, credential}, feed.Config{Key: key}, feed.ClientConfig{Credential: credential}} {
-			text := fmt.Sprintf(verb, v)
-			for _, s := range secrets {
-				seed := fmt.Sprintf("%x", s)
-				if strings.Contains(text, s) || strings.Contains(text, s[:16]) || strings.Contains(text, seed[:16]) {
-					t.Errorf("%s shows a secret: %s", verb, text)
+	var shown []string // the ways in which a part of a secret could show
+	for _, secret := range []string{credential.Secret.Reveal(), strings.TrimPrefix(key.Secret().Reveal(), "frame-ed25519-secret:")} {
+		seed, err := base64.RawURLEncoding.DecodeString(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range [][]byte{[]byte(secret)[:8], seed[:8]} {
+			shown = append(shown, string(b), strings.Trim(fmt.Sprint(b), "[]"), fmt.Sprintf("%x", b), fmt.Sprintf("%X", b), fmt.Sprintf("% x", b))
+		}
+	}
+	for _, verb := range "vTtbcdoOqxXUeEfFgGsp" {
+		for _, v := range []any{key, *key, credential, &credential, []any{key, credential}, []feed.Key{*key}, feed.Config{Key: key}, feed.ClientConfig{Credential: credential}} {
+			for _, flag := range []string{"", "+", "#"} {
+				text := fmt.Sprintf("%"+flag+string(verb), v)
+				for _, s := range shown {
+					if strings.Contains(text, s) {
+						t.Errorf("%%%s%c of %T shows a secret: %s", flag, verb, v, text)
+					}
 				}
 			}
 		}

@@ -18,7 +18,7 @@ import (
 //
 // Keys are made by [GenerateKey] and [ParseKey]. They print as "[redacted]" and are safe for concurrent use.
 type Key struct {
-	private *ed25519.PrivateKey // behind a pointer: verbs like %d bypass String, and then show an address only
+	private func() ed25519.PrivateKey // a function: verbs like %d bypass String, a Key has it by its pointer only, and fmt follows pointers to slices
 	public  revocation.FrameKey
 }
 
@@ -47,7 +47,7 @@ func newKey(seed []byte) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Key{private: &private, public: public}, nil
+	return &Key{private: func() ed25519.PrivateKey { return private }, public: public}, nil
 }
 
 // Public returns the key that verifies, for [ClientConfig].
@@ -55,7 +55,7 @@ func (k *Key) Public() revocation.FrameKey { return k.public }
 
 // Secret returns the key as text: "frame-ed25519-secret:" and the base64url of its seed.
 func (k *Key) Secret() token.Secret {
-	return token.NewSecret(keyPrefix + b64.EncodeToString(k.private.Seed()))
+	return token.NewSecret(keyPrefix + b64.EncodeToString(k.private().Seed()))
 }
 
 func (k *Key) signing() *Key { return k }
@@ -106,7 +106,7 @@ func (k *Key) sign(h revocation.FrameHead) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(b, ed25519.Sign(*k.private, b)...), nil
+	return append(b, ed25519.Sign(k.private(), b)...), nil
 }
 
 const redacted = "[redacted]"
