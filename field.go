@@ -163,8 +163,8 @@ func (jsonCodec) Unmarshal(data []byte, value any) error { return json.Unmarshal
 // A sealed value is one byte 0x01, four bytes that name the key, the nonce, and the ciphertext with its tag. A counter is a decimal, so
 // the two are never taken for each other.
 type vault struct {
-	keys  []vaultKey // the first seals, all open
-	plain bool       // what is not sealed may be read
+	keys  func() []vaultKey // the first seals, all open; why a function: see sealer
+	plain bool              // what is not sealed may be read
 }
 
 type vaultKey struct {
@@ -185,7 +185,7 @@ func newVault(secrets [][]byte, plain bool, issuer, audience string) (*vault, er
 	if len(secrets) == 0 {
 		return nil, nil
 	}
-	v := &vault{plain: plain}
+	keys := make([]vaultKey, len(secrets))
 	for i, secret := range secrets {
 		if len(secret) < 32 {
 			return nil, fmt.Errorf("counterfoil: Config.ValueKeys[%d] has %d bytes, at least 32 are needed", i, len(secret))
@@ -195,9 +195,9 @@ func newVault(secrets [][]byte, plain bool, issuer, audience string) (*vault, er
 		if err != nil {
 			return nil, fmt.Errorf("counterfoil: deriving the key of values: %w", err)
 		}
-		v.keys = append(v.keys, vaultKey{name: [4]byte(key[32:]), secret: key[:32]})
+		keys[i] = vaultKey{name: [4]byte(key[32:]), secret: key[:32]}
 	}
-	return v, nil
+	return &vault{keys: func() []vaultKey { return keys }, plain: plain}, nil
 }
 
 func (k vaultKey) aead(id token.SessionID) (cipher.AEAD, error) {
@@ -219,13 +219,14 @@ func (v *vault) seal(id token.SessionID, name string, value []byte) ([]byte, err
 	if v == nil {
 		return value, nil
 	}
-	a, err := v.keys[0].aead(id)
+	k := v.keys()[0]
+	a, err := k.aead(id)
 	if err != nil {
 		return nil, fmt.Errorf("counterfoil: sealing field %q: %w", name, err)
 	}
 	out := make([]byte, vaultPrefix+nonceLen, vaultPrefix+nonceLen+len(value)+a.Overhead())
 	out[0] = sealedForm
-	copy(out[1:], v.keys[0].name[:])
+	copy(out[1:], k.name[:])
 	rand.Read(out[vaultPrefix:])
 	return a.Seal(out, out[vaultPrefix:], value, associated(id, name)), nil
 }
@@ -243,7 +244,7 @@ func (v *vault) open(id token.SessionID, name string, stored []byte) ([]byte, er
 	case len(stored) < vaultPrefix+nonceLen:
 		return nil, errSealed
 	}
-	for _, k := range v.keys {
+	for _, k := range v.keys() {
 		if k.name != [4]byte(stored[1:vaultPrefix]) {
 			continue
 		}

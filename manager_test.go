@@ -2,10 +2,13 @@ package counterfoil_test
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +63,42 @@ func login(t *testing.T, r *rig.Rig, subject string) (token.Verified, counterfoi
 		t.Fatal("a login issued no tokens")
 	}
 	return r.Verify(t, tokens.Access), tokens
+}
+
+// TestManagerDoesNotPrintKeys: whoever has one of the keys that a Manager derives makes refresh tokens, or reads what is encrypted. No verb of fmt shows one.
+func TestManagerDoesNotPrintKeys(t *testing.T) {
+	t.Parallel()
+	values := []byte("these bytes are to encrypt values")
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.ValueKeys = [][]byte{values} })
+	if err := r.Close(); err != nil { // what runs must not be looked at
+		t.Fatal(err)
+	}
+	suffix := " v1\x00" + r.Config.Issuer + "\x00" + r.Config.Audience
+	var shown []string // the ways in which a part of a key could show
+	for _, k := range []struct {
+		secret []byte
+		name   string
+		from   int // what of the derived bytes is the secret part
+	}{
+		{r.Config.Secrets[0], "counterfoil refresh token", 0}, {values, "counterfoil value", 0}, {r.Config.Secrets[0], "counterfoil device handle", 32},
+	} {
+		derived := must[[]byte](t)(hkdf.Key(sha256.New, k.secret, nil, k.name+suffix, 64))
+		part := derived[k.from : k.from+8]
+		shown = append(shown, strings.Trim(fmt.Sprint(part), "[]"), fmt.Sprintf("%x", part), fmt.Sprintf("%X", part), fmt.Sprintf("%q", part))
+	}
+	type application struct{ m *counterfoil.Manager }
+	for _, verb := range "vTtbcdoOqxXUeEfFgGsp" {
+		for _, v := range []any{r.Manager, application{r.Manager}, reflect.ValueOf(r.Manager).Elem()} {
+			for _, flag := range []string{"", "+", "#"} {
+				text := fmt.Sprintf("%"+flag+string(verb), v)
+				for _, s := range shown {
+					if strings.Contains(text, s) {
+						t.Errorf("%%%s%c of %T shows %s", flag, verb, v, s)
+					}
+				}
+			}
+		}
+	}
 }
 
 func TestVisitorBecomesUser(t *testing.T) {

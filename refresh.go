@@ -31,14 +31,14 @@ const maxRefreshLen = 128 // 25 + 20 + 20 + 43 characters and three dots fit
 // sealer makes and opens refresh tokens. The keys are derived (HKDF, RFC 5869) with issuer and audience, so that one
 // configured secret gives two tenants different keys.
 type sealer struct {
-	keys [][]byte // the first seals, all open
+	keys func() [][]byte // the first seals, all open. A function, because fmt follows pointers to structs where a verb does not fit, such as %s for a Manager
 }
 
 func newSealer(secrets [][]byte, issuer, audience string) (*sealer, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("counterfoil: Config.Secrets is empty")
 	}
-	s := &sealer{}
+	keys := make([][]byte, len(secrets))
 	for i, secret := range secrets {
 		if len(secret) < 32 {
 			return nil, fmt.Errorf("counterfoil: Config.Secrets[%d] has %d bytes, at least 32 are needed", i, len(secret))
@@ -48,9 +48,9 @@ func newSealer(secrets [][]byte, issuer, audience string) (*sealer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("counterfoil: deriving the refresh key: %w", err)
 		}
-		s.keys = append(s.keys, key)
+		keys[i] = key
 	}
-	return s, nil
+	return &sealer{keys: func() [][]byte { return keys }}, nil
 }
 
 func mac(key []byte, body string) []byte {
@@ -61,7 +61,7 @@ func mac(key []byte, body string) []byte {
 
 func (s *sealer) seal(t refreshToken) token.Secret {
 	body := t.session.String() + "." + strconv.FormatUint(t.generation, 10) + "." + strconv.FormatInt(t.expires, 10)
-	return token.NewSecret(body + "." + base64.RawURLEncoding.EncodeToString(mac(s.keys[0], body)))
+	return token.NewSecret(body + "." + base64.RawURLEncoding.EncodeToString(mac(s.keys()[0], body)))
 }
 
 // open returns the token if one of the keys made it. It says nothing about its expiry or about the session.
@@ -79,7 +79,7 @@ func (s *sealer) open(raw string) (refreshToken, error) {
 		return refreshToken{}, token.ErrInvalid
 	}
 	made := 0
-	for _, key := range s.keys {
+	for _, key := range s.keys() {
 		if hmac.Equal(sum, mac(key, body)) {
 			made = 1
 		}

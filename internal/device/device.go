@@ -25,7 +25,7 @@ import (
 // one session has one handle. Only its own subject can use it, and it outlives nothing but the session. [NewHandles] makes it; it is safe for
 // concurrent use.
 type Handles struct {
-	keys []handleKey // the first seals, all open
+	keys func() []handleKey // the first seals, all open. A function, because fmt follows pointers to structs where a verb does not fit
 }
 
 type handleKey struct {
@@ -37,7 +37,7 @@ const maxHandleLen = 128
 
 // NewHandles derives a key for each secret. The first one seals, all open.
 func NewHandles(secrets [][]byte, issuer, audience string) (*Handles, error) {
-	h := &Handles{}
+	var keys []handleKey
 	for _, secret := range secrets {
 		key, err := hkdf.Key(sha256.New, secret, nil, "counterfoil device handle v1\x00"+issuer+"\x00"+audience, 64)
 		if err != nil {
@@ -51,14 +51,14 @@ func NewHandles(secrets [][]byte, issuer, audience string) (*Handles, error) {
 		if err != nil {
 			return nil, fmt.Errorf("counterfoil: %w", err)
 		}
-		h.keys = append(h.keys, handleKey{a, key[32:]})
+		keys = append(keys, handleKey{a, key[32:]})
 	}
-	return h, nil
+	return &Handles{keys: func() []handleKey { return keys }}, nil
 }
 
 // Seal returns the handle of a session of a subject.
 func (h *Handles) Seal(id token.SessionID, subject string) string {
-	k := h.keys[0]
+	k := h.keys()[0]
 	nonce := mac(k.mac, id.String()+subject)[:k.aead.NonceSize()]
 	return base64.RawURLEncoding.EncodeToString(k.aead.Seal(slices.Clone(nonce), nonce, []byte(id.String()), []byte(subject)))
 }
@@ -72,7 +72,7 @@ func (h *Handles) Open(handle, subject string) (token.SessionID, bool) {
 	if err != nil {
 		return token.SessionID{}, false
 	}
-	for _, k := range h.keys {
+	for _, k := range h.keys() {
 		n := k.aead.NonceSize()
 		if len(b) < n {
 			continue
