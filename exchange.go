@@ -45,7 +45,7 @@ type Exchange struct {
 	arrived  time.Time // with its monotonic part
 	verified token.Verified
 	session  *Session
-	refresh  string          // the refresh token of the cookie, if there is one that may be needed
+	refresh  token.Secret    // the refresh token of the cookie, if there is one that may be needed when the answer goes out
 	client   *Client         // nil without Config.Bind
 	cookie   bool            // the credential came as a cookie, or there was none
 	clear    bool            // the cookies are to be removed
@@ -90,13 +90,13 @@ func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 	if x.barred != nil && !safe(r) && (access != "" || refresh != "") {
 		return nil, ErrCrossSite
 	}
-	if len(refresh) <= maxRefreshLen {
-		x.refresh = refresh
+	if len(refresh) > maxRefreshLen {
+		refresh = ""
 	}
 	if m.bind != nil {
 		x.client = &Client{UserAgent: strings.Clone(r.Client.UserAgent), Address: strings.Clone(r.Client.Address)}
 	}
-	if err := x.judge(ctx, access); err != nil {
+	if err := x.judge(ctx, access, refresh); err != nil {
 		return nil, err
 	}
 	if x.session == nil {
@@ -104,10 +104,8 @@ func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 	}
 	x.session.barred = x.barred
 	// What is kept is copied, and most requests are not going to renew. One that takes longer than the window leaves that to the next.
-	if x.due(x.arrived.Add(m.window)) {
-		x.refresh = strings.Clone(x.refresh)
-	} else {
-		x.refresh = ""
+	if refresh != "" && x.due(x.arrived.Add(m.window)) {
+		x.refresh = token.NewSecret(strings.Clone(refresh))
 	}
 	return x, nil
 }
@@ -130,8 +128,8 @@ func (x *Exchange) bearer(ctx context.Context, bearer, access string) error {
 
 // judge decides on the cookies. It leaves the session nil for a request of nobody. No cookie is cleared here, whatever it holds: by
 // now it may be another application's, or another tab's new one.
-func (x *Exchange) judge(ctx context.Context, access string) error {
-	if access == "" && x.refresh == "" {
+func (x *Exchange) judge(ctx context.Context, access, refresh string) error {
+	if access == "" && refresh == "" {
 		return nil
 	}
 	err := error(token.ErrInvalid)
@@ -144,12 +142,12 @@ func (x *Exchange) judge(ctx context.Context, access string) error {
 	}
 	var expired *token.ExpiredError
 	if errors.Is(err, token.ErrInvalid) {
-		_, stranger := x.m.sealer.open(x.refresh)
+		_, stranger := x.m.sealer.open(refresh)
 		x.foreign = stranger != nil // neither cookie is ours
 	}
 	switch {
 	case revocation.Reason(err) == "key revoked": // the session lives, and its refresh token is no work of that key
-		return x.revive(ctx, err)
+		return x.revive(ctx, refresh, err)
 	case errors.Is(err, revocation.ErrRevoked):
 		x.refusal = err
 		// The store told it, and not the list: somebody may have died between the end of the session and the announcement, and this be the repetition.
@@ -158,22 +156,22 @@ func (x *Exchange) judge(ctx context.Context, access string) error {
 		}
 		return nil
 	case errors.Is(err, token.ErrInvalid), errors.As(err, &expired):
-		return x.revive(ctx, err)
+		return x.revive(ctx, refresh, err)
 	}
 	return err
 }
 
 // revive goes on from the refresh token where the access token is of no use.
-func (x *Exchange) revive(ctx context.Context, refusal error) error {
+func (x *Exchange) revive(ctx context.Context, refresh string, refusal error) error {
 	x.refusal = refusal
-	if x.refresh == "" {
+	if refresh == "" {
 		return nil
 	}
 	if x.barred != nil { // the answer could not carry the new tokens
 		x.refusal = x.barred
 		return nil
 	}
-	t, err := x.m.sealer.open(x.refresh)
+	t, err := x.m.sealer.open(refresh)
 	if err != nil {
 		x.refusal = err
 		return nil
@@ -334,7 +332,7 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 		if x.newest(ctx) {
 			tokens = *x.tokens
 		}
-	} else if x.refresh != "" && x.due(x.m.now()) {
+	} else if !x.refresh.IsZero() && x.due(x.m.now()) {
 		tokens = x.renew(ctx)
 	}
 	return x.m.cookies.set(tokens), nil
@@ -389,7 +387,7 @@ func (x *Exchange) from() Client {
 
 // due says whether half of the life of the access token that came is over at that time.
 func (x *Exchange) due(at time.Time) bool {
-	if !x.verified.Valid() || x.refresh == "" || x.session.ID() != x.verified.Session() {
+	if !x.verified.Valid() || x.session.ID() != x.verified.Session() {
 		return false
 	}
 	begin, end := x.verified.IssuedAt(), x.verified.Expires()
@@ -411,7 +409,7 @@ func (x *Exchange) newest(ctx context.Context) bool {
 // renew asks for new tokens on the request's own account. It never judges reuse, since the client did not ask, and a request that was
 // slower than the window renews only what is still current, lest it bring back an older cookie.
 func (x *Exchange) renew(ctx context.Context) Tokens {
-	t, err := x.m.sealer.open(x.refresh)
+	t, err := x.m.sealer.open(x.refresh.Reveal())
 	if err != nil || t.session != x.verified.Session() {
 		return Tokens{}
 	}

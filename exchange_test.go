@@ -2,6 +2,8 @@ package counterfoil_test
 
 import (
 	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +110,42 @@ func TestBegin(t *testing.T) {
 				t.Error("a request of nobody has a verified token")
 			}
 		})
+	}
+}
+
+// TestExchangeDoesNotPrintTokens: an exchange that is going to renew keeps the refresh token until its answer, and no verb of fmt shows it.
+func TestExchangeDoesNotPrintTokens(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	_, tokens := login(t, r, "alice")
+	r.Advance(3 * time.Minute) // more than half of its life
+	x, err := r.Begin(t.Context(), counterfoil.Request{Method: "GET", Cookie: []string{cookies(tokens)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil { // what runs must not be looked at
+		t.Fatal(err)
+	}
+	var shown []string // the ways in which a part of a token could show
+	for _, secret := range []token.Secret{tokens.Access, tokens.Refresh} {
+		text := secret.Reveal()
+		part := text[len(text)-16:]
+		shown = append(shown, part, strings.Trim(fmt.Sprint([]byte(part)), "[]"), fmt.Sprintf("%x", part), fmt.Sprintf("%X", part))
+	}
+	for _, verb := range "vTtbcdoOqxXUeEfFgGsp" {
+		for _, v := range []any{x, struct{ x *counterfoil.Exchange }{x}, reflect.ValueOf(x).Elem(), x.Session()} {
+			for _, flag := range []string{"", "+", "#"} {
+				text := fmt.Sprintf("%"+flag+string(verb), v)
+				for _, s := range shown {
+					if strings.Contains(text, s) {
+						t.Errorf("%%%s%c of %T shows %s", flag, verb, v, s)
+					}
+				}
+			}
+		}
+	}
+	if list, err := x.Commit(t.Context()); err != nil || len(list) != 2 {
+		t.Errorf("renewed with %d cookies, %v", len(list), err)
 	}
 }
 
