@@ -559,3 +559,72 @@ func TestSilence(t *testing.T) {
 		}
 	})
 }
+
+// wary is a log that is read whole after a read that failed, as that of package store is whose record at the position is another one.
+type wary struct {
+	*memoryLog
+	failed atomic.Bool
+}
+
+func (w *wary) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
+	if w.failed.Load() {
+		after = ""
+	}
+	b, err := w.memoryLog.Read(ctx, after, wait)
+	w.failed.Store(err != nil)
+	return b, err
+}
+
+// TestFeedSupplantedRecord: after a failover another record may have the position that an edge has read, or get it later. The edge must get to know that one too, and be
+// fresh again.
+func TestFeedSupplantedRecord(t *testing.T) {
+	for name, later := range map[string]bool{"when the origin reads the log again": false, "later": true} {
+		t.Run(name, func(t *testing.T) { bubble(t, func(t *testing.T) { testSupplanted(t, later) }) })
+	}
+}
+
+func testSupplanted(t *testing.T, later bool) {
+	source := &wary{memoryLog: newLog()}
+	o := newOriginOn(t, source.memoryLog, source, 256<<10)
+	list, follower, _ := follow(t, o.client(direct{o.handler}))
+	if err := follower.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pass(5*time.Second + revocation.Heartbeat/4)
+	lost := o.revoke()
+	pass(revocation.Heartbeat / 4)
+	newest := o.log.Newest()
+	if !list.Has(lost) || follower.Stats().Position != newest.Position {
+		t.Fatal("the edge has not read the newest record")
+	}
+
+	instead := tokentest.SessionID(t)
+	var err error
+	if newest.Entry, err = sessionEntry(instead).AppendBinary(nil); err != nil {
+		t.Fatal(err)
+	}
+	o.log.Cut(true)
+	o.log.RollBack(1)
+	if !later {
+		o.log.Reissue(newest)
+	}
+	synctest.Wait()
+	o.log.Cut(false)
+	if later {
+		pass(revocation.Heartbeat / 4) // in which the origin reads the log without it
+		o.log.Reissue(newest)
+	}
+	pass(5 * time.Second)
+	if !o.list.Has(instead) || !o.list.Has(lost) {
+		t.Fatal("the origin does not know both")
+	}
+	if !list.Has(instead) || !list.Has(lost) {
+		t.Errorf("of the two that had the position the edge knows the first: %v, the second: %v", list.Has(lost), list.Has(instead))
+	}
+	if f := list.Freshness(time.Now(), 0, 0); !f.Fresh {
+		t.Errorf("not fresh again: %s", f.Reason)
+	}
+	if s := follower.Stats(); s.Whole > 4 {
+		t.Errorf("read whole %d times", s.Whole)
+	}
+}

@@ -186,6 +186,14 @@ func (l *memoryLog) Rewind(n int) {
 	l.ids -= n
 }
 
+// Reissue appends a record as it is, as a node does whose clock is behind: it gives a position and a time that were given before.
+func (l *memoryLog) Reissue(r revocation.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records = append(l.records, r)
+	l.changed()
+}
+
 // Trim takes all records out but the newest.
 func (l *memoryLog) Trim() {
 	l.mu.Lock()

@@ -46,14 +46,15 @@ type Tail struct {
 	birth     int64
 	permanent map[fact]revocation.Entry
 	newest    revocation.Cursor
-	sent      time.Time           // when the request was sent that returned it
-	came      time.Time           // when it came
-	before    revocation.Position // the predecessor of the window's first record
-	window    []revocation.Record // the newest records, for frames that are not whole; only appended to
-	chunks    []*chunk            // all records, for those that are
-	size      int                 // bytes of the chunks
-	cut       int64               // until then (Unix ms) the chunks lack a record that has not expired, because there were too many
-	changed   chan struct{}       // closed when anything of this changes
+	sent      time.Time                     // when the request was sent that returned it
+	came      time.Time                     // when it came
+	before    revocation.Position           // the predecessor of the window's first record
+	window    []revocation.Record           // the newest records, for frames that are not whole; only appended to
+	gone      map[revocation.Position]int64 // positions of this epoch, and their times, where the log no longer has the record that was read here
+	chunks    []*chunk                      // all records, for those that are
+	size      int                           // bytes of the chunks
+	cut       int64                         // until then (Unix ms) the chunks lack a record that has not expired, because there were too many
+	changed   chan struct{}                 // closed when anything of this changes
 
 	making sync.Mutex // held while a snapshot is made, so that many who want one make one
 	latest *snapshot
@@ -148,6 +149,7 @@ func (t *Tail) keep(b revocation.Batch, sent time.Time) {
 // load begins again with the whole log.
 func (t *Tail) load(b revocation.Batch) error {
 	t.loads++
+	t.miss(b)
 	t.epoch, t.birth, t.permanent = b.Epoch, b.Birth, make(map[fact]revocation.Entry)
 	t.newest, t.sent, t.came, t.before, t.window = revocation.Cursor{}, time.Time{}, time.Time{}, "", nil
 	t.chunks, t.size, t.cut = nil, 0, 0
@@ -168,6 +170,31 @@ func (t *Tail) load(b revocation.Batch) error {
 		}
 	}
 	return nil
+}
+
+// miss notes which records of the window a whole read did not find again, before that is taken over. After a failover to a node that lacks some records, and whose
+// clock is behind, others may have their positions, or get them later. Who is at such a position may have read either.
+func (t *Tail) miss(b revocation.Batch) {
+	gone := make(map[revocation.Position]int64)
+	if b.Epoch == t.epoch && len(b.Records) > 0 {
+		maps.Copy(gone, t.gone)
+		missing := make(map[revocation.Position]*revocation.Record, len(t.window))
+		for i := range t.window {
+			missing[t.window[i].Position] = &t.window[i]
+		}
+		for i := range b.Records {
+			r := &b.Records[i]
+			if old := missing[r.Position]; old != nil && old.Time == r.Time && old.Prev == r.Prev && old.Epoch == r.Epoch && bytes.Equal(old.Entry, r.Entry) {
+				delete(missing, r.Position)
+			}
+		}
+		for p, r := range missing {
+			gone[p] = r.Time
+		}
+		trimmed := b.Records[0].Time // what is older is missing because of its age
+		maps.DeleteFunc(gone, func(_ revocation.Position, at int64) bool { return at < trimmed })
+	}
+	t.gone = gone
 }
 
 // extend goes on with records that are new.
@@ -299,8 +326,11 @@ func (t *Tail) look(after revocation.Cursor, full bool) view {
 	return v
 }
 
-// after returns the records of the window that follow a position, nil if it is not there.
+// after returns the records of the window that follow a position, nil if it is not there, or if it is not certain what was read there.
 func (t *Tail) after(p revocation.Position) []revocation.Record {
+	if _, gone := t.gone[p]; gone {
+		return nil
+	}
 	for i := len(t.window); i > 0; i-- { // most are near the end
 		if t.window[i-1].Position == p {
 			return t.window[i:len(t.window):len(t.window)]
