@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/rig"
@@ -201,6 +202,62 @@ func TestSubjectIsMadeSafeAfterwards(t *testing.T) {
 	}
 	if list, err := r.Sessions(ctx, "alice"); len(list) != 1 || err != nil {
 		t.Errorf("the session that began since: %v, %v", list, err)
+	}
+}
+
+// TestWhatIsKeptIsCopied gives the Manager strings that lie in a buffer which is used again, as Fiber's do. What it goes on with afterwards names whom it named.
+func TestWhatIsKeptIsCopied(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var keys []string
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
+		c.Events = revocation.EventFunc(func(e revocation.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Entry.Kind == revocation.KindKey {
+				keys = append(keys, e.Entry.KeyID)
+			}
+		})
+	})
+	ctx := t.Context()
+	view := func(s string) (string, []byte) {
+		buffer := []byte(s)
+		return unsafe.String(unsafe.SliceData(buffer), len(buffer)), buffer
+	}
+
+	subject, buffer := view("alice")
+	s := must[*counterfoil.Session](t)(r.Login(ctx, nil, subject, counterfoil.LoginOptions{}))
+	copy(buffer, "bobby")
+	if got := s.Subject(); got != "alice" {
+		t.Errorf("the session is %q's", got)
+	}
+
+	bobby, _ := login(t, r, "bobby")
+	down := &replicas{down: true}
+	r.Faults.On(down.hook)
+	subject, buffer = view("alice")
+	if err := r.EndAll(ctx, subject); !errors.Is(err, counterfoil.ErrNotDurable) {
+		t.Fatal(err)
+	}
+	copy(buffer, "bobby")
+	down.set(false)
+	if err := r.Close(); err != nil { // which makes safe what is not
+		t.Errorf("closing when replicas answer: %v", err)
+	}
+	if _, err := visits.Incr(ctx, r.Open(bobby), 1); err != nil {
+		t.Errorf("the session of somebody else: %v", err)
+	}
+
+	id := strings.Repeat("A", 43)
+	key, buffer := view(id)
+	if _, err := r.Revoke(ctx, counterfoil.Revocation{Key: key}); err != nil {
+		t.Fatal(err)
+	}
+	copy(buffer, "BBBB")
+	mu.Lock()
+	defer mu.Unlock()
+	if len(keys) == 0 || keys[0] != id {
+		t.Errorf("revoked keys: %q", keys)
 	}
 }
 

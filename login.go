@@ -90,6 +90,7 @@ func (m *Manager) Login(ctx context.Context, from *Session, subject string, opt 
 	if from == nil {
 		from = m.Anonymous()
 	}
+	subject = strings.Clone(subject) // the session keeps it
 	return m.replace(ctx, from, subject, func(Record) (NewRecord, []string, error) {
 		return NewRecord{Idle: idle, Absolute: absolute, Login: true, Device: device.NewNote(opt.Remember, opt.Device, opt.UserAgent, opt.Address, m.locate).String()}, opt.Carry, nil
 	})

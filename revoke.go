@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/counterfoil/counterfoil/revocation"
@@ -193,7 +194,7 @@ func (m *Manager) endSubject(ctx context.Context, subject string, keep token.Ses
 	}
 	if keep.IsZero() {
 		if weak != nil {
-			m.owe(debt{subject: subject, notBefore: e.NotBefore})
+			m.owe(debt{subject: strings.Clone(subject), notBefore: e.NotBefore}) // a view of a buffer would name somebody else by the time of the next try
 		}
 		d, err := m.announce(ctx, revocation.Entry{
 			Kind: revocation.KindSubject, At: e.At, Subject: token.SubjectHash(m.issuerName, subject), NotBefore: e.NotBefore,
@@ -280,7 +281,7 @@ func (m *Manager) revokeKey(ctx context.Context, id string) (done, error) {
 		a.Now = m.now().UnixMilli()
 	}
 	d := done{sent: time.Now()}
-	e := revocation.Entry{Kind: revocation.KindKey, At: a.Now, KeyID: id}
+	e := revocation.Entry{Kind: revocation.KindKey, At: a.Now, KeyID: strings.Clone(id)} // the list keeps it for good
 	if a, err = m.store.Append(ctx, e); err != nil && !errors.Is(err, ErrNotDurable) {
 		return done{}, err
 	}

@@ -42,7 +42,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/utils"
 	"github.com/valyala/fasthttp"
 
 	"github.com/counterfoil/counterfoil"
@@ -206,7 +205,7 @@ func Login(c *fiber.Ctx, subject string, opt counterfoil.LoginOptions) error {
 	if opt.Address == "" {
 		opt.Address = c.IP()
 	}
-	return Exchange(c).Login(c.UserContext(), utils.CopyString(subject), opt)
+	return Exchange(c).Login(c.UserContext(), subject, opt)
 }
 
 // Logout ends the session of the request and removes its cookies; without a session it is no error. If too few replicas of the store have
