@@ -150,9 +150,18 @@ func (x *Exchange) judge(ctx context.Context, access, refresh string) error {
 		return x.revive(ctx, refresh, err)
 	case errors.Is(err, revocation.ErrRevoked):
 		x.refusal = err
+		v, bad := x.m.verifier.VerifyAt(access, x.arrived)
+		if bad != nil {
+			return nil
+		}
 		// The store told it, and not the list: somebody may have died between the end of the session and the announcement, and this be the repetition.
-		if v, err := x.m.verifier.VerifyAt(access, x.arrived); err == nil && !x.m.list.Contains(v) {
+		if !x.m.list.Contains(v) {
 			_ = x.m.gone(ctx, v.Session())
+		}
+		// The answer to a renewal that was under way during a login may have come after that of the login, and have put the old session's access token beside the
+		// new one's refresh token.
+		if t, err := x.m.sealer.open(refresh); err == nil && t.session != v.Session() {
+			return x.revive(ctx, refresh, x.refusal)
 		}
 		return nil
 	case errors.Is(err, token.ErrInvalid), errors.As(err, &expired):

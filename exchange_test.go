@@ -587,6 +587,41 @@ func TestCookiesOfOthersStay(t *testing.T) {
 	}
 }
 
+// TestRenewalThatArrivesAfterALogin has the answer to a renewal of the old session reach the jar after the login's: its access cookie lies over the new one.
+func TestRenewalThatArrivesAfterALogin(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(*counterfoil.Exchange) error{
+		"login":    func(x *counterfoil.Exchange) error { return x.Login(t.Context(), "alice", counterfoil.LoginOptions{}) },
+		"rotation": func(x *counterfoil.Exchange) error { return x.Rotate(t.Context(), counterfoil.RotateOptions{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := rig.New(t, rig.Embedded)
+			_, old := login(t, r, "alice")
+			late := must[[]counterfoil.Cookie](t)(r.RefreshCookies(t.Context(), counterfoil.Request{Method: "POST", Cookie: []string{cookies(old)}}))
+			if len(late) != 1 || late[0].Name != accessCookie {
+				t.Fatalf("a renewal within the window sets %d cookies", len(late))
+			}
+			_, fresh := setCookies(t, r, counterfoil.Request{Method: "POST", Cookie: []string{cookies(old)}}, begin)
+			jar := []string{accessCookie + "=" + late[0].Value.Reveal() + "; " + refreshCookie + "=" + fresh.Refresh.Reveal()}
+			got, _ := setCookies(t, r, counterfoil.Request{Cookie: jar}, func(x *counterfoil.Exchange) error {
+				if subject := x.Session().Subject(); subject != "alice" || x.Refusal() != nil {
+					t.Errorf("session of %q, refusal %v", subject, x.Refusal())
+				}
+				return nil
+			})
+			if len(got) != 1 || !strings.HasPrefix(got[0], accessCookie+"=*;") {
+				t.Errorf("cookies set: %q, want the access cookie", got)
+			}
+			ended := []string{accessCookie + "=" + late[0].Value.Reveal() + "; " + refreshCookie + "=" + old.Refresh.Reveal()}
+			x := must[*counterfoil.Exchange](t)(r.Begin(t.Context(), counterfoil.Request{Method: "GET", Cookie: ended}))
+			if !errors.Is(x.Refusal(), revocation.ErrRevoked) || !x.Session().ID().IsZero() {
+				t.Errorf("the old pair: %v", x.Refusal())
+			}
+		})
+	}
+}
+
 // TestReuseIsNotJudgedInTheDark presents a refresh token beside an access token of which it cannot be known whether it is good.
 func TestReuseIsNotJudgedInTheDark(t *testing.T) {
 	t.Parallel()
