@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"net"
@@ -111,12 +112,17 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{w}, src)
 }
 
-// FlushError lets handlers stream through [http.ResponseController].
+// errRefused ends a stream of which the client is given nothing.
+var errRefused = errors.New("httpadapter: what the handler set could not be saved, and another answer was given in its place")
+
+// FlushError lets handlers stream through [http.ResponseController]. Where another answer has been given it sends that, since the handler may go on for as
+// long as the client waits, and says so.
 func (w *response) FlushError() error {
-	if !w.begin() {
-		return nil
+	sends := w.begin()
+	if err := http.NewResponseController(w.ResponseWriter).Flush(); err != nil || sends {
+		return err
 	}
-	return http.NewResponseController(w.ResponseWriter).Flush()
+	return errRefused
 }
 
 // Flush lets handlers stream through [http.Flusher].

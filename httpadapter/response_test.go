@@ -1,12 +1,14 @@
 package httpadapter_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/httpadapter"
@@ -93,6 +95,69 @@ func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
 		})
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+// TestRefusedStreamEnds has handlers go on until their client has gone, or until flushing fails, although what they set cannot be saved.
+func TestRefusedStreamEnds(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+	endpoints, _ := httpadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{MaxStreams: 1})
+	for name, h := range map[string]http.Handler{
+		"flusher": http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			for req.Context().Err() == nil {
+				_, _ = w.Write([]byte("tick\n"))
+				w.(http.Flusher).Flush()
+			}
+		}),
+		"controller": http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			for control := http.NewResponseController(w); control.Flush() == nil && req.Context().Err() == nil; {
+				_, _ = w.Write([]byte("tick\n"))
+			}
+		}),
+		"events": endpoints(nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			over := make(chan struct{})
+			srv := httptest.NewServer(sessions(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				defer close(over)
+				// Somebody else changes what this request has read and sets.
+				mine := httpadapter.Session(req)
+				if _, _, err := note.Get(ctx, mine); err != nil {
+					t.Error(err)
+				}
+				if _, err := note.Update(ctx, r.Open(httpadapter.Verified(req)), func(was string, _ bool) (string, error) { return was + ".", nil }); err != nil {
+					t.Error(err)
+				}
+				_ = note.Set(mine, "late")
+				h.ServeHTTP(w, req)
+			})))
+			defer srv.Close()
+			req, _ := http.NewRequestWithContext(ctx, "GET", srv.URL+httpadapter.EventsPath, nil)
+			req.Header.Set("Authorization", "Bearer "+tokens.Access.Reveal())
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.StatusCode != 409 {
+				t.Errorf("%d, want 409", res.StatusCode)
+			}
+			if name == "flusher" {
+				res.Body.Close()
+			} else if body, err := io.ReadAll(res.Body); string(body) != "Conflict\n" || err != nil {
+				t.Errorf("%q, %v", body, err)
+			}
+			<-over
+			res.Body.Close()
+		})
+	}
 }
 
 func TestUpgradeCarriesCookies(t *testing.T) {
