@@ -72,8 +72,12 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if outer, ok := r.Context().Value(exchangeKey).(*response); ok && outer.x.Manager() == cfg.Manager {
-				next.ServeHTTP(w, r) // mounted twice: one exchange, lest two of them renew beside each other
+			nearest, _ := r.Context().Value(exchangeKey).(*response)
+			if again := nearest.of(cfg.Manager); again != nil { // mounted twice: one exchange, lest two of them renew beside each other
+				if again != nearest {
+					r = r.WithContext(context.WithValue(r.Context(), exchangeKey, again))
+				}
+				next.ServeHTTP(w, r)
 				return
 			}
 			x := opened.From(r.Context(), cfg.Manager)
@@ -84,7 +88,7 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 					return
 				}
 			}
-			out := &response{ResponseWriter: w, x: x, refuse: refuse, address: address}
+			out := &response{ResponseWriter: w, x: x, refuse: refuse, address: address, outer: nearest}
 			if h := w.Header(); len(h) > 0 {
 				out.before = h.Clone()
 			}
@@ -145,7 +149,8 @@ func header(r *http.Request, name string) string {
 
 // outer returns the exchange of m that is open already because the middleware, or that of the adapter which runs these handlers, is in front; nil if none is.
 func outer(r *http.Request, m *counterfoil.Manager) *counterfoil.Exchange {
-	if w, ok := r.Context().Value(exchangeKey).(*response); ok && w.x.Manager() == m {
+	nearest, _ := r.Context().Value(exchangeKey).(*response)
+	if w := nearest.of(m); w != nil {
 		return w.x
 	}
 	return opened.From(r.Context(), m)

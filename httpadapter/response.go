@@ -19,11 +19,22 @@ type response struct {
 	x       *counterfoil.Exchange
 	refuse  func(http.ResponseWriter, *http.Request, error)
 	address func(*http.Request) string
+	outer   *response   // that of another Manager, whose middleware is in front; nil if there is none
 	before  http.Header // what whoever is in front had set when the request arrived
 
 	weak    bool // something has ended that could come back: an answer that says nothing else says that
 	done    bool
 	refused bool // another answer has been written in the handler's place
+}
+
+// of returns the nearest response with an exchange of m, w itself or one further out, nil if there is none.
+func (w *response) of(m *counterfoil.Manager) *response {
+	for ; w != nil; w = w.outer {
+		if w.x.Manager() == m {
+			return w
+		}
+	}
+	return nil
 }
 
 // commit runs once. It returns false if the handler's answer must not be sent.

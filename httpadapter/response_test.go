@@ -263,6 +263,55 @@ func TestMountedTwice(t *testing.T) {
 	}
 }
 
+// TestTwoManagers has the middleware of one Manager inside that of another, and the first once more inside: each handler has the session of the nearest one.
+func TestTwoManagers(t *testing.T) {
+	users := rig.New(t, rig.Embedded)
+	staff := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Audience, c.CookieSuffix = "staff", "-staff" })
+	ofUsers, _ := httpadapter.New(httpadapter.Config{Manager: users.Manager})
+	ofStaff, _ := httpadapter.New(httpadapter.Config{Manager: staff.Manager})
+	endpoints, _ := httpadapter.Endpoints(users.Manager)
+	login := func(subject string, next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := httpadapter.Login(r, subject, counterfoil.LoginOptions{}); err != nil {
+				t.Error(err)
+			}
+			next.ServeHTTP(w, r)
+			if got := httpadapter.Session(r).Subject(); got != subject {
+				t.Errorf("afterwards the session of %s is %q's", subject, got)
+			}
+		})
+	}
+	inmost := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if got := httpadapter.Session(r).Subject(); got != "user" {
+			t.Errorf("inside the session is %q's", got)
+		}
+		if _, err := visits.Incr(r.Context(), httpadapter.Session(r), 1); err != nil {
+			t.Error(err)
+		}
+	})
+	w := httptest.NewRecorder()
+	ofUsers(login("user", ofStaff(login("staff", ofUsers(inmost))))).ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
+	names := map[string]bool{}
+	for _, c := range w.Result().Cookies() {
+		names[c.Name] = true
+	}
+	if got := len(w.Result().Cookies()); got != 4 || len(names) != 4 {
+		t.Errorf("%d cookies of %d names, want 4 of 4", got, len(names))
+	}
+
+	// The endpoints of the first go on with its exchange as well: what it renews on arrival it renews once.
+	req := httptest.NewRequest("GET", httpadapter.PagePath, nil)
+	for _, c := range w.Result().Cookies() {
+		req.AddCookie(c)
+	}
+	users.Advance(6 * time.Minute)
+	w = httptest.NewRecorder()
+	ofUsers(ofStaff(endpoints(nil))).ServeHTTP(w, req)
+	if got := len(w.Result().Cookies()); w.Code != 200 || got != 2 {
+		t.Errorf("the page: %d with %d cookies, want 200 with 2", w.Code, got)
+	}
+}
+
 func TestRefuseUnknownError(t *testing.T) {
 	w := httptest.NewRecorder()
 	httpadapter.Refuse(w, httptest.NewRequest("GET", "/", nil), errors.New("database password is hunter2"))
