@@ -84,8 +84,11 @@ func New(cfg Config) fiber.Handler {
 		refuse = Refuse
 	}
 	return func(c *fiber.Ctx) error {
-		if cfg.Next != nil && cfg.Next(c) || c.Context().UserValue(cfg.Manager) != nil {
-			return c.Next() // or mounted twice: one exchange, lest two of them renew beside each other
+		if cfg.Next != nil && cfg.Next(c) {
+			return c.Next()
+		}
+		if again, ok := c.Context().UserValue(cfg.Manager).(*counterfoil.Exchange); ok {
+			return inside(c, again) // mounted twice: one exchange, lest two of them renew beside each other
 		}
 		r, list := request(c, cfg.Extractor)
 		if cfg.Manager.WantsClient() {
@@ -96,15 +99,23 @@ func New(cfg Config) fiber.Handler {
 		if err != nil {
 			return refuse(c, err)
 		}
-		c.Context().SetUserValue(exchangeKey, x)
 		c.Context().SetUserValue(cfg.Manager, x)
 		before := headers.Get().(*fasthttp.ResponseHeader)
 		c.Response().Header.CopyTo(before)
-		failed := c.Next()
+		failed := inside(c, x)
 		err = commit(c, x, failed, before, refuse)
 		headers.Put(before)
 		return err
 	}
+}
+
+// inside runs the handlers behind the middleware with its exchange. What is in front may have that of another Manager, which it gets back.
+func inside(c *fiber.Ctx, x *counterfoil.Exchange) error {
+	if outer := c.Context().UserValue(exchangeKey); outer != nil { // otherwise a handler in front may still want to know who it was
+		defer c.Context().SetUserValue(exchangeKey, outer)
+	}
+	c.Context().SetUserValue(exchangeKey, x)
+	return c.Next()
 }
 
 // headers are the headers of answers as they were before the handler; they are copied, never handed out.

@@ -123,6 +123,52 @@ func TestLoginToLogout(t *testing.T) {
 	}
 }
 
+// TestTwoManagers has the middleware of one Manager inside that of another, and the first once more inside: each handler has the session of the nearest one.
+func TestTwoManagers(t *testing.T) {
+	users := rig.New(t, rig.Embedded)
+	staff := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Audience, c.CookieSuffix = "staff", "-staff" })
+	login := func(subject string) fiber.Handler {
+		return func(c *fiber.Ctx) error {
+			if err := fiberadapter.Login(c, subject, counterfoil.LoginOptions{}); err != nil {
+				return err
+			}
+			err := c.Next()
+			if got := fiberadapter.Session(c).Subject(); got != subject {
+				t.Errorf("afterwards the session of %s is %q's", subject, got)
+			}
+			return err
+		}
+	}
+	a := fiber.New()
+	a.Use(func(c *fiber.Ctx) error {
+		err := c.Next()
+		if got := fiberadapter.Session(c).Subject(); got != "user" {
+			t.Errorf("in front of all the session is %q's", got)
+		}
+		return err
+	})
+	a.Use(fiberadapter.New(fiberadapter.Config{Manager: users.Manager}), login("user"))
+	a.Group("/staff", fiberadapter.New(fiberadapter.Config{Manager: staff.Manager}), login("staff")).
+		Post("/", fiberadapter.New(fiberadapter.Config{Manager: users.Manager}), func(c *fiber.Ctx) error {
+			return c.SendString(fiberadapter.Session(c).Subject())
+		})
+	a.Get("/panic", func(c *fiber.Ctx) error {
+		func() {
+			defer func() { _ = recover() }()
+			_ = fiberadapter.New(fiberadapter.Config{Manager: staff.Manager})(c)
+		}()
+		return nil
+	}, func(*fiber.Ctx) error { panic("of a handler") })
+	b := &browser{t, a, map[string]string{}}
+	if res, _ := b.do("GET", "/panic"); res.StatusCode != 200 {
+		t.Errorf("where a panic is caught in between: %d", res.StatusCode)
+	}
+	b.jar = map[string]string{}
+	if res, body := b.do("POST", "/staff/"); body != "user" || len(res.Cookies()) != 4 || len(b.jar) != 4 {
+		t.Errorf("inside the session is %q's; %d cookies of %d names, want 4 of 4", body, len(res.Cookies()), len(b.jar))
+	}
+}
+
 // TestNothingKeptPointsIntoBuffers shows that what is kept of three requests stays three different things.
 func TestNothingKeptPointsIntoBuffers(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
