@@ -262,7 +262,7 @@ func (e *endpoints) renew(sessions func(http.Handler) http.Handler) http.Handler
 		back(w, r)
 	}))
 	return func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := ReturnPath(r.URL.Query().Get("return")); !ok {
+		if _, ok := target(r); !ok {
 			badRequest(w)
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -260,6 +261,33 @@ func TestRenewForGateways(t *testing.T) {
 	}
 	if w := (&person{t: t, h: plain}).do("GET", httpadapter.RenewPath+"?return=/report"); w.Code != 401 {
 		t.Errorf("nobody, no login known: %d", w.Code)
+	}
+}
+
+// unread is a body that nobody has to read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, io.EOF
+}
+
+// TestRenewReadsNoBody: who may send a GET to the renew page, which is everybody, has no file put onto the server's disk.
+func TestRenewReadsNoBody(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	h := handler(t, r, httpadapter.EndpointsConfig{Login: "/login"})
+	p := signIn(t, r, h, "")
+	for cookies, to := range map[string]string{
+		"": "/login?return=%2Freport",
+		"__Host-Http-session=" + p.access + "; __Host-Http-refresh=" + p.refresh: "/report",
+	} {
+		req := httptest.NewRequest("GET", httpadapter.RenewPath+"?return=/report", unread{t})
+		req.Header.Set("Content-Type", "multipart/form-data; boundary=B")
+		req.Header.Set("Cookie", cookies)
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, req); w.Code != 303 || w.Header().Get("Location") != to {
+			t.Errorf("%d %v, want %s", w.Code, w.Header(), to)
+		}
 	}
 }
 

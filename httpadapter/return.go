@@ -34,9 +34,12 @@ func ReturnPath(target string) (path string, ok bool) {
 	return path, true
 }
 
+// target returns where whoever sends a GET wants to return to. A body that it has is not looked at.
+func target(r *http.Request) (path string, ok bool) { return ReturnPath(r.URL.Query().Get("return")) }
+
 // back sends the browser to where it wants to return to; the target has been checked when the request came.
 func back(w http.ResponseWriter, r *http.Request) {
-	path, ok := ReturnPath(r.FormValue("return"))
+	path, ok := target(r)
 	if !ok {
 		badRequest(w)
 		return
@@ -46,7 +49,7 @@ func back(w http.ResponseWriter, r *http.Request) {
 
 // toLogin sends the browser to the login, and tells it where to return to.
 func (e *endpoints) toLogin(w http.ResponseWriter, r *http.Request) {
-	want, _ := ReturnPath(r.FormValue("return"))
+	want, _ := target(r)
 	path, ok := e.loginFor(want)
 	if !ok {
 		Refuse(w, r, errNobody)
