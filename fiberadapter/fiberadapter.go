@@ -148,7 +148,8 @@ func commit(c *fiber.Ctx, x *counterfoil.Exchange, failed error, before *fasthtt
 	if err != nil {
 		return refuse(c, err)
 	}
-	if failed == nil && c.Response().StatusCode() == fiber.StatusAccepted && c.Context().UserValue(weakKey) != nil && len(c.Response().Body()) == 0 {
+	if failed == nil && c.Response().StatusCode() == fiber.StatusAccepted && c.Context().UserValue(weakKey) != nil &&
+		!c.Response().IsBodyStream() && len(c.Response().Body()) == 0 {
 		httpadapter.Accepted(&bridge{c: c, header: http.Header{}})
 	}
 	return failed

@@ -137,3 +137,44 @@ func TestSilentStore(t *testing.T) {
 		t.Errorf("who it is needs no store: %d %q", res.StatusCode, body)
 	}
 }
+
+// TestStreamAfterAnEndingThatIsNotDurable has the answer to a logout that too few replicas have acknowledged be a stream: it is not waited for.
+func TestStreamAfterAnEndingThatIsNotDurable(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	next := make(chan struct{})
+	a := fiber.New(fiber.Config{DisableStartupMessage: true})
+	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	a.Post("/logout", func(c *fiber.Ctx) error {
+		if err := fiberadapter.Logout(c); err != nil {
+			return err
+		}
+		c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+			fmt.Fprintln(w, "one")
+			_ = w.Flush()
+			<-next
+			fmt.Fprintln(w, "two")
+		})
+		return nil
+	})
+	at := serve(t, a, next)
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	r.Faults.On(rig.NotDurable("End"))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	req, _ := http.NewRequestWithContext(ctx, "POST", at+"/logout", nil)
+	req.Header.Set("Authorization", "Bearer "+tokens.Access.Reveal())
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	line, err := bufio.NewReader(res.Body).ReadString('\n')
+	if res.StatusCode != 202 || line != "one\n" || err != nil {
+		t.Errorf("%d %q, %v", res.StatusCode, line, err)
+	}
+}
