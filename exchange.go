@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil/revocation"
@@ -38,11 +39,15 @@ type Request struct {
 }
 
 // Exchange is one HTTP request and its answer, as far as the session is concerned. [Manager.Begin] opens it when the request arrives,
-// [Exchange.Commit] closes it when the answer's header is about to be written. It belongs to one request and is not safe for concurrent use; its
-// [Session] is.
+// [Exchange.Commit] closes it when the answer's header is about to be written. It belongs to one request. It is safe for concurrent use, since a
+// handler may go on beside the answer, as behind [net/http.TimeoutHandler]: then a login either has its cookies in the answer or is [ErrCommitted].
 type Exchange struct {
-	m        *Manager
-	arrived  time.Time // with its monotonic part
+	m       *Manager
+	arrived time.Time // with its monotonic part
+
+	busy sync.Mutex // of what follows, once Begin has returned: held by a login, a logout and Commit for as long as they take
+	mu   sync.Mutex // of the session and its token, which somebody may ask for meanwhile; whoever sets them is busy
+
 	verified token.Verified
 	session  *Session
 	refresh  token.Secret    // the refresh token of the cookie, if there is one that may be needed when the answer goes out
@@ -203,11 +208,11 @@ func (x *Exchange) revive(ctx context.Context, refresh string, refusal error) er
 }
 
 // Session returns the session of the request; a new one if the request is nobody's. It is never nil.
-func (x *Exchange) Session() *Session { return x.session }
+func (x *Exchange) Session() *Session { x.mu.Lock(); defer x.mu.Unlock(); return x.session }
 
 // Verified returns the access token that came with the request, if it is good now, or the one that was made in its place on arrival; otherwise, and
 // after a login or rotation, the zero Verified.
-func (x *Exchange) Verified() token.Verified { return x.verified }
+func (x *Exchange) Verified() token.Verified { x.mu.Lock(); defer x.mu.Unlock(); return x.verified }
 
 // Refusal says why a credential that came with the request did not count; nil if none came, or if it counted.
 func (x *Exchange) Refusal() error { return x.refusal }
@@ -215,23 +220,28 @@ func (x *Exchange) Refusal() error { return x.refusal }
 // Login begins a session of subject in place of the request's own; see [Manager.Login]. After Commit it returns [ErrCommitted], and nothing begins.
 // [ErrCrossSite] if a page of another site sent the request, other than by a link; see [LoginOptions.UnsafeFromOtherSite].
 func (x *Exchange) Login(ctx context.Context, subject string, opt LoginOptions) error {
+	x.busy.Lock()
+	defer x.busy.Unlock()
 	if x.closed {
 		return ErrCommitted
 	}
 	if opt.UnsafeFromOtherSite && x.posted && x.cookie {
 		// Begin has refused the request if a cookie came with it, so the session is nobody's and there is nothing that it could be made to do.
-		x.barred, x.session.barred = nil, nil
+		x.barred = nil
+		x.session.bar(nil)
 	}
 	s, err := x.m.Login(ctx, x.session, subject, opt)
 	if err != nil {
 		return err
 	}
-	x.session, x.verified, x.tokens, x.clear = s, token.Verified{}, nil, false
+	x.goOn(s)
 	return nil
 }
 
 // Rotate gives the request's session a new ID; see [Manager.Rotate]. After Commit it returns [ErrCommitted], and nothing changes.
 func (x *Exchange) Rotate(ctx context.Context, opt RotateOptions) error {
+	x.busy.Lock()
+	defer x.busy.Unlock()
 	if x.closed {
 		return ErrCommitted
 	}
@@ -239,20 +249,30 @@ func (x *Exchange) Rotate(ctx context.Context, opt RotateOptions) error {
 	if err != nil {
 		return err
 	}
-	x.session, x.verified, x.tokens, x.clear = s, token.Verified{}, nil, false
+	x.goOn(s)
 	return nil
+}
+
+// goOn gives the request another session, whose tokens are on their way.
+func (x *Exchange) goOn(s *Session) {
+	x.tokens, x.clear = nil, false
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.session, x.verified = s, token.Verified{}
 }
 
 // EndDevice ends the session that a handle of [Manager.Devices] names. If that is the request's own session, this is [Exchange.Logout]. [ErrNotFound]
 // if the handle was not made for this subject. If the session that asks has ended, nothing ends, and the error wraps ErrNotFound: whoever has to tell
 // the two apart compares with == first.
 func (x *Exchange) EndDevice(ctx context.Context, handle string) error {
+	x.busy.Lock()
+	defer x.busy.Unlock()
 	id, ok := x.m.handles.Open(handle, x.session.Subject())
 	switch {
 	case !ok:
 		return ErrNotFound
 	case id == x.session.ID():
-		return x.Logout(ctx)
+		return x.logout(ctx)
 	}
 	if err := x.session.lives(ctx); errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("%w: it is the one that asks for another's end", ErrNotFound)
@@ -273,15 +293,23 @@ func (m *Manager) WantsClient() bool { return m.bind != nil }
 // [ErrNotDurable] the logout is done, cookies included, and the Manager goes on by itself until it is safe: there is nothing that the client could
 // repeat.
 func (x *Exchange) Logout(ctx context.Context) error {
+	x.busy.Lock()
+	defer x.busy.Unlock()
+	return x.logout(ctx)
+}
+
+func (x *Exchange) logout(ctx context.Context) error {
 	return x.leave(func(id token.SessionID) error { return x.m.End(ctx, id) })
 }
 
 // LogoutEverywhere ends all sessions of the request's subject, this one included, and has the cookies removed. If the request has no session nothing
 // ends, the cookies are removed, and the error is [ErrNotFound], so that nobody takes it for done.
 func (x *Exchange) LogoutEverywhere(ctx context.Context) error {
+	x.busy.Lock()
+	defer x.busy.Unlock()
 	if x.session.ID().IsZero() {
 		// There is nothing to end, or one session, of somebody who has not proved who it is.
-		if err := x.Logout(ctx); err != nil {
+		if err := x.logout(ctx); err != nil {
 			return err
 		}
 		return ErrNotFound
@@ -322,9 +350,11 @@ func (x *Exchange) leave(end func(token.SessionID) error) error {
 // Its errors are those of [Session.Save]. After one, the handler's answer claims what did not happen, and must not be sent. A renewal that fails is
 // no error; the next request tries again.
 func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
+	x.busy.Lock()
+	defer x.busy.Unlock()
 	again := x.closed
 	err := x.session.Save(ctx)
-	x.Close()
+	x.close()
 	if err != nil || again {
 		return nil, err
 	}
@@ -350,6 +380,12 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 // Close notes that no cookie can go out any more, because somebody else writes the answer's header, as after an upgrade. It saves nothing. Commit
 // closes the exchange by itself.
 func (x *Exchange) Close() {
+	x.busy.Lock()
+	defer x.busy.Unlock()
+	x.close()
+}
+
+func (x *Exchange) close() {
 	x.closed = true
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
@@ -519,7 +555,7 @@ func StepUpChallenge(d time.Duration) string {
 
 // RequireFresh is like the function [RequireFresh], for the session of the request, which this request may have renewed or begun.
 func (x *Exchange) RequireFresh(d time.Duration) error {
-	at := x.session.AuthTime()
+	at := x.Session().AuthTime()
 	if at.IsZero() || x.m.now().Sub(at) > d {
 		return ErrNotFresh
 	}

@@ -129,14 +129,14 @@ func (m *Manager) replace(ctx context.Context, from *Session, subject string, ne
 	if from.m != m {
 		return nil, errors.New("counterfoil: the session to replace is of another Manager")
 	}
+	from.mu.Lock()
+	defer from.mu.Unlock()
 	if from.barred != nil {
 		return nil, from.barred
 	}
 	if err := m.mayBegin(ctx); err != nil { // before anything is frozen
 		return nil, err
 	}
-	from.mu.Lock()
-	defer from.mu.Unlock()
 	s := from.successor
 	if s == nil || s.subject != subject {
 		var err error

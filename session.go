@@ -25,9 +25,9 @@ type Session struct {
 	m        *Manager
 	subject  string
 	authTime time.Time
-	barred   error // why this request may not begin a session, nil if it may
 
 	mu         sync.Mutex
+	barred     error           // why this request may not begin a session, nil if it may
 	id         token.SessionID // zero until the session is stored
 	begun      int64           // no later than this, Unix ms; 0 = not known
 	generation uint64
@@ -86,6 +86,9 @@ func (s *Session) Issued() (Tokens, bool) {
 	}
 	return *s.issued, true
 }
+
+// bar says why the request may not begin a session, nil if it may.
+func (s *Session) bar(why error) { s.mu.Lock(); defer s.mu.Unlock(); s.barred = why }
 
 func (s *Session) ref() Ref { return Ref{Session: s.id, Subject: s.subject, Generation: s.generation} }
 

@@ -223,7 +223,7 @@ func LogoutEverywhere(r *http.Request) error {
 // ended notes that the answer has to say so if what has ended could come back.
 func ended(r *http.Request, err error) error {
 	if errors.Is(err, counterfoil.ErrNotDurable) {
-		answering(r).weak = true
+		answering(r).weak.Store(true)
 		return nil
 	}
 	return err

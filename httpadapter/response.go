@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil"
 )
@@ -22,7 +23,7 @@ type response struct {
 	outer   *response   // that of another Manager, whose middleware is in front; nil if there is none
 	before  http.Header // what whoever is in front had set when the request arrived
 
-	weak    bool // something has ended that could come back: an answer that says nothing else says that
+	weak    atomic.Bool // something has ended that could come back: an answer that says nothing else says that
 	done    bool
 	refused bool // another answer has been written in the handler's place
 }
@@ -68,7 +69,7 @@ func setCookies(h http.Header, cookies []counterfoil.Cookie) {
 
 // begin writes the header of an answer whose handler has named no status: 200, or what [Accepted] answers. It returns what commit does.
 func (w *response) begin() bool {
-	if w.weak && !w.done {
+	if w.weak.Load() && !w.done {
 		w.WriteHeader(http.StatusAccepted)
 	}
 	return w.commit(http.StatusOK)
@@ -76,7 +77,7 @@ func (w *response) begin() bool {
 
 // finish answers for a handler that wrote nothing.
 func (w *response) finish() {
-	if w.weak && !w.done {
+	if w.weak.Load() && !w.done {
 		Accepted(w)
 	}
 	w.commit(http.StatusOK)

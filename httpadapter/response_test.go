@@ -263,6 +263,56 @@ func TestMountedTwice(t *testing.T) {
 	}
 }
 
+// TestHandlerBesideItsAnswer has the time of handlers be over while they log in, change the session's ID and log out, so they go on beside the answer that
+// says so. It carries the cookies of what they did.
+func TestHandlerBesideItsAnswer(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+	for name, do := range map[string]func(*http.Request) error{
+		"login":  func(req *http.Request) error { return httpadapter.Login(req, "bob", counterfoil.LoginOptions{}) },
+		"rotate": func(req *http.Request) error { return httpadapter.Rotate(req, counterfoil.RotateOptions{}) },
+		"logout": httpadapter.Logout,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens, _ := s.Issued()
+			answered, over := make(chan struct{}), make(chan struct{})
+			h := sessions(http.TimeoutHandler(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+				defer close(over)
+				req = req.WithContext(context.WithoutCancel(req.Context()))
+				if err := do(req); err != nil {
+					t.Error(err)
+				}
+				_, _ = httpadapter.Session(req).ID(), httpadapter.Verified(req)
+				<-answered
+				if err := httpadapter.Login(req, "carol", counterfoil.LoginOptions{}); !errors.Is(err, counterfoil.ErrCommitted) {
+					t.Errorf("a login after the answer: %v, want ErrCommitted", err)
+				}
+			}), time.Hour, ""))
+			ctx, timeIsOver := context.WithCancel(t.Context())
+			r.Faults.On(func(step string, after bool) error {
+				if step == "End" && after {
+					timeIsOver()
+				}
+				return nil
+			})
+			defer r.Faults.On(nil)
+			req := httptest.NewRequestWithContext(ctx, "POST", "/", nil)
+			req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal()+"; __Host-Http-refresh="+tokens.Refresh.Reveal())
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, req)
+			close(answered)
+			<-over
+			if got := len(w.Result().Cookies()); w.Code != 503 || got != 2 {
+				t.Errorf("answered %d with %d cookies, want 503 with 2", w.Code, got)
+			}
+		})
+	}
+}
+
 // TestTwoManagers has the middleware of one Manager inside that of another, and the first once more inside: each handler has the session of the nearest one.
 func TestTwoManagers(t *testing.T) {
 	users := rig.New(t, rig.Embedded)

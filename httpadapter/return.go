@@ -150,9 +150,9 @@ func (e *endpoints) then(do func(*http.Request) error) http.Handler {
 			e.show(w, r, PageData{Refused: true}, path)
 		case err != nil:
 			Refuse(w, r, err)
-		case answering(r).weak && returns:
+		case answering(r).weak.Load() && returns:
 			acceptedBefore(w, path)
-		case answering(r).weak:
+		case answering(r).weak.Load():
 			Accepted(w)
 		case returns:
 			redirect(w, path)
