@@ -374,7 +374,7 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	} else if !x.refresh.IsZero() && x.due(x.m.now()) {
 		tokens = x.renew(ctx)
 	}
-	return x.m.cookies.set(tokens), nil
+	return x.m.setCookies(ctx, tokens), nil
 }
 
 // Close notes that no cookie can go out any more, because somebody else writes the answer's header, as after an upgrade. It saves nothing. Commit
@@ -419,8 +419,23 @@ func (m *Manager) RefreshCookies(ctx context.Context, r Request) ([]Cookie, erro
 	if err != nil {
 		return nil, err
 	}
-	return m.cookies.set(tokens), nil
+	return m.setCookies(ctx, tokens), nil
 }
+
+// setCookies returns the cookies that hold tokens. One that browsers do not keep logs nobody out, since the refresh token goes on; but then every request renews,
+// and verifiers never see a token.
+func (m *Manager) setCookies(ctx context.Context, t Tokens) []Cookie {
+	list := m.cookies.set(t)
+	for _, c := range list {
+		if n := len(c.Name) + len(c.Value.Reveal()); n > maxCookie {
+			m.log.WarnContext(ctx, "counterfoil: a cookie is longer than browsers keep: the claims of Config.Claims are too many", "cookie", c.Name, "bytes", n, "most", maxCookie)
+		}
+	}
+	return list
+}
+
+// maxCookie is how many bytes the name and the value of a cookie may have together (draft-ietf-httpbis-rfc6265bis, section 5.7).
+const maxCookie = 4096
 
 // from returns who asks, as far as Config.Bind wants to know.
 func (x *Exchange) from() Client {

@@ -1,10 +1,12 @@
 package counterfoil_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -260,6 +262,32 @@ func TestSetCookieBytes(t *testing.T) {
 	check("a request after the logout", got)
 	got, _ = setCookies(t, r, counterfoil.Request{}, func(x *counterfoil.Exchange) error { return x.Logout(ctx) })
 	check("a logout of nobody", got, noAccess, noRefresh)
+}
+
+// TestCookieThatNoBrowserKeeps has claims that make the access token a little too long for a cookie. Nobody notices but by the log.
+func TestCookieThatNoBrowserKeeps(t *testing.T) {
+	t.Parallel()
+	var padding atomic.Int64
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
+		c.Claims = func(context.Context, *counterfoil.Session) ([]token.Claim, error) {
+			return []token.Claim{{Name: "padding", JSON: `"` + strings.Repeat("x", int(padding.Load())) + `"`}}, nil
+		}
+	})
+	size := func(n int64) int {
+		padding.Store(n)
+		_, tokens := setCookies(t, r, counterfoil.Request{Method: "POST"}, func(x *counterfoil.Exchange) error {
+			return x.Login(t.Context(), "alice", counterfoil.LoginOptions{})
+		})
+		return len(accessCookie) + len(tokens.Access.Reveal())
+	}
+	n := int64(4096-size(0)) * 3 / 4
+	const warning = "longer than browsers keep"
+	if got := size(n - 16); got > 4096 || strings.Contains(r.Logs.String(), warning) {
+		t.Errorf("a cookie of %d bytes: %q", got, r.Logs)
+	}
+	if got := size(n + 16); got <= 4096 || !strings.Contains(r.Logs.String(), warning) {
+		t.Errorf("a cookie of %d bytes is not warned of", got)
+	}
 }
 
 func TestPlainCookies(t *testing.T) {
