@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,6 +43,7 @@ type Sessions struct {
 	server *embedded.Server
 	store  *store.Redis
 	offset *atomic.Int64
+	host   string // that requests are for unless they name one; "" = that of net/http/httptest
 }
 
 // New makes Sessions for the issuer "https://issuer.test" and the audience "app"; change alters the configuration before it is used.
@@ -74,6 +76,9 @@ func New(t testing.TB, change ...func(*counterfoil.Config)) *Sessions {
 	for _, f := range change {
 		f(&cfg)
 	}
+	if cfg.InsecurePlainCookies { // which are for loopback only
+		s.host = "localhost"
+	}
 	if s.Manager, err = counterfoil.New(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +108,7 @@ func (s *Sessions) Login(subject string, fill ...func(context.Context, *counterf
 func (s *Sessions) LoginWith(subject string, opt counterfoil.LoginOptions, fill ...func(context.Context, *counterfoil.Session) error) *Client {
 	s.t.Helper()
 	ctx := s.t.Context()
-	x, err := s.Begin(ctx, counterfoil.Request{Method: http.MethodPost})
+	x, err := s.Begin(ctx, counterfoil.Request{Method: http.MethodPost, Host: s.host})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -145,6 +150,9 @@ type Client struct {
 // Request makes a request as the client's browser would send it from a page of the same origin, with the client's cookies.
 func (c *Client) Request(method, target string) *http.Request {
 	r := httptest.NewRequest(method, target, nil).WithContext(c.s.t.Context())
+	if c.s.host != "" && strings.HasPrefix(target, "/") {
+		r.Host = c.s.host
+	}
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	c.AddTo(r)
 	return r

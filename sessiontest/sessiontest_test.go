@@ -101,3 +101,16 @@ func TestSessions(t *testing.T) {
 }
 
 func TestExample(t *testing.T) { testProfile(t) }
+
+// TestPlainCookies has the application under test run with the cookies that are for trying things out.
+func TestPlainCookies(t *testing.T) {
+	s := sessiontest.New(t, func(c *counterfoil.Config) { c.InsecurePlainCookies = true })
+	h := app(t, s.Manager)
+	alice := s.Login("alice", func(_ context.Context, s *counterfoil.Session) error { return plan.Set(s, "pro") })
+	if got := body(t, alice.Do(h, "GET", "/plan")); got != "alice has pro" {
+		t.Errorf("%q", got)
+	}
+	if got := alice.Session().Subject(); got != "alice" {
+		t.Errorf("the session is %q's", got)
+	}
+}
