@@ -81,6 +81,7 @@ type Edge struct {
 
 	now      time.Time // of this call
 	floor    Moment    // what a frame said, and when
+	floorOf  string    // the epoch of that frame
 	keyed    bool      // there was a key set
 	known    [token.MaxKeys]knownKey
 	lastKey  uint32
@@ -266,6 +267,13 @@ func (e *Edge) Seed(seed [32]byte) Result {
 	return Result{Status: Done}
 }
 
+// passed returns the time since the floor by the clock that only runs forward, to be sure no more than that: it may run fast by a thousandth, which no clock does. Else a
+// host whose clock is a little fast would be ahead by more every day.
+func (e *Edge) passed(steady int64) int64 {
+	ms := steady - e.floor.Steady
+	return ms - ms>>10
+}
+
 // at notes the time of a call.
 func (e *Edge) at(m Moment) { e.now = e.corrected(m) }
 
@@ -274,7 +282,7 @@ func (e *Edge) at(m Moment) { e.now = e.corrected(m) }
 // the list would never grow old. There the list says that the clock stepped back, or that its newest record is in the future, and is stale.
 func (e *Edge) corrected(m Moment) time.Time {
 	if e.floor.Wall > 0 && m.Steady > 0 {
-		m.Wall = max(m.Wall, e.floor.Wall+m.Steady-e.floor.Steady)
+		m.Wall = max(m.Wall, e.floor.Wall+e.passed(m.Steady))
 	}
 	return time.At(m.Wall, m.Steady)
 }

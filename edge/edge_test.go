@@ -359,6 +359,55 @@ func TestClockOff(t *testing.T) {
 	}
 }
 
+// A feed whose clock was ahead has taken the edge along. When that is mended the log begins a new epoch, and the edge comes back too.
+func TestClockOfTheFeedIsMended(t *testing.T) {
+	const hour = 3_600_000
+	r := newRig(t, "")
+	r.now.Wall, r.wall = r.now.Wall+hour, -hour
+	r.fresh()
+	if got := r.show(r.check(mint("k", 1, start+hour), revocation.Strict)); got != "learned "+claims(1, start+hour) {
+		t.Fatalf("while it is ahead: %s", got)
+	}
+	r.now.Wall, r.wall, r.log = r.now.Wall-hour, 0, nil
+	r.append(0)
+	r.log[0].Epoch = "f"
+	epoch := func(h *revocation.FrameHead) { h.Epoch = "f" }
+	for _, from := range []int{0, 1} {
+		if got := r.take(r.frame(from, epoch)); got.Status != edge.Done {
+			t.Fatalf("frame: %s", r.Text())
+		}
+		r.later(100)
+		r.append(0)
+	}
+	if got := r.show(r.check(mint("k", 2, start), revocation.Strict)); got != "learned "+claims(2, start) {
+		t.Errorf("afterwards: %s", got)
+	}
+}
+
+// A clock that only runs forward may do so a little fast. However long it runs, the edge is not ahead by more than the feed lets it.
+func TestClockRunsFast(t *testing.T) {
+	const hours = 3_600_000
+	r := newRig(t, "")
+	r.fresh()
+	read := len(r.log) - 1
+	for range 30 * 6 {
+		r.later(4 * hours)
+		r.now.Steady += 4 * hours / 20_000 // 4 s a day
+		r.append(0)
+		if got := r.take(r.frame(read, nil)); got.Status != edge.Done {
+			t.Fatalf("frame: %s", r.Text())
+		}
+		read = len(r.log)
+	}
+	now := r.now.Wall / 1000 * 1000
+	if got := r.show(r.check(mint("k", 1, now), revocation.Strict)); got != "learned "+claims(1, now) {
+		t.Errorf("after 30 days: %s", got)
+	}
+	if r.State(r.moment()); !strings.Contains(string(r.Text()), fmt.Sprintf(`"now":%d`, r.now.Wall)) {
+		t.Errorf("it is %d: %s", r.now.Wall, r.Text())
+	}
+}
+
 // A clock that steps back does not keep a list young, with a clock that only runs forward and without one.
 func TestClockStepsBack(t *testing.T) {
 	for _, steady := range []bool{true, false} {

@@ -32,9 +32,9 @@ func (e *Edge) Question(nonce [revocation.FrameNonceLen]byte) Result {
 
 // apply takes in a frame that is authentic, the answer to what was asked, and in line with what came before.
 func (e *Edge) apply(f revocation.Frame, sent, m Moment) Result {
-	// A time that the feed's key has signed has passed, wherever the host's clock is.
-	if said := max(f.AsOf, f.ToTime); said > e.floor.Wall+m.Steady-e.floor.Steady || e.floor.Wall == 0 {
-		e.floor = Moment{said, m.Steady}
+	// A time that the feed's key has signed has passed, wherever the host's clock is; unless the log has begun anew, which it does when its own clock was wrong.
+	if said := max(f.AsOf, f.ToTime); said > e.floor.Wall+e.passed(m.Steady) || f.Epoch != e.floorOf {
+		e.floor, e.floorOf = Moment{said, m.Steady}, f.Epoch
 	}
 	e.at(m)
 	e.follower.Apply(f.Batch(), e.corrected(sent))
