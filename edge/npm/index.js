@@ -209,7 +209,21 @@ class Core {
   }
 
   begin() {
-    if (this.#o.follow === "poll") this.#follow().catch((e) => (this.#last.feed = String(e?.message ?? e)));
+    if (this.#o.follow !== "poll") return;
+    if (this.#o.keys === undefined) this.#forever("keys", () => this.#keepKeys());
+    if (this.#o.reads) this.#follow();
+  }
+
+  /** Takes a step again and again until the guard is closed, whatever becomes of it: the clock may throw. */
+  async #forever(what, step) {
+    while (!this.#closed.over) {
+      try {
+        await step();
+      } catch (e) {
+        this.#last[what] = String(e?.message ?? e);
+        await this.#sleep(1_000);
+      }
+    }
   }
 
   close() {
@@ -497,16 +511,18 @@ class Core {
     }
   }
 
-  async #follow() {
+  /** Keys that do not come must not keep news waiting, so nothing else waits for them here. */
+  async #keepKeys() {
+    const due = this.#steady() - this.#keysAt >= (this.#last.keys === "" ? KEYS_EACH : 1_000);
+    if (due && this.#fetching === undefined) await this.#fetchKeys();
+    await this.#sleep(1_000);
+  }
+
+  #follow() {
     let failures = 0, wholes = 0;
-    while (!this.#closed.over) {
+    const wait = Math.floor(this.#o.maxStale / 3);
+    this.#forever("feed", async () => {
       const began = this.#steady();
-      if (this.#o.keys === undefined && began - this.#keysAt >= (this.#last.keys === "" ? KEYS_EACH : 1_000)) await this.#fetchKeys();
-      if (!this.#o.reads) {
-        await this.#sleep(1_000);
-        continue;
-      }
-      const wait = Math.floor(this.#o.maxStale / 3);
       let records = 0;
       try {
         records = await this.#read(wait);
@@ -522,7 +538,7 @@ class Core {
       else if (wholes > 2) await this.#sleep(Math.min(50 * 2 ** Math.min(wholes, 10), 2_000));
       const short = READ_FLOOR - (this.#steady() - began);
       if (short > 0) await this.#sleep(Math.min(short, READ_FLOOR));
-    }
+    });
   }
 
   #sleep(ms) {

@@ -310,6 +310,46 @@ test("keys that do not come are waited for, and bad ones leave the good ones in 
   }
 });
 
+test("keys that do not come keep no news waiting", async (t) => {
+  let how = "pass", hanging = 0;
+  const g = await guard(t, {
+    policy: "best-effort",
+    fetch: (url, init) => {
+      if (how === "pass" || !String(url).includes("/.well-known/")) return fetch(url, init);
+      return how === "fail" ? Promise.reject(new Error("nobody there")) : (hanging++, new Promise(() => {}));
+    },
+  });
+  await fresh(g);
+  const token = await origin.login();
+  assert.equal(word(await g.check(token)), "ok");
+  how = "fail";
+  await g.refresh();
+  how = "hang";
+  await until("it tries again", () => hanging > 0);
+  await origin.logout(token);
+  await until("the logout is heard of", async () => !(await g.check(token)).ok, 2500);
+  assert.equal(hanging, 1, "one at a time");
+});
+
+test("a clock that throws for a while does not end the following", async (t) => {
+  let broken = false;
+  const time = (now) => () => {
+    if (broken) throw new Error("no time");
+    return now();
+  };
+  const g = await guard(t, { clock: { wall: time(() => Date.now()), steady: time(() => performance.now() + 1) } });
+  await fresh(g);
+  broken = true;
+  await until("it notices", () => g.status().failures.feed === "no time");
+  await new Promise((done) => setTimeout(done, 1500));
+  broken = false;
+  await fresh(g);
+  const token = await origin.login();
+  assert.equal(word(await g.check(token)), "ok");
+  await origin.logout(token);
+  await until("it hears of the logout", async () => word(await g.check(token)) === "revoked: session revoked");
+});
+
 test("a host whose clock is wrong", async (t) => {
   const at = (hours) => ({ wall: () => Date.now() + hours * 3_600_000, steady: () => performance.now() + 1 });
   const token = await origin.login();
