@@ -541,7 +541,8 @@ class Core {
     });
   }
 
-  #sleep(ms) {
+  /** Waits, and keeps the program running only if somebody waits for this. */
+  #sleep(ms, awaited = false) {
     const closed = this.#closed;
     return new Promise((done) => {
       const end = () => {
@@ -550,7 +551,7 @@ class Core {
         done();
       };
       const timer = setTimeout(end, ms);
-      timer.unref?.();
+      if (!awaited) timer.unref?.();
       closed.add(end);
     });
   }
@@ -582,9 +583,9 @@ class Core {
     for (;;) {
       const s = this.status();
       if (s.fresh && s.keys > 0) return true;
-      if (this.#steady() >= end || this.#closed.over) return false;
-      if (this.#o.follow === "poll") await this.#sleep(20);
-      else await this.refresh().then(() => this.#sleep(250));
+      if (!(this.#steady() < end) || this.#closed.over) return false;
+      if (this.#o.follow === "poll") await this.#sleep(20, true);
+      else await this.refresh().then(() => this.#sleep(250, true));
     }
   }
 

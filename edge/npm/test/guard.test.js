@@ -1,10 +1,12 @@
 import "./webcrypto.js";
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { createGuard } from "../index.js";
 import { createGuard as createWorkerGuard } from "../worker.js";
-import { proxy, startOrigin, until } from "./origin.js";
+import { proxy, serve, startOrigin, until } from "./origin.js";
 
 const compiled = new Map();
 for (const name of ["host", "own"]) compiled.set(name, await WebAssembly.compile(readFileSync(new URL(`../${name}.wasm`, import.meta.url))));
@@ -400,6 +402,24 @@ test("a guard that does not follow reads when it is told to, and one read at a t
   reads = most = 0;
   await Promise.all([followed.refresh(), followed.refresh(), fresh(followed)]);
   assert.deepEqual([most, followed.status().failures.feed], [1, ""]);
+});
+
+test("whoever waits for a guard to be ready gets an answer, in a program that does nothing else", async (t) => {
+  const nobody = await serve(() => {});
+  await nobody.stop();
+  for (const follow of ["poll", "request", "never"]) {
+    const options = JSON.stringify({ ...origin.options, origin: nobody.url, follow });
+    const program = `
+      import { readFileSync } from "node:fs";
+      import { createGuard } from "./index.js";
+      const guard = await createGuard({ module: readFileSync("host.wasm"), ...${options} });
+      console.log("ready", await guard.ready(700));
+      guard.close();`;
+    const child = spawnSync(process.execPath, ["--input-type=module", "-e", program], { cwd: fileURLToPath(new URL("..", import.meta.url)), encoding: "utf8", timeout: 30_000 });
+    assert.deepEqual([child.status, child.stdout], [0, "ready false\n"], `${follow}: ${child.stderr}`);
+  }
+  const g = await guard(t, { origin: nobody.url });
+  assert.equal(await g.ready(NaN), false, "what is no time is over");
 });
 
 test("programming errors throw", async () => {
