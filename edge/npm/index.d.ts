@@ -13,7 +13,7 @@ export interface Options {
   module: WebAssembly.Module | ArrayBuffer | ArrayBufferView | URL | string;
   issuer: string;
   audience: string;
-  /** Where keys, revocations and answers come from: https, or http on this machine. Redirects are not followed. */
+  /** Where keys, revocations and answers come from: https, or http on this machine, without a path. Redirects are not followed. */
   origin: string | URL;
   /** What the origin gave this edge. Without one it cannot follow the feed, and asks about each token under "strict". */
   credential?: { name: string; secret: string };

@@ -116,6 +116,7 @@ function checked(options) {
   const local = ["localhost", "127.0.0.1", "[::1]"].includes(origin.hostname);
   if (origin.protocol !== "https:" && !(origin.protocol === "http:" && local)) fail("origin must be https, or http on this machine");
   if (origin.username || origin.password || origin.search || origin.hash) fail("origin must be an URL without user, query and fragment");
+  if (origin.pathname !== "/") fail("origin must be an URL without path; what is not where it usually is goes into paths");
   const paths = {
     keys: "/.well-known/jwks.json", feed: "/session/revocations", introspect: "/session/introspect", active: "/session/active", ...given(o.paths),
   };
@@ -249,6 +250,7 @@ class Core {
     module.configure(this.#o.config);
     this.#keysBytes ??= this.#o.keys;
     if (this.#keysBytes !== undefined) this.#last.keys = module.keys(this.#keysBytes);
+    if (this.#o.keys !== undefined && this.#last.keys !== "") throw new TypeError(`counterfoil-edge: keys: ${this.#last.keys}`);
     this.#seeded = false;
     this.#module = module;
   }

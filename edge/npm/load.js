@@ -7,13 +7,16 @@ export async function compile(source, fetch) {
   if (source instanceof WebAssembly.Module) return source;
   let bytes = source;
   if (source instanceof URL || typeof source === "string") {
-    const url = new URL(source, globalThis.location?.href);
-    if (url.protocol === "file:") {
-      const files = "node:fs/promises"; // not written out below, lest bundlers for browsers look for it
-      const { readFile } = await import(/* @vite-ignore */ files);
-      bytes = await readFile(url);
-    } else {
-      bytes = await bounded(fetch, url.href, {}, { type: "application/wasm", most: MOST, timeout: TIMEOUT });
+    let url;
+    try {
+      url = new URL(source, globalThis.location?.href);
+    } catch {
+      throw new TypeError("counterfoil-edge: module is text, but no URL; a file of Node is a file: URL");
+    }
+    try {
+      bytes = await read(url, fetch);
+    } catch (cause) {
+      throw new TypeError(`counterfoil-edge: the module cannot be read: ${cause?.message ?? cause}`, { cause });
     }
   }
   if (!(bytes instanceof ArrayBuffer) && !ArrayBuffer.isView(bytes)) throw new TypeError("counterfoil-edge: module must be a WebAssembly.Module, bytes or a URL");
@@ -22,4 +25,11 @@ export async function compile(source, fetch) {
   } catch (cause) {
     throw new TypeError("counterfoil-edge: the module cannot be compiled", { cause });
   }
+}
+
+async function read(url, fetch) {
+  if (url.protocol !== "file:") return bounded(fetch, url.href, {}, { type: "application/wasm", most: MOST, timeout: TIMEOUT });
+  const files = "node:fs/promises"; // not written out below, lest bundlers for browsers look for it
+  const { readFile } = await import(/* @vite-ignore */ files);
+  return readFile(url);
 }

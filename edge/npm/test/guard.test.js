@@ -431,9 +431,12 @@ test("programming errors throw", async () => {
     "a clock without steady": { ...good, clock: { wall: () => 1 } }, "a clock of numbers": { ...good, clock: { wall: 1, steady: 1 } }, "no clock": { ...good, clock: null },
     "a clock of dates": { ...good, clock: { wall: () => new Date(), steady: () => 1 } }, leeway: { ...good, leeway: 90_000 },
     frameKeys: { ...good, frameKeys: "frame-ed25519:AAAA" }, "unknown option": { ...good, colour: "red" }, secret: { ...good, credential: { name: "edge", secret: "short" } },
+    "keys that are none": { ...good, keys: "" }, "a weak key": { ...good, keys: { keys: [{ kty: "oct", alg: "HS256", kid: "k", k: "AAAA" }] } },
+    "a path in the origin": { ...good, origin: origin.origin + "/app" }, "a module that is not there": { ...good, module: new URL("none.wasm", import.meta.url) },
+    "a module by a path": { ...good, module: "./host.wasm" }, "a module of another server": { ...good, module: origin.origin + "/host.wasm" },
     path: { ...good, paths: { feed: "//elsewhere.example/" } }, "credential without frame keys": { ...good, frameKeys: undefined },
     "another module": { ...good, module: await WebAssembly.compile(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)) },
-  })) await assert.rejects(createGuard(bad), TypeError, name);
+  })) await assert.rejects(createGuard(bad), { name: "TypeError", message: /^counterfoil-edge: / }, name);
 });
 
 test("an option that is undefined, or 0 where that means nothing, is the default", async (t) => {

@@ -53,9 +53,13 @@ export async function play(module, stream) {
     async set(l) {
       guard?.close();
       clock.now = 1;
-      guard = await guardOf(module, l, clock);
-      guard.status(); // hands the keys in
-      return guard.status().failures.keys;
+      try {
+        guard = await guardOf(module, l, clock);
+        return "";
+      } catch (e) {
+        guard = await guardOf(module, { ...l, jwks: undefined }, clock); // this flavour knows no such keys
+        return e.message.replace("counterfoil-edge: keys: ", "");
+      }
     },
     reader: (l) => told(() => plain.configure(reader(l))),
     keys(l) {
