@@ -19,6 +19,7 @@ const READ_FLOOR = 20; // ms between the follower's questions, whatever happens
 const ASK_FAILURES = 5, ASK_PAUSE = 500, ASK_PAUSE_MOST = 8_000;
 
 const busy = refusal("stale: too many checks under way");
+const unverified = refusal("stale: the host cannot verify this signature");
 const trapped = refusal("stale: the module failed");
 
 /** Makes a guard. It rejects if the options or the module are not what they must be; that the origin cannot be reached is no such thing. */
@@ -348,15 +349,19 @@ class Core {
         this.#call((m) => m.drop(ticket), on);
         return busy;
       }
-      let ok = false;
+      let ok;
       try {
         const verified = verifySignature(verify, this.#cryptoKeys);
         if (typeof verified !== "boolean") this.#call((m) => m.ahead(ticket), on); // it may be another thread that is at work
         ok = typeof verified === "boolean" ? verified : await verified;
       } catch {
-        // a key or a signature that the host does not take
+        // The host does not know the algorithm, or does not take the key: which says nothing of the signature.
       }
       this.#verifies.leave(place);
+      if (typeof ok !== "boolean") {
+        this.#call((m) => m.drop(ticket), on);
+        return unverified;
+      }
       r = this.#call((m) => m.finish(ticket, ok, this.#wall(), this.#steady()), on);
     }
     if (r.otherwise === undefined) return r;

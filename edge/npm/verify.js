@@ -61,7 +61,7 @@ export function verifySignature(b, keys) {
 const uint32 = (b, at) => (b[at] | b[at + 1] << 8 | b[at + 2] << 16 | b[at + 3] << 24) >>> 0;
 
 /**
- * Verifies a frame of the feed, and makes the digest of its body.
+ * Verifies a frame of the feed, and makes the digest of its body. It rejects where the host does not know the algorithm.
  * @param {Uint8Array} described the length of what was signed, and the public key
  * @returns {Promise<[boolean, Uint8Array]>}
  */
@@ -69,7 +69,7 @@ export function verifyFrame(described, frame) {
   const n = new DataView(described.buffer, described.byteOffset).getUint32(0, true);
   const [{ import: load, verify }] = ALGORITHMS;
   return Promise.all([
-    load(described.subarray(4)).then((key) => crypto.subtle.verify(verify, key, frame.subarray(n, n + 64), frame.subarray(0, n))).catch(() => false),
+    load(described.subarray(4)).then((key) => crypto.subtle.verify(verify, key, frame.subarray(n, n + 64), frame.subarray(0, n))),
     crypto.subtle.digest("SHA-256", frame.subarray(n + 64)).then((digest) => new Uint8Array(digest)),
   ]);
 }

@@ -371,6 +371,23 @@ test("what began with a module that is dead does not end with the next", async (
   assert.deepEqual(await first, failed);
 });
 
+test("a host that cannot verify a signature says nothing against the token", async (t) => {
+  const g = await createGuard({ ...alone, module: readFileSync(new URL("../host.wasm", import.meta.url)), clock: { wall: () => now, steady: () => 1 } });
+  t.after(() => g.close());
+  const { subtle } = crypto;
+  for (const name of ["importKey", "verify"]) {
+    const { [name]: real } = subtle;
+    subtle[name] = () => Promise.reject(new DOMException("unrecognized algorithm", "NotSupportedError"));
+    try {
+      for (let i = 0; i < 300; i++) assert.deepEqual(await g.check(good), { ok: false, error: "stale", reason: "the host cannot verify this signature" }, `${name} ${i}`);
+      assert.equal((await g.check("a.bb.cc")).error, "invalid", "what needs no signature is decided");
+    } finally {
+      subtle[name] = real;
+    }
+  }
+  assert.equal((await g.check(good)).ok, true, "and it is good where the host can");
+});
+
 test("a module of another version is refused", async () => {
   // (module (memory (export "memory") 1) (func (export "_initialize")) (func (export "abi") (result i32) i32.const 2))
   const strange = Uint8Array.of(
