@@ -21,6 +21,7 @@ const ASK_FAILURES = 5, ASK_PAUSE = 500, ASK_PAUSE_MOST = 8_000;
 const busy = refusal("stale: too many checks under way");
 const unverified = refusal("stale: the host cannot verify this signature");
 const trapped = refusal("stale: the module failed");
+const closed = refusal("stale: the guard is closed");
 
 /** Makes a guard. It rejects if the options or the module are not what they must be; that the origin cannot be reached is no such thing. */
 export async function createGuard(options) {
@@ -269,13 +270,17 @@ class Core {
    */
   #call(f, on = this.#module) {
     if (this.#module === undefined) this.#restart();
-    if (this.#module === undefined || on !== this.#module) return trapped;
+    if (this.#module === undefined || on !== this.#module) return this.#dead();
     try {
       if (!this.#seeded) this.#seed();
       return f(this.#module);
     } catch (cause) {
       return this.#trap(cause);
     }
+  }
+
+  #dead() {
+    return this.#closed.over ? closed : trapped;
   }
 
   #trap(cause) {
@@ -319,7 +324,7 @@ class Core {
   /** As #call, written out: this is where all the time of a token that was seen before goes. */
   #check(token, policy) {
     const m = this.#module;
-    let r = trapped;
+    let r;
     if (m !== undefined) {
       try {
         if (!this.#seeded) this.#seed();
@@ -329,6 +334,7 @@ class Core {
       }
     } else {
       this.#restart();
+      r = this.#dead();
     }
     if (r.ok === true || r.ticket === undefined && r.reason !== "unknown key") return Promise.resolve(r);
     return this.#rest(token, policy, r);

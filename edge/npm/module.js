@@ -228,8 +228,8 @@ export class Module {
   }
 }
 
-/** Makes an answer of "<word>: <reason>". */
+/** Makes an answer of "<word>: <reason>". Frozen, because some are given to many. */
 export function refusal(text) {
   const at = text.indexOf(": ");
-  return { ok: false, error: text.slice(0, at), reason: text.slice(at + 2) };
+  return Object.freeze({ ok: false, error: text.slice(0, at), reason: text.slice(at + 2) });
 }

@@ -470,7 +470,11 @@ test("a closed guard refuses everything", async (t) => {
   await fresh(g);
   const token = await origin.login();
   g.close();
-  assert.equal((await g.check(token)).error, "stale");
+  for (const r of [await g.check(token), await g.check("a.bb.cc"), await g.state(token)]) {
+    assert.equal(word(r), "stale: the guard is closed");
+    assert.throws(() => { r.ok = true; }, TypeError, "refusals are shared, so nobody may write them");
+  }
+  assert.deepEqual([g.status().fresh, g.status().reason], [false, "the guard is closed"]);
 });
 
 test("a key that is new is looked for, not too often", async (t) => {
