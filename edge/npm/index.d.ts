@@ -1,3 +1,10 @@
+declare global {
+  // For programs whose types know of no WebAssembly, as Node's; it adds nothing to those that do.
+  namespace WebAssembly {
+    interface Module {}
+  }
+}
+
 /** The version of the module's interface that this package speaks. */
 export const ABI: number;
 
@@ -10,7 +17,7 @@ export interface KeySet {
 
 export interface Options {
   /** The module of this package, host.wasm or own.wasm: compiled, as bytes, or where it is. Workers forbid compiling bytes. */
-  module: WebAssembly.Module | ArrayBuffer | ArrayBufferView | URL | string;
+  module: (WebAssembly.Module & object) | ArrayBuffer | ArrayBufferView | URL | string;
   issuer: string;
   audience: string;
   /** Where keys, revocations and answers come from: https, or http on this machine, without a path. Redirects are not followed. */
@@ -104,6 +111,7 @@ export class Guard {
   ready(timeout?: number): Promise<boolean>;
   /** Fetches keys and revocations now. It never rejects; status tells what became of it. */
   refresh(): Promise<void>;
+  /** Ends the following, which otherwise keeps a program running. A closed guard refuses everything, as stale. */
   close(): void;
 }
 

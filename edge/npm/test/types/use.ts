@@ -1,5 +1,7 @@
 // What whoever writes TypeScript writes, and what must not compile. Checked by `npm run types`, which make wasm does; never run.
 import { ABI, createGuard, type Answer, type Guard } from "../../index.js";
+import module from "counterfoil-edge/host.wasm";
+import own from "counterfoil-edge/own.wasm";
 
 const guard: Guard = await createGuard({
   module: new URL("../../host.wasm", "file:///"),
@@ -34,6 +36,11 @@ void ready;
 guard.close();
 void [live, fresh, ABI];
 
+// A worker imports the module.
+for (const compiled of [module, own]) await createGuard({ module: compiled, issuer: "i", audience: "a", origin: new URL("https://app.example") });
+
+// @ts-expect-error a module is no number
+await createGuard({ module: 5, issuer: "i", audience: "a", origin: "https://app.example" });
 // @ts-expect-error issuer, audience and origin are required
 await createGuard({ module: new ArrayBuffer(8) });
 // @ts-expect-error a misspelt policy must not become another one
