@@ -30,6 +30,6 @@ export async function compile(source, fetch) {
 async function read(url, fetch) {
   if (url.protocol !== "file:") return bounded(fetch, url.href, {}, { type: "application/wasm", most: MOST, timeout: TIMEOUT });
   const files = "node:fs/promises"; // not written out below, lest bundlers for browsers look for it
-  const { readFile } = await import(/* @vite-ignore */ files);
+  const { readFile } = await import(/* webpackIgnore: true */ /* @vite-ignore */ files);
   return readFile(url);
 }

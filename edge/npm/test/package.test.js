@@ -25,6 +25,7 @@ test("it depends on nothing, and carries no module inside its code", () => {
     const text = readFileSync(new URL(file, dir), "utf8");
     all += text.length;
     assert.ok(!/AGFzbQ/.test(text), `${file} holds a module in base64`);
+    for (const [, how] of text.matchAll(/\bawait import\(([^)]*)\)/g)) assert.match(how, /^\/\* webpackIgnore: true \*\/ \/\* @vite-ignore \*\/ files$/, `${file}: a bundler looks for it`);
     for (const [, from] of text.matchAll(/\bfrom "([^"]+)"/g)) assert.ok(from.startsWith("./"), `${file} imports ${from}`);
   }
   assert.ok(all < 56 << 10, `${all} bytes of JavaScript`);
