@@ -154,15 +154,30 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// A key that was removed while the host verified is no key any more.
+// A key that was removed while the host verified is no key any more. Those that are still there are.
 func TestKeyRemovedMeanwhile(t *testing.T) {
-	r := newRig(t, "policy best-effort\n")
-	got := r.Check(mint("k", 1, start), revocation.BestEffort, r.moment())
-	if got := r.Keys(jwks("other")); got.Status != edge.Done {
-		t.Fatal(r.show(got))
-	}
-	if got := r.show(r.Finish(got.Value, true, r.moment())); got != "invalid: unknown key" {
-		t.Error(got)
+	for _, ahead := range []bool{false, true} {
+		r := newRig(t, "policy best-effort\n")
+		r.Keys(jwks("k", "old"))
+		var tickets []uint32
+		for i, name := range []string{"k", "old"} {
+			got := r.Check(mint(name, i+1, start), revocation.BestEffort, r.moment())
+			if ahead {
+				r.Ahead(got.Value)
+			}
+			tickets = append(tickets, got.Value)
+		}
+		if got := r.Keys(jwks("next", "k")); got.Status != edge.Done {
+			t.Fatal(r.show(got))
+		}
+		for i, want := range []string{"learned " + claims(1, start), "invalid: unknown key"} {
+			if got := r.show(r.Finish(tickets[i], true, r.moment())); got != want {
+				t.Errorf("%d: %s, want %s", i, got, want)
+			}
+		}
+		if got := r.show(r.Check(mint("k", 1, start), revocation.BestEffort, r.moment())); got != "accepted" {
+			t.Errorf("and again: %s", got)
+		}
 	}
 }
 

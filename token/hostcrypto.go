@@ -145,8 +145,12 @@ func (v *Verifier) finish(p *Pending, ok bool, now int64) (e *entry, err error) 
 	if !ok || p.sigLen == 0 {
 		return nil, errSignature
 	}
-	if v.keys.load().generation != p.generation {
-		return nil, errUnknownKey
+	if set := v.keys.load(); set.generation != p.generation {
+		// A key was removed or altered since Begin: this one, or another.
+		if k := set.lookup(p.parts().header()); k == nil || !k.same(p.k) {
+			return nil, errUnknownKey
+		}
+		p.generation, p.claims = set.generation, nil
 	}
 	if e = p.claims; e == nil {
 		if e, err = v.read(p.parts(), p.k, p.generation); err != nil {
