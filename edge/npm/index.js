@@ -461,8 +461,8 @@ class Core {
   }
 
   async #fetchKeysNow() {
-    this.#keysAt = this.#steady();
     try {
+      this.#keysAt = this.#steady();
       const bytes = await bounded(this.#o.fetch, this.#o.paths.keys, { headers: { accept: "application/jwk-set+json, application/json" } }, {
         type: ["application/jwk-set+json", "application/json"], most: 1 << 20, timeout: 5_000, end: this.#closed,
       });

@@ -1,4 +1,4 @@
-// As much of WASI (snapshot preview 1) as the Go runtime needs to start: no files, no arguments, no environment. What it prints as it dies goes to the console.
+// As much of WASI (snapshot preview 1) as the Go runtime needs to start: no files, no arguments, no environment. What it prints as it dies is in the error that ends it.
 
 const SUCCESS = 0, BADF = 8;
 
