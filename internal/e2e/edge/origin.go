@@ -135,6 +135,9 @@ func newNetwork(o *origin) (*network, error) {
 		case "/session/introspect", "/session/active":
 			n.questions.Add(1)
 		}
+		if whole.Err() != nil {
+			panic(http.ErrAbortHandler) // the function below runs in its own time, and an answer may be faster
+		}
 		ctx, stop := context.WithCancel(r.Context())
 		defer stop()
 		defer context.AfterFunc(whole, stop)()
