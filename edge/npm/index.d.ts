@@ -107,7 +107,7 @@ export class Guard {
   /** Decides about a token and asks the origin whether its session lives, whatever the list says. */
   state(token: string): Promise<Answer>;
   status(): Status;
-  /** Waits until the list is fresh, for a time in ms (default 10,000), and says whether it is. */
+  /** Waits until there are keys and, with a credential, the list is fresh, for a time in ms (default 10,000), and says whether it is so. */
   ready(timeout?: number): Promise<boolean>;
   /** Fetches keys and revocations now. It never rejects; status tells what became of it. */
   refresh(): Promise<void>;

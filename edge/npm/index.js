@@ -595,7 +595,7 @@ class Core {
     const end = this.#steady() + timeout;
     for (;;) {
       const s = this.status();
-      if (s.fresh && s.keys > 0) return true;
+      if ((s.fresh || !this.#o.reads) && s.keys > 0) return true; // without a credential nothing is followed, and the origin is asked
       if (!(this.#steady() < end) || this.#closed.over) return false;
       if (this.#o.follow === "poll") await this.#sleep(20, true);
       else await this.refresh().then(() => this.#sleep(250, true));

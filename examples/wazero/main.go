@@ -210,6 +210,7 @@ func run(ctx context.Context, module, keys, issuer, audience string) error {
 	}
 	defer e.Close(ctx)
 	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, 1<<20) // what is far too long for a token is refused as the rest is
 	for lines.Scan() {
 		claims, refusal, err := e.Check(ctx, lines.Text())
 		switch {

@@ -422,6 +422,8 @@ test("whoever waits for a guard to be ready gets an answer, in a program that do
   }
   const g = await guard(t, { origin: nobody.url });
   assert.equal(await g.ready(NaN), false, "what is no time is over");
+  const asking = await guard(t, { credential: undefined, frameKeys: undefined });
+  assert.equal(await asking.ready(5_000), true, "without a credential there is no list to wait for");
 });
 
 test("programming errors throw", async () => {

@@ -18,6 +18,10 @@ test("each condition leads to a file, and workers get theirs", () => {
   }
 });
 
+test("whoever has the package alone has its licence", () => {
+  assert.equal(readFileSync(new URL("LICENSE", dir), "utf8"), readFileSync(new URL("../../LICENSE", dir), "utf8"));
+});
+
 test("it depends on nothing, and carries no module inside its code", () => {
   assert.equal(pkg.dependencies, undefined);
   let all = 0;
