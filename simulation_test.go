@@ -464,6 +464,22 @@ func TestWhatTheTableCannotSee(t *testing.T) {
 			t.Errorf("the subject's other session: %v", err)
 		}
 	})
+	t.Run("a renewal under way during a login, whose answer comes after it", func(t *testing.T) {
+		r, tokens := setup(t)
+		r.Advance(time.Minute)
+		late := must[[]counterfoil.Cookie](t)(r.RefreshCookies(t.Context(), counterfoil.Request{Method: "POST", Cookie: []string{cookies(tokens)}}))
+		if len(late) != 2 {
+			t.Fatalf("a renewal after the window sets %d cookies", len(late))
+		}
+		setCookies(t, r, counterfoil.Request{Method: "POST", Cookie: []string{cookies(tokens)}}, func(x *counterfoil.Exchange) error {
+			return x.Login(t.Context(), "alice", counterfoil.LoginOptions{})
+		})
+		jar := late[0].Name + "=" + late[0].Value.Reveal() + "; " + late[1].Name + "=" + late[1].Value.Reveal() // all that the login had set is replaced
+		x := must[*counterfoil.Exchange](t)(r.Begin(t.Context(), counterfoil.Request{Method: "GET", Cookie: []string{jar}}))
+		if !x.Session().ID().IsZero() {
+			t.Error("the limit is gone, say so in the docs")
+		}
+	})
 	t.Run("access tokens of a displaced generation live on", func(t *testing.T) {
 		r, tokens := setup(t)
 		r.Advance(time.Minute)

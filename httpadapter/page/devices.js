@@ -65,7 +65,7 @@ function ended(data) {
 function confirmed(data) {
 	const line = told(data.handle);
 	if (!line) return;
-	line.textContent += `; every server knows since ${new Date(data.at).toLocaleTimeString()}`;
+	line.textContent += `; every server has known since ${new Date(data.at).toLocaleTimeString()}`;
 	say(line.textContent + ".");
 }
 

@@ -291,7 +291,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 			tablet.signIn(at, "alice&device=Chrome on Android&from=198.51.100.7")
 			laptop.until("the tablet is listed", laptop.shows("Chrome on Android"))
 			tablet.click("#this ~ article button")
-			laptop.until("its end is told, and who confirmed it", laptop.shows("Chrome on Android: signed out; every server knows since"))
+			laptop.until("its end is told, and who confirmed it", laptop.shows("Chrome on Android: signed out; every server has known since"))
 			if name == "http" {
 				laptop.picture("devices-ended")
 			}
@@ -316,8 +316,8 @@ func TestEndingIsToldWhereItWasDone(t *testing.T) {
 				laptop.listen()
 				laptop.click(selector)
 				laptop.until("the phone's end is told", laptop.hears("Safari on iPhone was signed out."))
-				laptop.until("who confirmed it is told", laptop.shows("every server knows since"))
-				laptop.until("that is told to those who do not see it", laptop.hears("Safari on iPhone: signed out; every server knows since"))
+				laptop.until("who confirmed it is told", laptop.shows("every server has known since"))
+				laptop.until("that is told to those who do not see it", laptop.hears("Safari on iPhone: signed out; every server has known since"))
 				laptop.until("the list is empty", laptop.shows("nowhere else"))
 				if !eval[bool](laptop, "window.stayed === true && document.activeElement.id === 'others'") {
 					t.Error("the page was left, or the focus was lost with the button")
