@@ -72,10 +72,10 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			nearest, _ := r.Context().Value(exchangeKey).(*response)
+			nearest, _ := r.Context().Value(exchangeKey).(*mount)
 			if again := nearest.of(cfg.Manager); again != nil { // mounted twice: one exchange, lest two of them renew beside each other
-				if again != nearest {
-					r = r.WithContext(context.WithValue(r.Context(), exchangeKey, again))
+				if again != nearest.response {
+					r = r.WithContext(context.WithValue(r.Context(), exchangeKey, &mount{again, nearest}))
 				}
 				next.ServeHTTP(w, r)
 				return
@@ -88,11 +88,12 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 					return
 				}
 			}
-			out := &response{ResponseWriter: w, x: x, refuse: refuse, address: address, outer: nearest}
+			out := &response{ResponseWriter: w, x: x, refuse: refuse, address: address}
+			out.mount = mount{out, nearest}
 			if h := w.Header(); len(h) > 0 {
 				out.before = h.Clone()
 			}
-			out.r = r.WithContext(context.WithValue(r.Context(), exchangeKey, out))
+			out.r = r.WithContext(context.WithValue(r.Context(), exchangeKey, &out.mount))
 			next.ServeHTTP(out, out.r)
 			out.finish()
 		})
@@ -149,7 +150,7 @@ func header(r *http.Request, name string) string {
 
 // outer returns the exchange of m that is open already because the middleware, or that of the adapter which runs these handlers, is in front; nil if none is.
 func outer(r *http.Request, m *counterfoil.Manager) *counterfoil.Exchange {
-	nearest, _ := r.Context().Value(exchangeKey).(*response)
+	nearest, _ := r.Context().Value(exchangeKey).(*mount)
 	if w := nearest.of(m); w != nil {
 		return w.x
 	}
@@ -157,11 +158,11 @@ func outer(r *http.Request, m *counterfoil.Manager) *counterfoil.Exchange {
 }
 
 func answering(r *http.Request) *response {
-	w, ok := r.Context().Value(exchangeKey).(*response)
+	nearest, ok := r.Context().Value(exchangeKey).(*mount)
 	if !ok {
 		panic("httpadapter: no session: the middleware made by New is not in front of this handler")
 	}
-	return w
+	return nearest.response
 }
 
 // Exchange returns what the middleware has opened for the request, for what the functions of this package do not do: its Refusal says why a
@@ -177,7 +178,7 @@ func Verified(r *http.Request) token.Verified {
 	if v, ok := r.Context().Value(verifiedKey).(token.Verified); ok {
 		return v
 	}
-	if w, ok := r.Context().Value(exchangeKey).(*response); ok {
+	if w, ok := r.Context().Value(exchangeKey).(*mount); ok {
 		return w.x.Verified()
 	}
 	return token.Verified{}
@@ -249,7 +250,7 @@ func somebody(r *http.Request) error {
 		}
 		return nil
 	}
-	w, ok := r.Context().Value(exchangeKey).(*response)
+	w, ok := r.Context().Value(exchangeKey).(*mount)
 	switch {
 	case !ok: // neither middleware is in front
 		return counterfoil.ErrNotFound
@@ -268,7 +269,7 @@ func RequireFresh(d time.Duration) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			var err error
-			if out, ok := r.Context().Value(exchangeKey).(*response); ok {
+			if out, ok := r.Context().Value(exchangeKey).(*mount); ok {
 				err = out.x.RequireFresh(d)
 			} else {
 				err = counterfoil.RequireFresh(Verified(r), d, time.Now())

@@ -20,7 +20,7 @@ type response struct {
 	x       *counterfoil.Exchange
 	refuse  func(http.ResponseWriter, *http.Request, error)
 	address func(*http.Request) string
-	outer   *response   // that of another Manager, whose middleware is in front; nil if there is none
+	mount   mount       // where it began
 	before  http.Header // what whoever is in front had set when the request arrived
 
 	weak    atomic.Bool // something has ended that could come back: an answer that says nothing else says that
@@ -28,11 +28,17 @@ type response struct {
 	refused bool // another answer has been written in the handler's place
 }
 
-// of returns the nearest response with an exchange of m, w itself or one further out, nil if there is none.
-func (w *response) of(m *counterfoil.Manager) *response {
-	for ; w != nil; w = w.outer {
-		if w.x.Manager() == m {
-			return w
+// A mount is one middleware around the handlers of a request. Its response is its own, or that of an earlier mount of the same Manager.
+type mount struct {
+	*response
+	outer *mount // the one in front of it, which may be another Manager's; nil if there is none
+}
+
+// of returns the response with the exchange of m, of this mount or of one further out, nil if there is none.
+func (at *mount) of(m *counterfoil.Manager) *response {
+	for ; at != nil; at = at.outer {
+		if at.x.Manager() == m {
+			return at.response
 		}
 	}
 	return nil

@@ -313,7 +313,7 @@ func TestHandlerBesideItsAnswer(t *testing.T) {
 	}
 }
 
-// TestTwoManagers has the middleware of one Manager inside that of another, and the first once more inside: each handler has the session of the nearest one.
+// TestTwoManagers has the middleware of one Manager inside that of another, and both once more inside: each handler has the session of the nearest one.
 func TestTwoManagers(t *testing.T) {
 	users := rig.New(t, rig.Embedded)
 	staff := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Audience, c.CookieSuffix = "staff", "-staff" })
@@ -331,16 +331,20 @@ func TestTwoManagers(t *testing.T) {
 			}
 		})
 	}
-	inmost := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if got := httpadapter.Session(r).Subject(); got != "user" {
-			t.Errorf("inside the session is %q's", got)
-		}
-		if _, err := visits.Incr(r.Context(), httpadapter.Session(r), 1); err != nil {
-			t.Error(err)
-		}
-	})
+	visit := func(subject string, next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if got := httpadapter.Session(r).Subject(); got != subject {
+				t.Errorf("inside the session of %s is %q's", subject, got)
+			}
+			if _, err := visits.Incr(r.Context(), httpadapter.Session(r), 1); err != nil {
+				t.Error(err)
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	inmost := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	w := httptest.NewRecorder()
-	ofUsers(login("user", ofStaff(login("staff", ofUsers(inmost))))).ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
+	ofUsers(login("user", ofStaff(login("staff", ofUsers(visit("user", ofStaff(visit("staff", inmost)))))))).ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
 	names := map[string]bool{}
 	for _, c := range w.Result().Cookies() {
 		names[c.Name] = true
