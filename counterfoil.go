@@ -115,7 +115,8 @@ type Config struct {
 
 	// Claims returns the application's own claims for a token of a session: small, and fit to be read by every verifier. It is called for each new
 	// token, so claims follow the session within an access life. It may read the session, which costs a command at a renewal, and must not write. An
-	// error from it is one of the login or renewal. nil = no such claims.
+	// error from it is one of the login or renewal. Browsers keep no cookie of more than 4,096 bytes with its name; the Logger is warned of one, at
+	// most once a minute. nil = no such claims.
 	Claims func(context.Context, *Session) ([]token.Claim, error)
 
 	// Bind may refuse a renewal: an error from it becomes [ErrUnbound], unless it is [ErrUnavailable], which says that it could not decide. It sees
@@ -269,6 +270,8 @@ type Manager struct {
 
 	keyGone atomic.Bool // some key has been revoked: the ring is looked through before it signs
 	barren  atomic.Bool // the ring has no key that is not
+
+	warned atomic.Int64 // when a cookie was last found too long, Unix s
 
 	mu     sync.Mutex
 	untold *backlog.Backlog[revocation.Entry] // revocations that the log has not taken yet: the heartbeat tries again

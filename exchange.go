@@ -427,11 +427,17 @@ func (m *Manager) RefreshCookies(ctx context.Context, r Request) ([]Cookie, erro
 func (m *Manager) setCookies(ctx context.Context, t Tokens) []Cookie {
 	list := m.cookies.set(t)
 	for _, c := range list {
-		if n := len(c.Name) + len(c.Value.Reveal()); n > maxCookie {
+		if n := len(c.Name) + len(c.Value.Reveal()); n > maxCookie && m.mayWarn() {
 			m.log.WarnContext(ctx, "counterfoil: a cookie is longer than browsers keep: the claims of Config.Claims are too many", "cookie", c.Name, "bytes", n, "most", maxCookie)
 		}
 	}
 	return list
+}
+
+// mayWarn limits the warnings of setCookies to one a minute: where one answer has such a cookie, all others have as well.
+func (m *Manager) mayWarn() bool {
+	last, now := m.warned.Load(), m.now().Unix()
+	return uint64(now-last) >= 60 && m.warned.CompareAndSwap(last, now) // uint64: if the clock was set back that is long ago too
 }
 
 // maxCookie is how many bytes the name and the value of a cookie may have together (draft-ietf-httpbis-rfc6265bis, section 5.7).
