@@ -479,10 +479,11 @@ class Core {
 
   /** Reads the feed once. Rejects when it did not work. The module knows one question and one frame, so a read waits for the one before. */
   async #read(wait) {
-    const before = this.#reading, left = READ_LOST - (this.#steady() - this.#readBegan);
+    const now = this.#steady(); // first of all: it may throw, and what nobody ends would be waited for
+    const before = this.#reading, left = READ_LOST - (now - this.#readBegan);
     let end;
     const reading = (this.#reading = new Promise((done) => (end = done)));
-    this.#readBegan = this.#steady();
+    this.#readBegan = now;
     try {
       // In workers the one before may never end. If it does after all, its frame is not the answer to the question of now.
       if (before !== undefined && this.#o.follow !== "request") await before;

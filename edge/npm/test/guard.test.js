@@ -354,6 +354,22 @@ test("a clock that throws for a while does not end the following", async (t) => 
   await until("it hears of the logout", async () => word(await g.check(token)) === "revoked: session revoked");
 });
 
+test("a clock that throws once, wherever that is, leaves nothing to wait for", { timeout: 20_000 }, async (t) => {
+  let left = 0;
+  const steady = () => {
+    if (--left === 0) throw new Error("no time");
+    return performance.now() + 1;
+  };
+  const g = await guard(t, { follow: "never", clock: { wall: () => Date.now(), steady } });
+  for (let call = 1; call <= 12; call++) {
+    left = call;
+    await g.refresh();
+    left = 0;
+    await g.refresh();
+    assert.deepEqual([g.status().failures.keys, g.status().failures.feed], ["", ""], `call ${call}`);
+  }
+});
+
 test("a host whose clock is wrong", async (t) => {
   const at = (hours) => ({ wall: () => Date.now() + hours * 3_600_000, steady: () => performance.now() + 1 });
   const token = await origin.login();
