@@ -73,8 +73,9 @@ const (
 	weakKey // something has ended that could come back
 )
 
-// New makes the middleware of an application with sessions. It panics without a Manager, as Fiber's own middlewares do on a
-// configuration that cannot work.
+// New makes the middleware of an application with sessions. Those of several Managers may stand around each other: a handler has the session of the
+// nearest one. Mounted twice around a handler it opens one exchange. It panics without a Manager, as Fiber's own middlewares do on a configuration
+// that cannot work.
 func New(cfg Config) fiber.Handler {
 	if cfg.Manager == nil {
 		panic("fiberadapter: Config.Manager is required")

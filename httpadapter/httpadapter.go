@@ -57,7 +57,8 @@ const (
 	verifiedKey
 )
 
-// New makes the middleware of an application with sessions. The error is for a configuration without a Manager.
+// New makes the middleware of an application with sessions. Those of several Managers may stand around each other: a handler has the session of the
+// nearest one. Mounted twice around a handler it opens one exchange. The error is for a configuration without a Manager.
 func New(cfg Config) (func(http.Handler) http.Handler, error) {
 	if cfg.Manager == nil {
 		return nil, errors.New("httpadapter: Config.Manager is required")
