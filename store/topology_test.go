@@ -207,6 +207,10 @@ func TestClusterSubjectOnItsWay(t *testing.T) {
 			if _, err := s.End(ctx, counterfoil.Ending{Subject: subject}); err == nil {
 				t.Error("on its way all sessions are said to have ended")
 			}
+			late := counterfoil.NewRecord{Session: newID(t, subject), Subject: subject, Idle: time.Hour, Absolute: time.Hour, Cap: 2}
+			if c, err := s.Create(ctx, late); err == nil {
+				t.Errorf("on its way another session begins, and ends %d", len(c.Evicted))
+			}
 			for _, ref := range append(refs, kept) {
 				if _, err := s.Load(ctx, ref); err != nil {
 					t.Errorf("on its way a session that nobody is told has ended: %v", err)

@@ -34,7 +34,8 @@ if ARGV[10] ~= '' then
 end
 
 -- The other sessions of the subject, read before anything is written. A frozen one is being replaced by this very step or was
--- left by a crash: it can neither be written nor renewed, so it is neither counted nor ended here.
+-- left by a crash: it can neither be written nor renewed, so it is neither counted nor ended here. One that is not found is not on another node, see sure
+-- in head.lua: while the slot is on its way Redis refuses this script, because KEYS[1] is on neither.
 local others, gone = {}, {}
 if subject ~= '' then
 	local index = redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES')
