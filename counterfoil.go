@@ -114,14 +114,15 @@ type Config struct {
 	InsecurePlainCookies bool
 
 	// Claims returns the application's own claims for a token of a session: small, and fit to be read by every verifier. It is called for each new
-	// token, so claims follow the session within an access life. It may read the session, which costs a command at a renewal, and must not write. An
-	// error from it is one of the login or renewal. Browsers keep no cookie of more than 4,096 bytes with its name; the Logger is warned of one, at
-	// most once a minute. nil = no such claims.
+	// token, so claims follow the session within an access life. It may read the session, which costs a command at a renewal, and must not write, nor
+	// log in or out by the [Exchange] of the request, which waits for it. An error from it is one of the login or renewal. Browsers keep no cookie of
+	// more than 4,096 bytes with its name; the Logger is warned of one, at most once a minute. nil = no such claims.
 	Claims func(context.Context, *Session) ([]token.Claim, error)
 
 	// Bind may refuse a renewal: an error from it becomes [ErrUnbound], unless it is [ErrUnavailable], which says that it could not decide. It sees
 	// the session, what was noted of the device at login, and the client that asks. The refresh token is judged afterwards, so a refusal changes
-	// nothing. Needs a Store that is a [Finder]. nil = no renewal is refused.
+	// nothing. It must not log in or out by the [Exchange] of the request, which waits for it. Needs a Store that is a [Finder]. nil = no renewal is
+	// refused.
 	Bind func(context.Context, Renewal) error
 
 	// Locate names the place of a client's address, for the list of devices. It is asked once, at login. nil = no place is noted.
