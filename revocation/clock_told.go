@@ -16,7 +16,7 @@ func (g *Guard) look() (*sight, time.Time) {
 
 func (g *Guard) seen() *sight { return nil }
 
-func (*sight) holds(*List, time.Time) bool { return false }
+func (*sight) holds(*List, int64) bool { return false }
 
 func (g *Guard) lookAnew(now time.Time) *sight {
 	s := g.lookAt(now)

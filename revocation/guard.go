@@ -122,7 +122,7 @@ func (g *Guard) CheckAt(ctx context.Context, raw string, now time.Time) (token.V
 		return g.checkAt(ctx, raw, g.policy, now)
 	}
 	s := g.seen()
-	if s == nil || !s.holds(g.list, now) {
+	if s == nil || !s.holds(g.list, now.UnixMilli()) {
 		s = g.lookAnew(now)
 	}
 	v, err := g.verifier.VerifyAt(raw, now)
