@@ -83,6 +83,8 @@ const (
 // the library passes it on as it came.
 func (r *room) talk(w http.ResponseWriter, req *http.Request) {
 	s := httpadapter.Session(req)
+	in := r.enter() // before the client knows that it is in, lest it miss what is said right then
+	defer r.leave(in)
 	conn, err := websocket.Accept(w, req, nil)
 	if err != nil {
 		return // Accept has answered
@@ -146,8 +148,6 @@ func (r *room) talk(w http.ResponseWriter, req *http.Request) {
 			}
 		}
 	}()
-	in := r.enter()
-	defer r.leave(in)
 	for {
 		select {
 		case <-ctx.Done():
