@@ -17,6 +17,11 @@
 // it is and for its Done, by which a WebSocket or a body stream outlives its request. Its data are those that the request has seen, and what is set
 // later is not saved by anybody.
 //
+// # Requests that are none
+//
+// What cannot be parsed is answered before any middleware, and Fiber quotes it in the answer, its cookies included. A browser sends no such request;
+// whoever does reads his own. With app.Server().SecureErrorLogMessage = true it quotes nothing.
+//
 // # WebSockets
 //
 // An upgrade counts as unsafe, so pages of other sites are refused, and its answer carries renewed cookies. The Conn of
