@@ -67,7 +67,7 @@ func raws(m *counterfoil.Manager) map[string]func([]byte) string {
 	cfg := httpadapter.EndpointsConfig{Stop: stopped, Login: "/login"}
 
 	onFiber := fiber.New(fiber.Config{DisableStartupMessage: true, ReadBufferSize: 1 << 20}) // as much as net/http reads
-	onFiber.Server().SecureErrorLogMessage = true // what is no request is not quoted, as package fiberadapter advises
+	onFiber.Server().SecureErrorLogMessage = true                                            // what is no request is not quoted, as package fiberadapter advises
 	onFiber.Use(fiberadapter.Endpoints(m, cfg))
 	onFiber.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
 	onFiber.All("/who", func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) })
