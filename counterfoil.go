@@ -107,7 +107,7 @@ type Config struct {
 	// begins anew. The Logger is told the same. An event may be told twice. nil = nobody is told.
 	Events revocation.Events
 
-	// CookieSuffix tells applications of one host apart: it is appended to the cookie names. Letters, digits, '-' and '_'.
+	// CookieSuffix tells applications of one host apart: it is appended to the cookie names. Up to 64 letters, digits, '-' and '_'.
 	CookieSuffix string
 	// InsecurePlainCookies drops Secure and the __Host-Http- prefix. Sound only for trying things out on loopback with a client that
 	// refuses Secure cookies there, such as Safari. At any other host cookies are neither used nor set then, and a login is an error.
@@ -179,7 +179,7 @@ func (c Config) name() string {
 	return host[:min(len(host), maxName)]
 }
 
-const maxName = 64 // bytes, as a follower's
+const maxName = 64 // bytes of a name and a cookie suffix, as a follower's
 
 func ofName(r rune) bool {
 	return r == '.' || r == '-' || r == '_' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
@@ -215,10 +215,8 @@ func (c Config) check() error {
 	if _, ok := c.Store.(Finder); c.Bind != nil && !ok {
 		return errors.New("counterfoil: Config.Bind needs a Store that is a Finder")
 	}
-	for _, r := range c.CookieSuffix {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
-			return errors.New("counterfoil: Config.CookieSuffix has a character other than letters, digits, '-' and '_'")
-		}
+	if len(c.CookieSuffix) > maxName || strings.ContainsFunc(c.CookieSuffix, func(r rune) bool { return r == '.' || !ofName(r) }) {
+		return errors.New("counterfoil: Config.CookieSuffix is not of up to 64 letters, digits, '-' and '_'")
 	}
 	return nil
 }

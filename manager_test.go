@@ -514,6 +514,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"negative staleness": func(c *counterfoil.Config) { c.MaxStale = -1 },
 		"name with a space":  func(c *counterfoil.Config) { c.Name = "a b" },
 		"a long name":        func(c *counterfoil.Config) { c.Name = strings.Repeat("n", 65) },
+		"long cookie suffix": func(c *counterfoil.Config) { c.CookieSuffix = strings.Repeat("n", 65) },
 		"odd cookie suffix":  func(c *counterfoil.Config) { c.CookieSuffix = "; Path=/x" },
 	} {
 		cfg := r.Config
