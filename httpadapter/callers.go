@@ -18,7 +18,7 @@ func (e *endpoints) called(serve func(w http.ResponseWriter, r *http.Request, ra
 		}
 		raw := ""
 		if form(w, r) {
-			raw = r.PostForm.Get("token")
+			raw = only(r, "token")
 		}
 		if raw == "" {
 			refuseCaller(w, http.StatusBadRequest, "invalid_request")

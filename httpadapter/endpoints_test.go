@@ -61,7 +61,7 @@ func (p *person) do(method, path string, form ...string) *httptest.ResponseRecor
 	p.t.Helper()
 	values := url.Values{}
 	for i := 0; i < len(form); i += 2 {
-		values.Set(form[i], form[i+1])
+		values.Add(form[i], form[i+1])
 	}
 	r := httptest.NewRequest(method, path, strings.NewReader(values.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -133,6 +133,7 @@ func TestMySessions(t *testing.T) {
 		left int
 	}{
 		{"no handle", laptop, nil, 400, 3},
+		{"two handles", laptop, []string{"handle", handle("Phone"), "handle", handle("Tablet")}, 400, 3},
 		{"a handle of nobody's", laptop, []string{"handle", strings.Repeat("a", 22)}, 204, 3},
 		{"somebody else's session", other, []string{"handle", handle("Phone")}, 204, 3},
 		{"and then to another host", laptop, []string{"handle", handle("Phone"), "return", "//evil.test"}, 400, 3},
@@ -334,8 +335,8 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 	}
 	secret := credential.Secret.Reveal()
 	h := handler(t, r, httpadapter.EndpointsConfig{Callers: &edges})
-	call := func(name, password, path, raw string) *httptest.ResponseRecorder {
-		req := httptest.NewRequest("POST", path, strings.NewReader(url.Values{"token": {raw}}.Encode()))
+	call := func(name, password, path string, raw ...string) *httptest.ResponseRecorder {
+		req := httptest.NewRequest("POST", path, strings.NewReader(url.Values{"token": raw}.Encode()))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if name != "" {
 			req.SetBasicAuth(name, password)
@@ -354,8 +355,10 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 		}
 	}
 	for _, path := range []string{httpadapter.IntrospectPath, httpadapter.RevokePath} {
-		if w := call("edge-1", secret, path, ""); w.Code != 400 || !isError(w, "invalid_request") {
-			t.Errorf("%s, no token: %d %v %s", path, w.Code, w.Header(), w.Body)
+		for what, raw := range map[string][]string{"no token": nil, "an empty one": {""}, "two tokens": {p.access, p.refresh}} {
+			if w := call("edge-1", secret, path, raw...); w.Code != 400 || !isError(w, "invalid_request") {
+				t.Errorf("%s, %s: %d %v %s", path, what, w.Code, w.Header(), w.Body)
+			}
 		}
 	}
 	w := call("edge-1", secret, httpadapter.IntrospectPath, p.access)

@@ -97,6 +97,15 @@ func form(w http.ResponseWriter, r *http.Request) bool {
 	return r.ParseForm() == nil
 }
 
+// only returns a field of the form, "" if it is not there once. Of several that name what is to end, one would end and the answer seem to speak of all of them
+// (RFC 6749, section 3.2, forbids them for tokens).
+func only(r *http.Request, field string) string {
+	if values := r.PostForm[field]; len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
+
 // notDurable is what a user is told who ended something while a replica is down.
 const notDurable = "Done. It is not yet certain that this would survive the loss of a server; we go on until it is."
 

@@ -69,7 +69,7 @@ func end(r *http.Request) error {
 	if err := somebody(r); err != nil {
 		return err
 	}
-	handle := r.PostForm.Get("handle")
+	handle := only(r, "handle")
 	if handle == "" {
 		return errBadHandle
 	}
