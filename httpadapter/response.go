@@ -166,5 +166,12 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
+// CloseNotify is for gin, whose Context.Stream panics without it. Everybody else has the context of the request.
+func (w *response) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	context.AfterFunc(w.r.Context(), func() { gone <- true })
+	return gone
+}
+
 // Unwrap serves [http.ResponseController] for deadlines.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -160,6 +160,35 @@ func TestRefusedStreamEnds(t *testing.T) {
 	}
 }
 
+// TestCloseNotify: handlers that insist on the old interface, as gin's, hear that the client has gone.
+func TestCloseNotify(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+	over := make(chan bool, 1)
+	srv := httptest.NewServer(sessions(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		n, ok := w.(interface{ CloseNotify() <-chan bool })
+		if !ok {
+			over <- false
+			return
+		}
+		_ = http.NewResponseController(w).Flush()
+		over <- <-n.CloseNotify()
+	})))
+	defer srv.Close()
+	ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
+	defer leave()
+	req, _ := http.NewRequestWithContext(ctx, "GET", srv.URL, nil)
+	res, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	leave()
+	if !<-over {
+		t.Error("the ResponseWriter has no CloseNotify, or one that is silent")
+	}
+}
+
 func TestUpgradeCarriesCookies(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager})

@@ -1,6 +1,7 @@
 package frameworks_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -8,9 +9,13 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/examples/frameworks"
+	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/store"
 	"github.com/counterfoil/counterfoil/store/embedded"
 	"github.com/counterfoil/counterfoil/token/issuer"
@@ -87,5 +92,40 @@ func TestSameUnderEach(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestGinStreams: gin's Stream writes bit by bit until the client has gone, which it hears of by CloseNotify alone.
+func TestGinStreams(t *testing.T) {
+	sessions, err := httpadapter.New(httpadapter.Config{Manager: manager(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	gone := make(chan bool, 1)
+	r.GET("/", func(c *gin.Context) {
+		gone <- c.Stream(func(w io.Writer) bool {
+			_, _ = io.WriteString(w, "tick\n")
+			return true
+		})
+	})
+	srv := httptest.NewServer(sessions(r))
+	defer srv.Close()
+	ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
+	defer leave()
+	req, _ := http.NewRequestWithContext(ctx, "GET", srv.URL, nil)
+	res, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b := make([]byte, len("tick\ntick\n"))
+	if _, err := io.ReadFull(res.Body, b); res.StatusCode != 200 || string(b) != "tick\ntick\n" {
+		t.Errorf("%d %q, %v", res.StatusCode, b, err)
+	}
+	leave()
+	if !<-gone {
+		t.Error("the stream has ended by itself")
 	}
 }
