@@ -11,6 +11,9 @@
 // effect when they return, whatever the answer. If the changes cannot be saved, the handler's answer is not sent: the client gets the refusal in its
 // place, without the headers that the handler had set.
 //
+// A router that answers the errors of its handlers has to do so inside the middleware. echo does it after all that echo.WrapMiddleware has wrapped, for
+// which the answer was an empty 200; so put all of echo inside, as package examples/frameworks does.
+//
 // A handler that hijacks the connection writes the header itself: changes are saved before, cookies are not sent.
 //
 // # Endpoints

@@ -3,8 +3,9 @@
 //
 //	cd examples/frameworks && go test .
 //
-// chi takes the middleware as it is, echo through its own wrapper; gin is wrapped as a whole, because its context insists on a ResponseWriter of its
-// own kind. It is a module of its own, since nothing else here needs these libraries.
+// chi takes the middleware as it is. gin is wrapped as a whole, because its context insists on a ResponseWriter of its own kind, and so is echo, because
+// it answers the error that a handler returns when all its middleware has ended: too late to discard what the handler had set. It is a module of its own,
+// since nothing else here needs these libraries.
 package frameworks
 
 import (
@@ -86,7 +87,6 @@ func Echo(m *counterfoil.Manager) (http.Handler, error) {
 		return nil, err
 	}
 	e := echo.New()
-	e.Pre(echo.WrapMiddleware(sessions)) // Use would come after the routes, of which the endpoints are none
 	e.POST("/login", func(c echo.Context) error {
 		if err := httpadapter.Login(c.Request(), c.FormValue("name"), counterfoil.LoginOptions{}); err != nil {
 			httpadapter.Refuse(c.Response(), c.Request(), err)
@@ -102,5 +102,5 @@ func Echo(m *counterfoil.Manager) (http.Handler, error) {
 		}
 		return c.String(http.StatusOK, s.Subject())
 	}, echo.WrapMiddleware(httpadapter.Require))
-	return e, nil
+	return sessions(e), nil
 }

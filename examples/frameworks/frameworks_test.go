@@ -2,6 +2,7 @@ package frameworks_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/labstack/echo/v4"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/examples/frameworks"
@@ -92,6 +94,49 @@ func TestSameUnderEach(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestEchoDiscards: what a handler set is discarded if it returns an error, since all of echo is inside, what answers the error included.
+func TestEchoDiscards(t *testing.T) {
+	sessions, err := httpadapter.New(httpadapter.Config{Manager: manager(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	note := counterfoil.NewField[string]("note")
+	e := echo.New()
+	e.GET("/", func(c echo.Context) error {
+		s := httpadapter.Session(c.Request())
+		before, _, err := note.Get(c.Request().Context(), s)
+		if err != nil {
+			return err
+		}
+		if err := note.Set(s, c.QueryParam("set")); err != nil {
+			return err
+		}
+		if c.QueryParam("set") == "failed" {
+			return errors.New("failed")
+		}
+		return c.String(http.StatusOK, before)
+	})
+	srv := httptest.NewTLSServer(sessions(e))
+	defer srv.Close()
+	c := srv.Client()
+	c.Jar, _ = cookiejar.New(nil)
+	for _, step := range []struct {
+		set    string
+		status int
+		body   string
+	}{{"one", 200, ""}, {"failed", 500, `{"message":"Internal Server Error"}` + "\n"}, {"two", 200, "one"}} {
+		res, err := c.Get(srv.URL + "/?set=" + step.set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if res.StatusCode != step.status || string(b) != step.body {
+			t.Errorf("%s: %d %q, want %d %q", step.set, res.StatusCode, b, step.status, step.body)
+		}
 	}
 }
 
