@@ -28,6 +28,16 @@
 // github.com/gofiber/contrib/websocket takes along only locals whose key is a string: a handler in front of it does c.Locals("session",
 // fiberadapter.Session(c)). Package examples/frameworks has one that closes when its session ends.
 //
+// # Fiber's cache and idempotency
+//
+// They keep whole answers, by path or by a key that the client chooses, for whoever asks next, and heed no Cache-Control. In front of [New] or [Endpoints]
+// they hand one user's pages and session cookies to another, and do so after the logout too. So put them behind both, where no session cookie is set yet,
+// on routes whose answer is the same for everybody; or, for cache, behind [Require] as well and with the session in the key:
+//
+//	cache.Config{KeyGenerator: func(c *fiber.Ctx) string { return fiberadapter.Session(c).ID().String() + c.Path() }}
+//
+// These two, and etag, read a stream to its end before they send any of it: one more reason to have Endpoints in front, with its event streams.
+//
 // # Endpoints
 //
 // [Endpoints] serves what package httpadapter describes: refresh, logout, the page "Where you are signed in" and more. Fiber's own csrf, limiter,

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/cache"
@@ -86,6 +87,61 @@ func TestFibersOwnMiddleware(t *testing.T) {
 		t.Errorf("cache: run %s, then %s", first, again)
 	}
 
+}
+
+// TestCacheBehindSessions: Fiber's cache, where package fiberadapter says that it goes, gives nobody another's page, and none to whoever has logged out.
+func TestCacheBehindSessions(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	a := fiber.New()
+	a.Use(fiberadapter.Endpoints(r.Manager), fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	runs := 0
+	a.Get("/me", fiberadapter.Require, cache.New(cache.Config{
+		StoreResponseHeaders: true,
+		KeyGenerator:         func(c *fiber.Ctx) string { return fiberadapter.Session(c).ID().String() + c.Path() },
+	}), func(c *fiber.Ctx) error { runs++; return c.SendString(fiberadapter.Session(c).Subject()) })
+	jars := map[string]map[string]string{}
+	for _, subject := range []string{"alice", "bob"} {
+		s, err := r.Login(t.Context(), nil, subject, counterfoil.LoginOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens, _ := s.Issued()
+		jars[subject] = map[string]string{"__Host-Http-session": tokens.Access.Reveal(), "__Host-Http-refresh": tokens.Refresh.Reveal()}
+	}
+	r.Advance(3 * time.Minute) // half of the life of a token is over, so the first answer to each renews
+	for _, step := range []struct {
+		who, method, path string
+		status            int
+		body              string
+		cookies           int
+		runs              int
+	}{
+		{"alice", "GET", "/me", 200, "alice", 2, 1},
+		{"bob", "GET", "/me", 200, "bob", 2, 2},
+		{"alice", "GET", "/me", 200, "alice", 0, 2},
+		{"alice", "POST", httpadapter.LogoutPath, 204, "", 2, 2},
+		{"alice", "GET", "/me", 401, "Unauthorized", 0, 2},
+		{"bob", "GET", "/me", 200, "bob", 0, 2},
+	} {
+		req := httptest.NewRequest(step.method, step.path, nil)
+		for name, value := range jars[step.who] {
+			req.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+		res, err := a.Test(req, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		for _, c := range res.Cookies() {
+			if c.MaxAge >= 0 { // after the logout somebody has kept the old ones
+				jars[step.who][c.Name] = c.Value
+			}
+		}
+		if n := len(res.Cookies()); res.StatusCode != step.status || string(body) != step.body || n != step.cookies || runs != step.runs {
+			t.Errorf("%s %s as %s: %d %q, %d cookies, %d runs; want %+v", step.method, step.path, step.who, res.StatusCode, body, n, runs, step)
+		}
+	}
 }
 
 // TestBehindCSRF: Fiber's own csrf, in front of the endpoints, gives each visitor a cookie; the renew page sets cookies as well, and both arrive.
