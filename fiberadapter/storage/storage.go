@@ -118,14 +118,17 @@ func (s *Storage) Get(key string) ([]byte, error) {
 	return b, wrap(err)
 }
 
-// Set stores a value for as long as life says; 0 = for good. An empty key or value is ignored, as Fiber wants it.
+// Set stores a value for as long as life says; 0 = for good, and with a negative one the key is gone. An empty key or value is ignored, as Fiber wants it.
 func (s *Storage) Set(key string, value []byte, life time.Duration) error {
 	if key == "" || len(value) == 0 {
 		return nil
 	}
+	if life < 0 { // to go-redis this is for good, or what the key has left
+		return s.Delete(key)
+	}
 	ctx, done := s.bound()
 	defer done()
-	return wrap(s.client.Set(ctx, s.prefix+key, value, max(0, life)).Err())
+	return wrap(s.client.Set(ctx, s.prefix+key, value, life).Err())
 }
 
 // Delete removes key, if it is there.
