@@ -17,7 +17,8 @@ import (
 )
 
 // Endpoints serves the paths of [httpadapter.Endpoints] and passes every other request on: app.Use(fiberadapter.Endpoints(m)), in front of [New] or
-// behind it, as is said there. At most one config is used. It panics on a configuration that cannot work, as New does.
+// behind it, as is said there. A fiber.Config.WriteTimeout would end their event streams, since it is for an answer as a whole. At most one config is
+// used. It panics on a configuration that cannot work, as New does.
 func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fiber.Handler {
 	endpoints, err := httpadapter.Endpoints(m, config...)
 	if err != nil {

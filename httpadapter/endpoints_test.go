@@ -606,7 +606,9 @@ func TestEvents(t *testing.T) {
 	stop := make(chan struct{})
 	r.Second(t) // another process, which has to confirm as well
 	h := handler(t, r, httpadapter.EndpointsConfig{Stop: stop, MaxStreams: 2})
-	srv := httptest.NewServer(h)
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.WriteTimeout = 100 * time.Millisecond // for an answer as a whole; a stream lasts longer
+	srv.Start()
 	defer srv.Close()
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	laptop, phone := signIn(t, r, h, "Laptop"), signIn(t, r, h, "Phone")

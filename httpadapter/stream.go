@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"bufio"
 	"net/http"
+	"time"
 )
 
 // Streamer is a ResponseWriter of a server that writes a streamed body after the handler has returned, as fasthttp does. Stream calls produce once;
@@ -26,9 +27,10 @@ func stream(w http.ResponseWriter, produce func(*bufio.Writer)) {
 		}
 		u = wrapped.Unwrap()
 	}
-	control := http.NewResponseController(w)
-	_ = control.Flush()
-	produce(bufio.NewWriterSize(flusher{w, control}, 4<<10))
+	f := flusher{w, http.NewResponseController(w)}
+	f.extend()
+	_ = f.control.Flush()
+	produce(bufio.NewWriterSize(f, 4<<10))
 }
 
 // flusher sends what it is given at once. It sits below a buffer, so that a flush of the buffer is one of the connection.
@@ -37,7 +39,14 @@ type flusher struct {
 	control *http.ResponseController
 }
 
+// writeTimeout is how long a client may take for each piece of a stream. Over HTTP/2 it ends a stream that is idle as well, so it is longer than any pause.
+const writeTimeout = time.Minute
+
+// extend puts that in the place of the server's WriteTimeout, which is for an answer as a whole. Where there are no deadlines it is up to the server.
+func (f flusher) extend() { _ = f.control.SetWriteDeadline(time.Now().Add(writeTimeout)) }
+
 func (f flusher) Write(b []byte) (int, error) {
+	f.extend()
 	n, err := f.w.Write(b)
 	if err != nil {
 		return n, err

@@ -117,9 +117,12 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 	return serve(ctx, ln, app)
 }
 
-// newServer gives a client ten seconds to send a request, and as much of it as a form needs. There is no WriteTimeout, which would end event streams.
+// newServer gives a client ten seconds to send a request, and as much of it as a form needs, and twenty until it has the answer. Event streams see to their
+// own time.
 func newServer(h http.Handler) *http.Server {
-	return &http.Server{Handler: http.MaxBytesHandler(h, 16<<10), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	return &http.Server{
+		Handler: http.MaxBytesHandler(h, 16<<10), ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: time.Minute,
+	}
 }
 
 func serve(ctx context.Context, ln net.Listener, h http.Handler) error {

@@ -48,7 +48,7 @@ func TestSlowAndLargeRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := newServer(app)
-	if server.ReadTimeout == 0 || server.WriteTimeout != 0 {
+	if server.ReadTimeout == 0 || server.WriteTimeout == 0 {
 		t.Fatalf("time to read %v, to write %v", server.ReadTimeout, server.WriteTimeout)
 	}
 	server.ReadTimeout = 200 * time.Millisecond
