@@ -169,13 +169,16 @@ func labelOf(header string) string {
 	return strings.TrimSpace(label)
 }
 
-// parseAddress takes an address with or without a port.
+// parseAddress takes an address with or without a port. 0.0.0.0 is none: so fasthttp calls a peer without an address, as at a Unix socket.
 func parseAddress(s string) (netip.Addr, bool) {
+	var a netip.Addr
 	if ap, err := netip.ParseAddrPort(s); err == nil {
-		return ap.Addr().Unmap().WithZone(""), true
+		a = ap.Addr()
+	} else if a, err = netip.ParseAddr(strings.Trim(s, "[]")); err != nil {
+		return netip.Addr{}, false
 	}
-	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
-	return a.Unmap().WithZone(""), err == nil
+	a = a.Unmap().WithZone("")
+	return a, !a.IsUnspecified()
 }
 
 // network cuts an address to what tells its owner where a login was, and little more: 24 bits of IPv4, 48 of IPv6.

@@ -24,6 +24,8 @@ func TestNote(t *testing.T) {
 		{"a label", device.NewNote(false, "my\x1fphone", firefox, "[2001:db8:1:2::3]:443", here),
 			device.Note{Label: "myphone", Address: "2001:db8:1::/48", Location: "Vienna, Austria"}},
 		{"no address", device.NewNote(false, "x", "", "somewhere", here), device.Note{Label: "x"}},
+		{"the address of nobody", device.NewNote(false, "x", "", "0.0.0.0", here), device.Note{Label: "x"}},
+		{"this machine", device.NewNote(false, "x", "", "[::1]:443", nil), device.Note{Label: "x", Address: "::/48"}},
 		{"a long label", device.NewNote(false, strings.Repeat("é", 200), "", "", nil), device.Note{Label: strings.Repeat("é", 48)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
