@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"github.com/counterfoil/counterfoil"
@@ -86,7 +87,9 @@ func (w *response) finish() {
 	if w.weak.Load() && !w.done {
 		Accepted(w)
 	}
-	w.commit(http.StatusOK)
+	if !w.commit(http.StatusOK) { // trailers of the handler's would still go out, behind the refusal
+		maps.DeleteFunc(w.Header(), func(name string, _ []string) bool { return strings.HasPrefix(name, http.TrailerPrefix) })
+	}
 }
 
 // answer refuses in the handler's place. What the handler said of its own answer, such as Location, Content-Encoding or cookies, goes;

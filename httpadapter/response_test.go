@@ -34,6 +34,10 @@ func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
 		"file":    func(w http.ResponseWriter) { _, _ = io.Copy(w, strings.NewReader("saved")) },
 		"stream":  func(w http.ResponseWriter) { w.(http.Flusher).Flush(); _, _ = w.Write([]byte("saved")) },
 		"control": func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
+		"trailer": func(w http.ResponseWriter) {
+			w.(http.Flusher).Flush()
+			w.Header().Set(http.TrailerPrefix+"Paid", "yes")
+		},
 		"upgrade": func(w http.ResponseWriter) { w.WriteHeader(101) },
 		"hijack": func(w http.ResponseWriter) {
 			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
@@ -86,8 +90,8 @@ func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
 			if res.StatusCode != 401 || string(body) != "Unauthorized\n" || res.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%d %q %v", res.StatusCode, body, res.Header)
 			}
-			if res.Header.Get("Location") != "" || res.Header.Get("Content-Encoding") != "" || len(res.Cookies()) > 0 {
-				t.Errorf("the handler's header is still there: %v", res.Header)
+			if res.Header.Get("Location") != "" || res.Header.Get("Content-Encoding") != "" || len(res.Cookies()) > 0 || len(res.Trailer) > 0 {
+				t.Errorf("the handler's header is still there: %v %v", res.Header, res.Trailer)
 			}
 			if got := res.Header["Content-Security-Policy"]; len(got) != 1 || got[0] != "default-src 'none'" {
 				t.Errorf("what others had set is %q", got)
