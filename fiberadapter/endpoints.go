@@ -50,13 +50,24 @@ func serve(ctx context.Context, c *fiber.Ctx, h http.Handler) {
 	body, streams := r.Body.(*bodyStream)
 	h.ServeHTTP(w, r)
 	w.WriteHeader(http.StatusOK)
-	// What the handler has left of a body that streams would be taken for the next request.
-	if !streams {
-		return
+	if streams {
+		skip(c, body)
 	}
+}
+
+// skip reads what is left of a body that streams. fasthttp would take it for the next request.
+func skip(c *fiber.Ctx, body io.Reader) {
 	if _, err := io.CopyN(io.Discard, body, maxLeft); err != io.EOF {
 		c.Response().SetConnectionClose()
 	}
+}
+
+// refused returns what an error handler made of a request that no handler is going to see, nor to read the body of.
+func refused(c *fiber.Ctx, answer error) error {
+	if c.Request().IsBodyStream() {
+		skip(c, c.Request().BodyStream())
+	}
+	return answer
 }
 
 // maxLeft is how many bytes of a body that nobody wants are read, lest the connection be lost for them; net/http reads as many.

@@ -113,7 +113,7 @@ func New(cfg Config) fiber.Handler {
 		x, err := cfg.Manager.Begin(c.UserContext(), r)
 		forget(list)
 		if err != nil {
-			return refuse(c, err)
+			return refused(c, refuse(c, err))
 		}
 		c.Context().SetUserValue(cfg.Manager, x)
 		before := headers.Get().(*fasthttp.ResponseHeader)
@@ -282,7 +282,7 @@ func RequireFresh(d time.Duration) fiber.Handler {
 		if err == nil {
 			return c.Next()
 		}
-		err = Refuse(c, err)
+		err = refused(c, Refuse(c, err))
 		c.Set(fiber.HeaderWWWAuthenticate, counterfoil.StepUpChallenge(d))
 		return err
 	}
@@ -292,7 +292,7 @@ func RequireFresh(d time.Duration) fiber.Handler {
 // looked at the request, for example after Config.Next, nobody is logged in.
 func Require(c *fiber.Ctx) error {
 	if err := somebody(c); err != nil {
-		return Refuse(c, err)
+		return refused(c, Refuse(c, err))
 	}
 	return c.Next()
 }
@@ -350,7 +350,7 @@ func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
 		v, err := counterfoil.Verify(c.UserContext(), guard, r, cfg.CookieSuffix)
 		forget(list)
 		if err != nil {
-			return refuse(c, err)
+			return refused(c, refuse(c, err))
 		}
 		c.Context().SetUserValue(verifiedKey, v)
 		return c.Next()
