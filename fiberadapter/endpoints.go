@@ -70,6 +70,15 @@ func refused(c *fiber.Ctx, answer error) error {
 	return answer
 }
 
+// over returns the answer to a request whose body a handler may have read, or not. Of a body in pieces nobody can tell, and behind its end one must not read.
+func over(c *fiber.Ctx, answer error) error {
+	if c.Request().IsBodyStream() && c.Request().Header.ContentLength() < 0 {
+		c.Response().SetConnectionClose()
+		return answer
+	}
+	return refused(c, answer)
+}
+
 // maxLeft is how many bytes of a body that nobody wants are read, lest the connection be lost for them; net/http reads as many.
 const maxLeft = 256 << 10
 

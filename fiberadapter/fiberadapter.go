@@ -162,7 +162,7 @@ func commit(c *fiber.Ctx, x *counterfoil.Exchange, failed error, before *fasthtt
 		c.Set(fiber.HeaderCacheControl, "no-store")
 	}
 	if err != nil {
-		return refuse(c, err)
+		return over(c, refuse(c, err))
 	}
 	if failed == nil && c.Response().StatusCode() == fiber.StatusAccepted && c.Context().UserValue(weakKey) != nil &&
 		!c.Response().IsBodyStream() && len(c.Response().Body()) == 0 {
@@ -239,12 +239,12 @@ func Login(c *fiber.Ctx, subject string, opt counterfoil.LoginOptions) error {
 // Logout ends the session of the request and removes its cookies; without a session it is no error. If too few replicas of the store have
 // acknowledged the end, it has happened, and there is nothing that the client could repeat. So Logout returns nil then, and the answer, unless the
 // handler gives one of its own, is 202 with the text of [httpadapter.Accepted]. The Logout of [Exchange] returns this as an error instead.
-func Logout(c *fiber.Ctx) error { return ended(c, Exchange(c).Logout(c.UserContext())) }
+func Logout(c *fiber.Ctx) error { return over(c, ended(c, Exchange(c).Logout(c.UserContext()))) }
 
 // LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies. [counterfoil.ErrNotFound] if the request has no
 // session, or one that has ended: then nothing ends, but the cookies go. If too few replicas acknowledge, it does what [Logout] does.
 func LogoutEverywhere(c *fiber.Ctx) error {
-	return ended(c, Exchange(c).LogoutEverywhere(c.UserContext()))
+	return over(c, ended(c, Exchange(c).LogoutEverywhere(c.UserContext())))
 }
 
 // ended notes that the answer has to say so if what has ended could come back.
