@@ -22,6 +22,11 @@
 // What cannot be parsed is answered before any middleware, and Fiber quotes it in the answer, its cookies included. A browser sends no such request;
 // whoever does reads his own. With app.Server().SecureErrorLogMessage = true it quotes nothing.
 //
+// # Bodies that stream
+//
+// With fiber.Config.StreamRequestBody, fasthttp takes what nobody has read of a body for the next request. Where this package answers by itself nothing is
+// left of one. A handler of your own has to read it to the end, or to call c.Response().SetConnectionClose().
+//
 // # WebSockets
 //
 // An upgrade counts as unsafe, so pages of other sites are refused, and its answer carries renewed cookies. The Conn of
