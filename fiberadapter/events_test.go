@@ -2,6 +2,7 @@ package fiberadapter_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -249,6 +250,26 @@ func TestUnreadBodiesThatStream(t *testing.T) {
 					t.Errorf("%s, %s, %d bytes %s: %v, want %v", tt.path, tt.status, size, encoding, status[:min(len(status), 4)], want)
 				}
 			}
+		}
+	}
+}
+
+// TestLogoutLeavesTheBody: a handler that logs out can still read the form that asked for it.
+func TestLogoutLeavesTheBody(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for name, logout := range map[string]fiber.Handler{"this one": fiberadapter.Logout, "everywhere": fiberadapter.LogoutEverywhere} {
+		a := fiber.New(fiber.Config{DisableStartupMessage: true, StreamRequestBody: true})
+		a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+		a.Post("/", func(c *fiber.Ctx) error {
+			if err := logout(c); err != nil && !errors.Is(err, counterfoil.ErrNotFound) {
+				return err
+			}
+			return c.SendString("thanks for " + c.FormValue("reason"))
+		})
+		form := "reason=" + strings.Repeat("x", 10<<10)
+		got := raw(t, a, fmt.Sprintf("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(form), form))
+		if !strings.HasSuffix(got, "thanks for "+form[7:]) {
+			t.Errorf("%s: %.200q", name, got)
 		}
 	}
 }

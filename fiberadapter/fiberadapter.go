@@ -91,6 +91,7 @@ const (
 	exchangeKey key = iota
 	verifiedKey
 	weakKey // something has ended that could come back
+	quitKey // a handler has logged out, which reads no body
 )
 
 // New makes the middleware of an application with sessions. Those of several Managers may stand around each other: a handler has the session of the
@@ -173,6 +174,9 @@ func commit(c *fiber.Ctx, x *counterfoil.Exchange, failed error, before *fasthtt
 		!c.Response().IsBodyStream() && len(c.Response().Body()) == 0 {
 		httpadapter.Accepted(&bridge{c: c, header: http.Header{}})
 	}
+	if c.Request().IsBodyStream() && c.Context().UserValue(quitKey) != nil {
+		return over(c, failed)
+	}
 	return failed
 }
 
@@ -244,12 +248,23 @@ func Login(c *fiber.Ctx, subject string, opt counterfoil.LoginOptions) error {
 // Logout ends the session of the request and removes its cookies; without a session it is no error. If too few replicas of the store have
 // acknowledged the end, it has happened, and there is nothing that the client could repeat. So Logout returns nil then, and the answer, unless the
 // handler gives one of its own, is 202 with the text of [httpadapter.Accepted]. The Logout of [Exchange] returns this as an error instead.
-func Logout(c *fiber.Ctx) error { return over(c, ended(c, Exchange(c).Logout(c.UserContext()))) }
+func Logout(c *fiber.Ctx) error {
+	quit(c)
+	return ended(c, Exchange(c).Logout(c.UserContext()))
+}
 
 // LogoutEverywhere ends all sessions of the request's subject and removes this one's cookies. [counterfoil.ErrNotFound] if the request has no
 // session, or one that has ended: then nothing ends, but the cookies go. If too few replicas acknowledge, it does what [Logout] does.
 func LogoutEverywhere(c *fiber.Ctx) error {
-	return over(c, ended(c, Exchange(c).LogoutEverywhere(c.UserContext())))
+	quit(c)
+	return ended(c, Exchange(c).LogoutEverywhere(c.UserContext()))
+}
+
+// quit notes that the body may be left when the handlers have returned; until then they may want to read it.
+func quit(c *fiber.Ctx) {
+	if c.Request().IsBodyStream() {
+		c.Context().SetUserValue(quitKey, true)
+	}
 }
 
 // ended notes that the answer has to say so if what has ended could come back.
