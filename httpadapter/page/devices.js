@@ -12,13 +12,21 @@ function localize(root) {
 	}
 }
 
-// Takes the list from the page as it is now. What has the focus keeps it; if it is there no more, the heading above it gets it.
-let turn = 0;
-async function refresh() {
-	const mine = ++turn;
+// Takes the list from the page as it is now. Whoever asks while that is under way is answered by the next turn, which all who ask meanwhile share.
+let reading = Promise.resolve();
+let waiting;
+function refresh() {
+	const next = () => {
+		waiting = undefined;
+		return reading = read();
+	};
+	return waiting ??= reading.then(next, next);
+}
+
+async function read() {
 	let text;
 	try {
-		const answer = await fetch(location.pathname, { credentials: "same-origin", cache: "no-store" });
+		const answer = await fetch(location.pathname, { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(10000) });
 		if (answer.status === 401) return location.reload();
 		if (!answer.ok) return; // the list stays; the next event tries again
 		text = await answer.text();
@@ -26,18 +34,25 @@ async function refresh() {
 		return;
 	}
 	const now = new DOMParser().parseFromString(text, "text/html").getElementById("sessions");
-	if (!now || mine !== turn) return; // a later answer is, or will be, there
+	if (!now) return;
 	localize(now);
 	const before = document.getElementById("sessions");
 	if (now.isEqualNode(before)) return; // somebody may be pressing a button of it
-	const at = document.activeElement?.closest("#sessions form, #others");
+	const at = document.activeElement?.closest(places);
+	const row = at ? rows().findIndex((row) => row.closest("article") === at.closest("article")) : -1;
 	before.replaceWith(document.adoptNode(now));
-	if (!at) return;
-	const again = at.id !== "others" && [...document.querySelectorAll("#sessions form")].find((form) => key(form) === key(at));
-	((again && again.querySelector("button")) || document.getElementById("others"))?.focus();
+	if (at) keepFocus(at, row);
 }
 
-const key = (form) => form.getAttribute("action") + " " + new FormData(form).get("handle");
+// What has the focus keeps it. If it is there no more, the device that is in its place gets it, or the heading. The page stays where it is: somebody reads it.
+const places = "#sessions form, #sessions [tabindex]";
+const key = (at) => [at.tagName, at.getAttribute("action"), at.closest("article")?.dataset.handle].join(" ");
+const rows = () => [...document.querySelectorAll("article[data-handle] [tabindex]")];
+function keepFocus(at, row) {
+	const again = [...document.querySelectorAll(places)].find((place) => key(place) === key(at));
+	const next = row < 0 ? null : rows().slice(0, row + 1).pop();
+	(again?.querySelector("button") || again || next || document.getElementById("others"))?.focus({ preventScroll: true });
+}
 
 function say(text) {
 	news.textContent = text;
@@ -55,10 +70,14 @@ function note(text) {
 
 const told = (handle) => past.querySelector(`li[data-handle="${CSS.escape(handle)}"]`);
 
-function ended(data) {
-	if (told(data.handle)) return refresh();
+function tell(data) {
+	if (told(data.handle)) return;
 	note(name(data.device) + ": signed out").dataset.handle = data.handle;
 	say(name(data.device) + " was signed out.");
+}
+
+function ended(data) {
+	tell(data);
 	return refresh();
 }
 
@@ -93,12 +112,12 @@ async function send(form) {
 	if (answer.status === 401) return location.reload();
 	if (!answer.ok) return say("This did not work. Try again.");
 	const weak = answer.status === 202 && await answer.text();
-	const list = those.map(ended); // if the stream has not told it before
+	those.forEach(tell); // if the stream has not told it before
 	if (weak) {
 		note(weak);
 		say(weak); // who hears the page hears it last
 	}
-	return Promise.all(list);
+	return refresh();
 }
 
 // Kept when a stream is open, which then tells who has confirmed what ends from now on.
@@ -113,6 +132,13 @@ addEventListener("submit", async (e) => {
 	form.dataset.live = "sent";
 	await send(form);
 	form.dataset.live = "";
+});
+
+// The second click of a double click would fall on the device that has moved up meanwhile.
+let last;
+addEventListener("click", (e) => {
+	if (last && e.detail > 0 && e.timeStamp - last.timeStamp < 500 && Math.hypot(e.screenX - last.screenX, e.screenY - last.screenY) < 10) e.preventDefault();
+	last = e;
 });
 
 localize(document);

@@ -380,6 +380,61 @@ func TestEndingThatIsNotDurable(t *testing.T) {
 	laptop.until("the list is empty", laptop.shows("nowhere else"))
 }
 
+// TestLongList ends a device far down the page, and then all: the page stays where it is, what comes of it is in view, and the list is not read once for each.
+func TestLongList(t *testing.T) {
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	const devices = 30
+	for i := range devices {
+		if _, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: fmt.Sprintf("Phone %d", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var read atomic.Int32
+	at := onHTTP(t, r.Manager, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == httpadapter.PagePath {
+				read.Add(1)
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	b := device(t, browser)
+	b.signIn(at, "alice")
+	_ = eval[bool](b, `window.after = document.querySelector("li:nth-child(22) h3").textContent,
+		document.querySelector("li:nth-child(21)").scrollIntoView({ block: "center" }), window.was = scrollY,
+		addEventListener("click", (e) => { window.first = e }, { once: true }), true`)
+	b.click("li:nth-child(21) button")
+	b.until("its end is told", b.shows("every server has known since"))
+	b.until("the list is shorter", fmt.Sprintf("document.querySelectorAll('article[data-handle]').length === %d", devices-1))
+	if moved := eval[float64](b, "Math.abs(scrollY - was)"); moved > 100 {
+		t.Errorf("the page has moved by %v", moved)
+	}
+	if !eval[bool](b, "(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(news.getBoundingClientRect())") {
+		t.Error("what is said is out of view")
+	}
+	if got, want := eval[string](b, "document.activeElement.textContent"), eval[string](b, "after"); got != want {
+		t.Errorf("the focus is on %q, want the device that is there now: %q", got, want)
+	}
+	const second = `(() => {
+		const { clientX, clientY, screenX, screenY, timeStamp } = first;
+		const e = new MouseEvent("click", { bubbles: true, cancelable: true, detail: 2, screenX, screenY });
+		Object.defineProperty(e, "timeStamp", { value: timeStamp + 300 });
+		return document.elementFromPoint(clientX, clientY).closest("button").dispatchEvent(e);
+	})()`
+	if eval[bool](b, second) {
+		t.Error("a double click ends the next device as well")
+	}
+	read.Store(0)
+	b.click(".all button")
+	b.until("the list is empty", b.shows("nowhere else"))
+	b.until("all ends are told", fmt.Sprintf("document.querySelectorAll('#past li').length === %d && [...document.querySelectorAll('#past li')].every((li) => li.textContent.includes('every server'))", devices))
+	if n := read.Load(); n > 8 {
+		t.Errorf("the list was read %d times", n)
+	}
+}
+
 // TestStreamIsOpenedAgain: a service that refuses the stream a few times, as one does that is full or has lost its store, finds the page listening afterwards.
 func TestStreamIsOpenedAgain(t *testing.T) {
 	browser := chromium(t)
@@ -581,6 +636,10 @@ func TestKeyboard(t *testing.T) {
 			}
 			b := device(t, browser)
 			b.signIn(at, "alice")
+			const described = "document.getElementById(document.querySelector('article[data-handle] button').getAttribute('aria-describedby'))?.innerText || ''"
+			if got := eval[string](b, described); !strings.Contains(got, "Last seen") {
+				t.Errorf("the button, which may be one of several with that name, is described as %q", got)
+			}
 			for _, want := range []string{"Back", "Sign out here", "Sign out Phone", "Sign out everywhere else", "Sign out everywhere, here too"} {
 				b.do(chromedp.KeyEvent("\t"))
 				if got := eval[string](b, "document.activeElement.ariaLabel || document.activeElement.innerText"); got != want {
