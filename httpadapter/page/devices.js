@@ -12,7 +12,8 @@ function localize(root) {
 	}
 }
 
-// Takes the list from the page as it is now. Whoever asks while that is under way is answered by the next turn, which all who ask meanwhile share.
+// Takes the list from the page as it is now. Whoever asks while that is under way is answered by the next turn, which all who ask meanwhile share. It resolves
+// to true if the page is being left: somebody else is signed in by now, or nobody.
 let reading = Promise.resolve();
 let waiting;
 function refresh() {
@@ -27,22 +28,32 @@ async function read() {
 	let text;
 	try {
 		const answer = await fetch(location.pathname, { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(10000) });
-		if (answer.status === 401) return location.reload();
-		if (!answer.ok) return; // the list stays; the next event tries again
+		if (answer.status === 401) return leave();
+		if (!answer.ok) return false; // the list stays; the next event tries again
 		text = await answer.text();
 	} catch {
-		return;
+		return false;
 	}
-	const now = new DOMParser().parseFromString(text, "text/html").getElementById("sessions");
-	if (!now) return;
+	const page = new DOMParser().parseFromString(text, "text/html");
+	const now = page.getElementById("sessions");
+	if (!now) return false;
+	if (who(page) !== who(document)) return leave();
 	localize(now);
 	const before = document.getElementById("sessions");
-	if (now.isEqualNode(before)) return; // somebody may be pressing a button of it
+	if (now.isEqualNode(before)) return false; // somebody may be pressing a button of it
 	const at = document.activeElement?.closest(places);
 	const row = at ? rows().findIndex((row) => row.closest("article") === at.closest("article")) : -1;
 	before.replaceWith(document.adoptNode(now));
 	if (at) keepFocus(at, row);
+	return false;
 }
+
+function leave() {
+	location.reload();
+	return true;
+}
+
+const who = (page) => page.querySelector(".who")?.textContent;
 
 // What has the focus keeps it. If it is there no more, the device that is in its place gets it, or the heading. The page stays where it is: somebody reads it.
 const places = "#sessions form, #sessions [tabindex]";
@@ -109,24 +120,28 @@ async function send(form) {
 	} catch {
 		return say("The service could not be reached. Try again.");
 	}
-	if (answer.status === 401) return location.reload();
+	if (answer.status === 401) return leave();
 	if (!answer.ok) return say("This did not work. Try again.");
 	const weak = answer.status === 202 && await answer.text();
+	if (await refresh()) return; // it was not these devices that were signed out
 	those.forEach(tell); // if the stream has not told it before
 	if (weak) {
 		note(weak);
 		say(weak); // who hears the page hears it last
 	}
-	return refresh();
 }
 
 // Kept when a stream is open, which then tells who has confirmed what ends from now on.
 let heard;
 const listening = new Promise((done) => { heard = done; });
 
+let leaving = false;
 addEventListener("submit", async (e) => {
 	const form = e.target;
-	if (!form.matches("form[data-live]")) return;
+	if (!form.matches("form[data-live]")) {
+		leaving = true;
+		return;
+	}
 	e.preventDefault();
 	if (form.dataset.live === "sent") return;
 	form.dataset.live = "sent";
@@ -163,6 +178,7 @@ const hear = {
 	confirmed,
 	unconfirmed,
 	gone() {
+		if (leaving) return setTimeout(() => location.reload(), 5000); // it was done here, and the answer is on its way
 		sessionStorage.setItem(goneKey, "yes"); // for the page that comes next
 		location.reload();
 	},

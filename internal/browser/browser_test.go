@@ -380,6 +380,44 @@ func TestEndingThatIsNotDurable(t *testing.T) {
 	laptop.until("the list is empty", laptop.shows("nowhere else"))
 }
 
+// TestSomebodyElse: in another tab somebody else signs in, and no stream tells this one. It neither shows that one's devices under the old name nor says that
+// it has signed out what it has not.
+func TestSomebodyElse(t *testing.T) {
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	at := onHTTP(t, r.Manager, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == httpadapter.EventsPath {
+				w.WriteHeader(http.StatusNoContent) // which ends the stream for good
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	for who, device := range map[string]string{"alice": "Safari on iPhone", "bob": "Chrome on Android"} {
+		if _, err := r.Login(t.Context(), nil, who, counterfoil.LoginOptions{Device: device}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	laptop := device(t, browser)
+	laptop.signIn(at, "alice")
+	other := open(t, laptop.ctx)
+	other.signIn(at, "bob")
+	other.until("it is bob's", other.shows("Signed in as bob"))
+	laptop.until("it is alice's still", laptop.shows("Signed in as alice"))
+	// What is said outlives the page.
+	_ = eval[bool](laptop, `new MutationObserver(() => sessionStorage.setItem("said", news.textContent)).observe(news, { childList: true }), true`)
+	laptop.click("article[data-handle] button")
+	laptop.until("it is bob's", laptop.shows("Signed in as bob")+" && "+laptop.shows("Chrome on Android"))
+	if said := eval[string](laptop, `sessionStorage.getItem("said") || ""`); said != "" {
+		t.Errorf("of a device that goes on it was said: %s", said)
+	}
+	if list, err := r.Sessions(t.Context(), "alice"); err != nil || len(list) != 1 {
+		t.Errorf("alice has %d sessions, want that of the phone: %v", len(list), err)
+	}
+}
+
 // TestLongList ends a device far down the page, and then all: the page stays where it is, what comes of it is in view, and the list is not read once for each.
 func TestLongList(t *testing.T) {
 	browser := chromium(t)
@@ -432,6 +470,42 @@ func TestLongList(t *testing.T) {
 	b.until("all ends are told", fmt.Sprintf("document.querySelectorAll('#past li').length === %d && [...document.querySelectorAll('#past li')].every((li) => li.textContent.includes('every server'))", devices))
 	if n := read.Load(); n > 8 {
 		t.Errorf("the list was read %d times", n)
+	}
+}
+
+// TestSignOutHere: who signs out is not told that somebody else has done it, however late the answer is.
+func TestSignOutHere(t *testing.T) {
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	streamed := make(chan struct{})
+	var once sync.Once
+	at := onHTTP(t, r.Manager, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case httpadapter.EventsPath:
+				next.ServeHTTP(w, r)
+				once.Do(func() { close(streamed) })
+			case httpadapter.LogoutPath:
+				answer := httptest.NewRecorder()
+				next.ServeHTTP(answer, r)
+				<-streamed // the stream has told the page
+				for name, values := range answer.Header() {
+					w.Header()[name] = values
+				}
+				w.WriteHeader(answer.Code)
+			default:
+				next.ServeHTTP(w, r)
+			}
+		})
+	})
+	b := device(t, browser)
+	b.signIn(at, "alice")
+	b.until("the stream is there", "listening.then(() => { window.listens = true }), window.listens === true")
+	b.click("#this ~ article button")
+	b.until("it is signed out", b.shows("You are not signed in"))
+	if eval[bool](b, b.shows("just now")) {
+		t.Error("it is told that another device or tab has done it")
 	}
 }
 
