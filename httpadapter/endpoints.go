@@ -98,9 +98,10 @@ type EndpointsConfig struct {
 //
 // The paths that end something answer 204 or, if the form has a field "return" with a path of this host, 303 to there; any other target is refused
 // with 400 before anything is done. For whoever is not signed in all of them but logout answer 401; with "return" the answer is the page, which says
-// that nothing was ended. If too few replicas of the store have acknowledged an ending ([counterfoil.ErrNotDurable]) they answer 202 and say so: it
-// has happened, the cookies are gone, and the Manager goes on until it is safe, since a browser without its cookies could repeat nothing. RFC 7009
-// callers can repeat their request, and get 503.
+// that nothing was ended. While the store cannot be reached the page, and with "return" these paths, say in a page of their own what the 503 means. If
+// too few replicas of the store have acknowledged an ending ([counterfoil.ErrNotDurable]) they answer 202 and say so: it has happened, the cookies are
+// gone, and the Manager goes on until it is safe, since a browser without its cookies could repeat nothing. RFC 7009 callers can repeat their request,
+// and get 503.
 //
 // The endpoints need no middleware in front of them, and may stand in front of what [New] makes or behind it. Behind it they go on with the exchange
 // that it has opened, and each cookie is set once at most; but then it is New that refuses a request whose bearer token does not count, whatever it
@@ -111,6 +112,10 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (func(http.Han
 		cfg = config[0]
 	}
 	sessions, err := New(Config{Manager: m, Address: cfg.Address})
+	if err != nil {
+		return nil, err
+	}
+	people, err := New(Config{Manager: m, Address: cfg.Address, ErrorHandler: refusePeople})
 	if err != nil {
 		return nil, err
 	}
@@ -127,14 +132,14 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (func(http.Han
 	mux.Handle(JWKSPath, jwks.Handler(m.PublicKeys))
 	mux.HandleFunc("POST "+RefreshPath, e.refresh)
 	mux.HandleFunc("GET "+RenewPath, e.renew(sessions))
-	mux.Handle("POST "+LogoutPath, sessions(e.then(Logout)))
-	mux.Handle("POST "+LogoutEverywherePath, sessions(e.then(LogoutEverywhere)))
+	mux.Handle("POST "+LogoutPath, people(e.then(Logout)))
+	mux.Handle("POST "+LogoutEverywherePath, people(e.then(LogoutEverywhere)))
 	mux.Handle("GET "+ActivePath, tolerant(http.HandlerFunc(e.active)))
 	mux.Handle("GET "+ListPath, sessions(Require(http.HandlerFunc(e.list))))
-	mux.Handle("POST "+EndPath, sessions(e.then(end)))
-	mux.Handle("POST "+EndOthersPath, sessions(e.then(endOthers)))
+	mux.Handle("POST "+EndPath, people(e.then(end)))
+	mux.Handle("POST "+EndOthersPath, people(e.then(endOthers)))
 	mux.Handle("GET "+EventsPath, sessions(Require(http.HandlerFunc(e.events))))
-	mux.Handle("GET "+PagePath, sessions(http.HandlerFunc(e.page)))
+	mux.Handle("GET "+PagePath, people(http.HandlerFunc(e.page)))
 	mux.HandleFunc("GET "+pageStylePath, asset("text/css; charset=utf-8", style))
 	mux.HandleFunc("GET "+pageScriptPath, asset("text/javascript; charset=utf-8", script))
 	mux.HandleFunc("POST "+IntrospectPath, e.called(e.introspect))

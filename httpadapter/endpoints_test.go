@@ -529,6 +529,48 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestPeopleWithoutTheStore: whoever looks at the answer reads what it means that the store cannot be reached, and finds the way on; a script gets the status.
+func TestPeopleWithoutTheStore(t *testing.T) {
+	for name, expired := range map[string]bool{"token that is good": false, "token that has expired": true} {
+		t.Run(name, func(t *testing.T) {
+			r := rig.New(t, rig.Embedded)
+			h := handler(t, r, httpadapter.EndpointsConfig{})
+			p := signIn(t, r, h, "Laptop")
+			handle := p.list()[0].Handle
+			if expired {
+				r.Advance(6 * time.Minute)
+			}
+			r.StopServer()
+			for _, tt := range []struct {
+				method, path string
+				form         []string
+				says         string // "" = nothing more than the status does
+			}{
+				{"GET", httpadapter.PagePath, nil, `<a href="/session/devices">Try again</a>`},
+				{"POST", httpadapter.LogoutPath, []string{"return", "/home"}, `may still be signed in. Try again in a moment.</p><p class="back"><a href="/home">`},
+				{"POST", httpadapter.LogoutEverywherePath, []string{"return", "/home"}, `<a href="/home">`},
+				{"POST", httpadapter.EndPath, []string{"handle", handle, "return", "/home"}, `<a href="/home">`},
+				{"POST", httpadapter.EndOthersPath, []string{"return", "/home"}, `<a href="/home">`},
+				{"POST", httpadapter.EndOthersPath, []string{"return", "//elsewhere.example"}, ""},
+				{"POST", httpadapter.EndOthersPath, nil, ""},
+				{"GET", httpadapter.ListPath, nil, ""},
+			} {
+				w := p.do(tt.method, tt.path, tt.form...)
+				code, h := w.Code, w.Header()
+				if tt.says == "" {
+					if code == 503 && w.Body.String() != "Service Unavailable\n" || code != 503 && code != 400 {
+						t.Errorf("%s %v: %d %s", tt.path, tt.form, code, w.Body)
+					}
+					continue
+				}
+				if code != 503 || h.Get("Retry-After") == "" || h.Get("Cache-Control") != "no-store" || h.Get("Content-Security-Policy") == "" || !strings.Contains(w.Body.String(), tt.says) {
+					t.Errorf("%s %v: %d %v %s", tt.path, tt.form, code, h, w.Body)
+				}
+			}
+		})
+	}
+}
+
 // TestPageSaysNothingOfTheCredential: whatever came with the request and was refused, the page for whoever is signed out is the same.
 func TestPageSaysNothingOfTheCredential(t *testing.T) {
 	r := rig.New(t, rig.Embedded)

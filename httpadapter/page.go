@@ -77,7 +77,7 @@ func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, counterfoil.ErrNotFound):
 		e.show(w, r, PageData{}, PagePath)
 	case err != nil:
-		Refuse(w, r, err)
+		refusePeople(w, r, err)
 	default:
 		e.show(w, r, PageData{SignedIn: true, Subject: s.Subject(), This: list[0], Others: list[1:]}, PagePath)
 	}

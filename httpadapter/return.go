@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/counterfoil/counterfoil"
@@ -118,23 +119,50 @@ func Accepted(w http.ResponseWriter) {
 	_, _ = w.Write([]byte(notDurable + "\n"))
 }
 
-var acceptedPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
+var wordPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<title>Done</title><link rel="icon" href="data:,"><h1>Done</h1><p>{{.Text}}</p><p><a href="{{.Path}}">Go on</a></p></html>
+<title>{{.Title}}</title><link rel="icon" href="data:,"><link rel="stylesheet" href="{{.Style}}">
+<main><h1>{{.Title}}</h1><p>{{.Text}}</p><p class="back"><a href="{{.Path}}">{{.Link}}</a></p></main></html>
 `))
 
-// acceptedBefore is Accepted for a browser that wanted to be sent somewhere: a page with the way there.
-func acceptedBefore(w http.ResponseWriter, path string) {
+// word is a page for somebody who wanted to be sent somewhere and has to be told something before: with the way there.
+type word struct{ Title, Text, Path, Link, Style string }
+
+func (p word) show(w http.ResponseWriter, status int) {
+	p.Style = pageStylePath
 	var b bytes.Buffer
-	if acceptedPage.Execute(&b, map[string]string{"Text": notDurable, "Path": path}) != nil {
-		Accepted(w)
+	if wordPage.Execute(&b, p) != nil {
+		http.Error(w, p.Text, status)
 		return
 	}
 	dress(w.Header())
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(http.StatusAccepted)
+	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes())
+}
+
+// refusePeople is Refuse, unless the answer is 503 and somebody looks at it, because it is the page's or the form says where to be sent: then it says what
+// that means. What a form asked for may have happened.
+func refusePeople(w http.ResponseWriter, r *http.Request, err error) {
+	p := word{"This page cannot be shown just now", "It cannot be found out where you are signed in. Try again in a moment.", PagePath, "Try again", ""}
+	looks := true
+	if r.Method == http.MethodPost {
+		p.Title, p.Text, p.Link = "This may not have worked", "What you wanted to sign out may still be signed in. Try again in a moment.", "Go on"
+		looks = form(w, r)
+		if looks {
+			p.Path, looks = ReturnPath(r.FormValue("return"))
+		}
+	}
+	status, retryAfter := counterfoil.Status(err)
+	if status != http.StatusServiceUnavailable || !looks {
+		Refuse(w, r, err)
+		return
+	}
+	if retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	p.show(w, status)
 }
 
 // then does what a POST asks for and sends the browser back, or answers 204. A target that is not of this host is refused before. Who is not signed in, and wants to be
@@ -158,9 +186,9 @@ func (e *endpoints) then(do func(*http.Request) error) http.Handler {
 		case err != nil && returns && unauthorized(err):
 			e.show(w, r, PageData{Refused: true}, path)
 		case err != nil:
-			Refuse(w, r, err)
+			refusePeople(w, r, err)
 		case answering(r).weak.Load() && returns:
-			acceptedBefore(w, path)
+			word{"Done", notDurable, path, "Go on", ""}.show(w, http.StatusAccepted)
 		case answering(r).weak.Load():
 			Accepted(w)
 		case returns:
