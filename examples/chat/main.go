@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -254,7 +255,7 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 func main() {
 	addr := flag.String("addr", "localhost:3004", "where to listen")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *addr, os.Stdout); err != nil {
 		log.Fatal("chat: ", err)

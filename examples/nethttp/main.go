@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -147,7 +148,7 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 func main() {
 	addr := flag.String("addr", "localhost:3001", "where to listen")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *addr, os.Stdout); err != nil {
 		log.Fatal("nethttp: ", err)

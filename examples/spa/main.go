@@ -19,12 +19,14 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/store"
 	"github.com/counterfoil/counterfoil/store/embedded"
 	"github.com/counterfoil/counterfoil/token/issuer"
@@ -39,7 +41,7 @@ var (
 	script []byte
 )
 
-func newApp(m *counterfoil.Manager) *fiber.App {
+func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 	app := fiber.New(fiber.Config{
 		DisableStartupMessage: true,
 		ReadBufferSize:        16 << 10,         // room for all cookies of localhost
@@ -51,7 +53,7 @@ func newApp(m *counterfoil.Manager) *fiber.App {
 		c.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'")
 		return c.Next()
 	})
-	app.Use(fiberadapter.Endpoints(m))
+	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Stop: stop}))
 	app.Get("/", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").Send(html) })
 	app.Get("/spa.css", func(c *fiber.Ctx) error { return c.Type("css", "utf-8").Send(style) })
 	app.Get("/spa.js", func(c *fiber.Ctx) error { return c.Type("js", "utf-8").Send(script) })
@@ -99,7 +101,7 @@ func run(ctx context.Context, addr string, access time.Duration, out io.Writer) 
 		return err
 	}
 	defer m.Close()
-	app := newApp(m)
+	app := newApp(m, ctx.Done())
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -121,7 +123,7 @@ func main() {
 	addr := flag.String("addr", "localhost:3003", "where to listen")
 	access := flag.Duration("access", 30*time.Second, "life of an access token, 1s to 15m")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *addr, *access, os.Stdout); err != nil {
 		log.Fatal("spa: ", err)

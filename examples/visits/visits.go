@@ -10,6 +10,7 @@ import (
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/fiberadapter"
+	"github.com/counterfoil/counterfoil/httpadapter"
 )
 
 //go:embed page.html
@@ -19,7 +20,7 @@ var page = template.Must(template.New("page").Parse(html))
 // visits is session.count: it can be raised by any number of requests at once, and none is lost.
 var visits = counterfoil.NewCounter("visits")
 
-func newApp(m *counterfoil.Manager) *fiber.App {
+func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 	app := fiber.New(fiber.Config{
 		DisableStartupMessage: true,
 		ReadBufferSize:        16 << 10,         // room for all cookies of localhost
@@ -27,7 +28,7 @@ func newApp(m *counterfoil.Manager) *fiber.App {
 		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
 		IdleTimeout:           time.Minute,
 	})
-	app.Use(dressed, fiberadapter.Endpoints(m), fiberadapter.New(fiberadapter.Config{Manager: m}))
+	app.Use(dressed, fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Stop: stop}), fiberadapter.New(fiberadapter.Config{Manager: m}))
 
 	app.Get("/", func(c *fiber.Ctx) error {
 		s := fiberadapter.Session(c)

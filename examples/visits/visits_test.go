@@ -26,7 +26,7 @@ func serve(t *testing.T) (string, *rig.Rig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app := newApp(r.Manager)
+	app := newApp(r.Manager, t.Context().Done())
 	ended := make(chan error, 1)
 	go func() { ended <- app.Listener(ln) }()
 	t.Cleanup(func() {

@@ -30,6 +30,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -51,15 +52,15 @@ const (
 
 var visits = counterfoil.NewCounter("visits")
 
-// newApp returns the application. edges are those who may follow the feed and ask.
-func newApp(m *counterfoil.Manager, edges *feed.Edges, log *feed.Handler) *fiber.App {
+// newApp returns the application. edges are those who may follow the feed and ask; stop ends event streams.
+func newApp(m *counterfoil.Manager, edges *feed.Edges, log *feed.Handler, stop <-chan struct{}) *fiber.App {
 	app := fiber.New(fiber.Config{
 		DisableStartupMessage: true,
 		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
 		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
 		IdleTimeout:           time.Minute,
 	})
-	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Callers: edges, Feed: log}), fiberadapter.New(fiberadapter.Config{Manager: m}))
+	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Callers: edges, Feed: log, Stop: stop}), fiberadapter.New(fiberadapter.Config{Manager: m}))
 	app.Post("/login", func(c *fiber.Ctx) error {
 		// A real application finds out here whether it is really them.
 		if err := fiberadapter.Login(c, c.FormValue("name"), counterfoil.LoginOptions{}); err != nil {
@@ -148,7 +149,7 @@ func run(ctx context.Context, addr, keyFile string, life time.Duration, started 
 	if err != nil {
 		return err
 	}
-	app := newApp(m, &edges, log)
+	app := newApp(m, &edges, log, ctx.Done())
 	defer ln.Close()
 	if err := started(edge{"http://" + ln.Addr().String(), name, name, key.Public().String(), credential.Name, credential.Secret.Reveal(), leeway.Milliseconds()}); err != nil {
 		return err
@@ -178,7 +179,7 @@ func feedKey(file string) (*feed.Key, error) {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	addr := flag.String("addr", "127.0.0.1:3001", "where to listen")
 	life := flag.Duration("access-life", 0, "of a token; 0 = 5 min")

@@ -44,8 +44,8 @@ func Start(t testing.TB, run func(ctx context.Context, addr string, out io.Write
 	return strings.TrimSpace(line[i:])
 }
 
-// Stops interrupts a program while it starts, and while a connection is open that nobody uses, as browsers have them. It fails the test if the program goes
-// on, or ends with an error.
+// Stops interrupts a program while it starts, while a connection is open that nobody uses, as browsers have them, and while somebody who has logged in follows the
+// events of their sessions. It fails the test if the program goes on, ends with an error, or cuts the stream of events off instead of ending it.
 func Stops(t *testing.T, run func(ctx context.Context, addr string, out io.Writer) error) {
 	for name, told := range map[string]func(t *testing.T, line string){
 		"while it starts": func(*testing.T, string) {},
@@ -58,6 +58,22 @@ func Stops(t *testing.T, run func(ctx context.Context, addr string, out io.Write
 			}
 			t.Cleanup(func() { conn.Close() })
 			NewBrowser(t, at).Get("/") // comes after it, so that both have been accepted
+		},
+		"with a stream of events": func(t *testing.T, line string) {
+			at := strings.Fields(line[strings.Index(line, "http://"):])[0]
+			b := NewBrowser(t, at)
+			b.Post("/login", url.Values{"name": {"alice"}, "return": {"/"}})
+			res, err := b.Client.Get(at + "/session/events")
+			if err != nil || res.StatusCode != http.StatusOK {
+				t.Errorf("no stream: %v %v", res, err)
+				return
+			}
+			t.Cleanup(func() {
+				if _, err := io.Copy(io.Discard, res.Body); err != nil {
+					t.Errorf("the stream is cut off: %v", err)
+				}
+				res.Body.Close()
+			})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

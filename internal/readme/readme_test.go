@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -108,7 +109,7 @@ func TestFragmentsCompile(t *testing.T) {
 // session outlives.
 func TestProgramRuns(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no process can be interrupted there")
+		t.Skip("no process can be stopped there")
 	}
 	redis, err := embedded.Start("")
 	if err != nil {
@@ -153,10 +154,18 @@ func TestProgramRuns(t *testing.T) {
 
 	stop := begin(t, dir, binary, addr)
 	ask("POST", "/login", "name=ada")
+	stream, err := browser.Get("http://" + addr + "/session/events")
+	if err != nil || stream.StatusCode != http.StatusOK {
+		t.Fatalf("no stream of events: %v %v", stream, err)
+	}
+	defer stream.Body.Close()
 	if got := ask("GET", "/mine", ""); got != "hello ada" {
 		t.Errorf("after the login: %q", got)
 	}
 	stop()
+	if _, err := io.Copy(io.Discard, stream.Body); err != nil {
+		t.Errorf("the stream was cut off: %v", err)
+	}
 	stop = begin(t, dir, binary, addr)
 	if got := ask("GET", "/mine", ""); got != "hello ada" {
 		t.Errorf("after a restart: %q", got)
@@ -168,7 +177,7 @@ func TestProgramRuns(t *testing.T) {
 	stop()
 }
 
-// begin starts the program and waits until it serves. What it returns interrupts the program, as ctrl-C does, and waits for its end.
+// begin starts the program and waits until it serves. What it returns stops the program as service managers do, and waits for its end.
 func begin(t *testing.T, dir, binary, addr string) (stop func()) {
 	t.Helper()
 	var out bytes.Buffer
@@ -195,11 +204,11 @@ func begin(t *testing.T, dir, binary, addr string) (stop func()) {
 	}
 	return func() {
 		t.Helper()
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-ended; err != nil {
-			t.Fatalf("interrupted, it ended with %v\n%s", err, &out)
+			t.Fatalf("stopped, it ended with %v\n%s", err, &out)
 		}
 	}
 }
