@@ -3,15 +3,18 @@
 const $ = (id) => document.getElementById(id);
 let renewals = 0;
 
+// Who cannot be reached does not answer; that is no error of the page.
+const ask = (path, options) => fetch(path, options).catch(() => Response.error());
+
 // Asks the API. A 401 means that the access token has expired or the session has ended; the refresh endpoint knows which. Of several tabs that ask at
 // once each gets an answer: 204 = the cookies are new, 409 = another tab has just renewed them, 401 = it is over.
 async function call(path, options) {
-	const answer = await fetch(path, options);
+	const answer = await ask(path, options);
 	if (answer.status !== 401) return answer;
-	const renewed = await fetch("/session/refresh", { method: "POST" });
+	const renewed = await ask("/session/refresh", { method: "POST" });
 	if (renewed.status === 204) $("renewed").value = ++renewals;
-	if (renewed.status === 204 || renewed.status === 409) return fetch(path, options);
-	return answer;
+	if (renewed.status === 204 || renewed.status === 409) return ask(path, options);
+	return renewed.status === 401 ? answer : renewed;
 }
 
 async function show() {
@@ -32,12 +35,12 @@ async function show() {
 
 $("login").addEventListener("submit", async (e) => {
 	e.preventDefault();
-	await fetch("/login", { method: "POST", body: new URLSearchParams(new FormData(e.target)) });
+	await ask("/login", { method: "POST", body: new URLSearchParams(new FormData(e.target)) });
 	await show();
 });
 $("ask").addEventListener("click", show);
 $("logout").addEventListener("click", async () => {
-	await fetch("/session/logout", { method: "POST" });
+	await ask("/session/logout", { method: "POST" });
 	await show();
 });
 show();

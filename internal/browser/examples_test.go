@@ -228,6 +228,32 @@ func TestChatComesBack(t *testing.T) {
 	phone.until("it gives up", phone.shows("Sign in to talk."))
 }
 
+// TestSinglePageFindsNobody: a single page whose service cannot be reached says so, and goes on when it is there again.
+func TestSinglePageFindsNobody(t *testing.T) {
+	browser := chromium(t)
+	line := newCable(t, example(t, "spa"))
+	b := device(t, browser)
+	b.mu.Lock()
+	b.expect = "net::ERR_" // what Chromium says of each attempt
+	b.mu.Unlock()
+	b.do(chromedp.Navigate("http://" + line.ln.Addr().String()))
+	b.until("it asks who is there", b.shows("You are signed out."))
+	b.fill("name", "alice")
+	b.until("it is signed in", b.shows("You are alice"))
+	for _, button := range []string{"#ask", "#logout"} {
+		line.set(true)
+		b.click(button)
+		b.until("it finds nobody", b.shows("The service does not answer"))
+		line.set(false)
+		b.click("#ask")
+		b.until("it goes on", b.shows("You are alice"))
+	}
+	// The token has expired, and the store that the refresh needs is gone: nobody is signed out by that.
+	_ = eval[bool](b, `window.fetch = async (path) => new Response("", { status: path === "/session/refresh" ? 503 : 401 }), true`)
+	b.click("#ask")
+	b.until("it does not say more than it knows", b.shows("The service does not answer"))
+}
+
 // TestSinglePage has six tabs of a single page ask beside each other while access tokens live a second. Each renews and none is logged out; a logout in one
 // is one of all.
 func TestSinglePage(t *testing.T) {
