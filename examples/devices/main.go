@@ -55,6 +55,7 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 		if fiberadapter.Session(c).Subject() == "" {
 			return c.Redirect("/login")
 		}
+		c.Set("Cache-Control", "no-store") // or the back button would show it after the logout
 		return c.Type("html", "utf-8").SendString(home)
 	})
 	app.Get("/login", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").SendString(form) })

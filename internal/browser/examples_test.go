@@ -102,6 +102,23 @@ func TestExamplesOnAPhone(t *testing.T) {
 	}
 }
 
+// TestBackAfterLogout: after a logout the back button does not show the page of whoever was signed in.
+func TestBackAfterLogout(t *testing.T) {
+	at := example(t, "devices")
+	b := device(t, chromium(t))
+	b.do(chromedp.Navigate(at))
+	b.fill("name", "alice")
+	for _, link := range []string{".back a", "a"} {
+		b.until("the page is there", "document.readyState === 'complete' && document.querySelector('form button')?.innerText.startsWith('Sign out')")
+		b.click(link)
+	}
+	b.until("the page of devices is there", "document.querySelector('#this') !== null")
+	b.click("#this ~ article button")
+	b.until("it is signed out", b.shows("You are not signed in"))
+	_ = eval[bool](b, "setTimeout(() => history.go(-2), 10), true") // the last one but that of devices
+	b.until("the page before asks who is there", b.shows("Your name"))
+}
+
 // TestChat: a WebSocket closes within a second when its session is ended elsewhere, and the page says so without a reload.
 func TestChat(t *testing.T) {
 	browser := chromium(t)
