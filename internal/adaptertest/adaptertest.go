@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -65,8 +66,12 @@ var (
 // Outer is the header of a request that has a middleware in front of both adapters set that cookie.
 const Outer = "X-Outer"
 
-// Verifies is the path of a service that only verifies.
-const Verifies = "/verifies"
+// Paths of a service that only verifies: for everybody whose token is good, for users, and for users who have logged in within three minutes.
+const (
+	Verifies      = "/verifies"
+	VerifiesUsers = "/verifies/users"
+	VerifiesFresh = "/verifies/fresh"
+)
 
 // An App answers one request through an adapter.
 type App func(t testing.TB, r *http.Request) Answer
@@ -177,18 +182,24 @@ func onHTTP(t testing.TB, m *counterfoil.Manager, behind bool, slow []func()) Ap
 		return err
 	})
 	handle("/certain", func(_ http.ResponseWriter, r *http.Request) error { return httpadapter.Exchange(r).Logout(r.Context()) })
-	mux.Handle("/me", httpadapter.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handle("/queue", func(w http.ResponseWriter, _ *http.Request) error { w.WriteHeader(http.StatusAccepted); return nil })
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, httpadapter.Session(r).Subject())
-	})))
+	})
+	mux.Handle("/me", httpadapter.Require(who))
+	mux.Handle("/danger", httpadapter.RequireFresh(3*time.Minute)(who))
 	app := endpoints(sessions(mux))
 	if behind {
 		app = sessions(endpoints(mux))
 	}
 	service := http.NewServeMux()
 	service.Handle("/", app)
-	service.Handle(Verifies, httpadapter.Verify(m.Guard())(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	verified := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, httpadapter.Verified(r).Subject())
-	})))
+	})
+	service.Handle(Verifies, httpadapter.Verify(m.Guard())(verified))
+	service.Handle(VerifiesFresh, httpadapter.Verify(m.Guard())(httpadapter.RequireFresh(3*time.Minute)(verified)))
+	service.Handle(VerifiesUsers, httpadapter.Verify(m.Guard())(httpadapter.Require(verified)))
 	return func(_ testing.TB, r *http.Request) Answer {
 		w := httptest.NewRecorder()
 		if v := r.Header.Get(Outer); v != "" {
@@ -223,7 +234,10 @@ func onFiber(m *counterfoil.Manager, behind bool, slow []func()) App {
 		}
 		return c.Next()
 	})
-	app.All(Verifies, fiberadapter.Verify(m.Guard()), func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Verified(c).Subject()) })
+	verified := func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Verified(c).Subject()) }
+	app.All(Verifies, fiberadapter.Verify(m.Guard()), verified)
+	app.All(VerifiesFresh, fiberadapter.Verify(m.Guard()), fiberadapter.RequireFresh(3*time.Minute), verified)
+	app.All(VerifiesUsers, fiberadapter.Verify(m.Guard()), fiberadapter.Require, verified)
 	if sessions := fiberadapter.New(fiberadapter.Config{Manager: m}); behind {
 		app.Use(sessions, fiberadapter.Endpoints(m))
 	} else {
@@ -286,7 +300,10 @@ func onFiber(m *counterfoil.Manager, behind bool, slow []func()) App {
 		return c.SendString("bye")
 	})
 	app.All("/certain", func(c *fiber.Ctx) error { return fiberadapter.Exchange(c).Logout(c.UserContext()) })
-	app.All("/me", fiberadapter.Require, func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) })
+	app.All("/queue", func(c *fiber.Ctx) error { c.Status(fiber.StatusAccepted); return nil })
+	who := func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) }
+	app.All("/me", fiberadapter.Require, who)
+	app.All("/danger", fiberadapter.RequireFresh(3*time.Minute), who)
 	app.All("/", func(c *fiber.Ctx) error {
 		return c.SendString(fiberadapter.Session(c).Subject() + "/" + fiberadapter.Verified(c).Subject())
 	})

@@ -1,14 +1,20 @@
 package adaptertest_test
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
+
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
 	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/internal/rig"
 )
@@ -73,6 +79,85 @@ func TestUserAgentIsText(t *testing.T) {
 			}
 			if strings.ContainsAny(a.Body, marks) || len(a.Body) > 16<<10 {
 				t.Errorf("%s: %s: control characters, or %d bytes", name, path, len(a.Body))
+			}
+		}
+	}
+}
+
+// TestClientIsNoted: the list of devices and Config.Bind are told of a client what came with its request, unless the login says otherwise.
+func TestClientIsNoted(t *testing.T) {
+	const (
+		real    = "X-Real-Ip"
+		firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+		chrome  = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
+	)
+	var asked counterfoil.Client
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
+		c.Bind = func(_ context.Context, n counterfoil.Renewal) error { asked = n.Client; return nil }
+		c.Locate = func(a netip.Addr) string { return "where " + a.String() + " is" }
+	})
+	var opt counterfoil.LoginOptions
+	address := func(r *http.Request) string { return r.Header.Get(real) }
+	sessions, err := httpadapter.New(httpadapter.Config{Manager: r.Manager, Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := httpadapter.EndpointsConfig{Address: address}
+	endpoints, err := httpadapter.Endpoints(r.Manager, ends)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(_ http.ResponseWriter, r *http.Request) {
+		if err := httpadapter.Login(r, "alice", opt); err != nil {
+			t.Error(err)
+		}
+	})
+	onHTTP := endpoints(sessions(mux))
+	onFiber := fiber.New(fiber.Config{ProxyHeader: real})
+	onFiber.Use(fiberadapter.Endpoints(r.Manager, ends), fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	onFiber.Post("/login", func(c *fiber.Ctx) error { return fiberadapter.Login(c, "alice", opt) })
+	for name, app := range map[string]func(*http.Request) (*http.Response, error){
+		"net/http": func(req *http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			onHTTP.ServeHTTP(w, req)
+			return w.Result(), nil
+		},
+		"Fiber": func(req *http.Request) (*http.Response, error) { return onFiber.Test(req, -1) },
+	} {
+		ask := func(method, path string, cookies ...*http.Cookie) (string, []*http.Cookie) {
+			req := request(method, path, "User-Agent", firefox, real, "203.0.113.7")
+			for _, c := range cookies {
+				req.AddCookie(c)
+			}
+			res, err := app(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			return string(body), res.Cookies()
+		}
+		for _, tt := range []struct {
+			opt  counterfoil.LoginOptions
+			want string
+		}{
+			{counterfoil.LoginOptions{}, `"device":"Firefox on Linux","address":"203.0.113.0/24","location":"where 203.0.113.7 is"`},
+			{counterfoil.LoginOptions{UserAgent: chrome, Address: "198.51.100.9"}, `"device":"Chrome on Windows","address":"198.51.100.0/24","location":"where 198.51.100.9 is"`},
+		} {
+			opt = tt.opt
+			_, jar := ask("POST", "/login")
+			if list, _ := ask("GET", httpadapter.ListPath, jar...); !strings.Contains(list, `"current":true,`+tt.want) {
+				t.Errorf("%s: %s, want %s", name, list, tt.want)
+			}
+		}
+		for path, method := range map[string]string{"/": "GET", httpadapter.ListPath: "GET", httpadapter.ActivePath: "GET", httpadapter.RefreshPath: "POST"} {
+			_, jar := ask("POST", "/login")
+			r.Advance(3 * time.Minute) // the token is due for renewal
+			asked = counterfoil.Client{}
+			ask(method, path, jar...)
+			if want := (counterfoil.Client{UserAgent: firefox, Address: "203.0.113.7"}); asked != want {
+				t.Errorf("%s, %s: Bind was asked about %+v", name, path, asked)
 			}
 		}
 	}

@@ -18,7 +18,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		// go-redis looks for a dead server once a second, until a second after Close.
+		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 const (
@@ -32,6 +34,7 @@ const (
 
 	noStore      = "[Cache-Control: no-store]"
 	unauthorized = noStore + "[WWW-Authenticate: Bearer]"
+	stepUp       = noStore + `[WWW-Authenticate: Bearer error="insufficient_user_authentication", max_age="180"]`
 	unavailable  = noStore + "[Retry-After: 1]"
 )
 
@@ -40,6 +43,7 @@ type client struct {
 	access, refresh string
 	s               *counterfoil.Session
 	other           string // the access token of another session
+	visitor         string // the access token of somebody who is not logged in
 }
 
 func login(t testing.TB, r *rig.Rig) client {
@@ -52,11 +56,25 @@ func login(t testing.TB, r *rig.Rig) client {
 	return client{access: tokens.Access.Reveal(), refresh: tokens.Refresh.Reveal(), s: s}
 }
 
+// visit returns the access token of somebody who has not logged in.
+func visit(t testing.TB, r *rig.Rig) string {
+	t.Helper()
+	s := r.Anonymous()
+	if _, err := counterfoil.NewCounter("visits").Incr(t.Context(), s, 1); err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	return tokens.Access.Reveal()
+}
+
 func (c client) cookies() string { return session + "=" + c.access + "; " + refresh + "=" + c.refresh }
 
 func both(c client) []string   { return []string{"Cookie", c.cookies()} }
 func bearer(c client) []string { return []string{"Authorization", "Bearer " + c.access} }
 func nothing(client) []string  { return nil }
+func anonymous(c client) []string {
+	return []string{"Authorization", "Bearer " + c.visitor}
+}
 func beside(c client) []string { return append(bearer(c), "Cookie", session+"="+c.other) }
 func plus(more ...string) func(client) []string {
 	return func(c client) []string { return append(both(c), more...) }
@@ -146,6 +164,7 @@ var table = []row{
 		return []string{"Cookie", ";;=;=; " + session + "; " + refresh + "=\"\";\x01=\x02"}
 	}, is(200, "/", "")},
 	{"login", nil, false, "POST", "/login", nothing, is(200, "", noStore, fresh...)},
+	{"login with a bearer: no cookies", nil, false, "POST", "/login", bearer, is(200, "", "")},
 	{"login again", nil, false, "POST", "/login", both, is(200, "", noStore, fresh...)},
 	{"login from another site's form", nil, false, "POST", "/login", func(client) []string { return []string{"Origin", "https://evil.test"} }, is(403, "Forbidden", noStore)},
 	{"logout", nil, false, "POST", "/logout", both, is(200, "", noStore, clearRefresh, clearAccess)},
@@ -158,6 +177,11 @@ var table = []row{
 	{"logout that sends away, replicas down", weak, false, "POST", "/leave", both, is(303, "", noStore+"[Location: /]", clearRefresh, clearAccess)},
 	{"logout that says something, replicas down", weak, false, "POST", "/bye", both, is(202, "bye", noStore, clearRefresh, clearAccess)},
 	{"logout that wants to be certain, replicas down", weak, false, "POST", "/certain", both, is(503, "Service Unavailable", unavailable, clearRefresh, clearAccess)},
+	{"logout everywhere of a visitor", nil, false, "POST", "/everywhere", anonymous, is(200, "", "")},
+	{"logout of a bearer, replicas down", weak, false, "POST", "/logout", bearer, is(202, uncertain, noStore)},
+	{"an answer of 202 that has nothing to do with it", nil, false, "POST", "/queue", both, is(202, "", "")},
+	{"a fresh login", after(time.Minute), false, "POST", "/danger", both, is(200, "alice", "")},
+	{"a login long ago", after(4 * time.Minute), false, "POST", "/danger", bearer, is(401, "Unauthorized", stepUp)},
 	{"the session ends under the handler", nil, false, "GET", "/end", both, is(401, "Unauthorized", unauthorized)},
 
 	{"ended session", end, false, "GET", "/me", both, is(401, "Unauthorized", unauthorized)},
@@ -166,10 +190,14 @@ var table = []row{
 	{"renewal at half of the life", after(3 * time.Minute), false, "GET", "/", both, is(200, "alice/alice", noStore, fresh...)},
 	{"no renewal without the refresh token", after(3 * time.Minute), false, "GET", "/", func(c client) []string { return []string{"Cookie", session + "=" + c.access} }, is(200, "alice/alice", "")},
 	{"no renewal of a bearer", after(3 * time.Minute), false, "GET", "/", bearer, is(200, "alice/alice", "")},
+	{"no renewal by another session's refresh token", after(3 * time.Minute), false, "GET", "/", func(c client) []string {
+		return []string{"Cookie", session + "=" + c.other + "; " + refresh + "=" + c.refresh}
+	}, is(200, "alice/alice", "")},
 	{"no renewal for another site's image", after(3 * time.Minute), false, "GET", "/", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"), is(200, "alice/alice", "")},
 	{"expired access token", after(6 * time.Minute), false, "GET", "/", both, is(200, "alice/alice", noStore, fresh...)},
 	{"expired access token, followed link", after(6 * time.Minute), false, "GET", "/me", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"), is(200, "alice", noStore, fresh...)},
 	{"expired access token, another site's frame", after(6 * time.Minute), false, "GET", "/", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"), is(200, "/", "")},
+	{"expired access token, another site's frame, at a closed door", after(6 * time.Minute), false, "GET", "/me", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe"), is(403, "Forbidden", noStore)},
 	{"expired bearer", after(6 * time.Minute), false, "GET", "/", bearer, is(401, "Unauthorized", unauthorized)},
 	{"idle too long", after(31 * time.Minute), false, "GET", "/", both, is(200, "/", "")},
 	{"store gone, only who", nil, true, "GET", "/", both, is(200, "alice/alice", "")},
@@ -189,7 +217,14 @@ var table = []row{
 	}, is(200, "alice", "")},
 	{"verifier: cookies", nil, false, "GET", adaptertest.Verifies, both, is(200, "alice", "")},
 	{"verifier: two cookies", nil, false, "GET", adaptertest.Verifies, plus("Cookie", session+"=planted"), is(401, "Unauthorized", unauthorized)},
+	{"verifier: cookies, POST, own origin", nil, false, "POST", adaptertest.Verifies, plus("Origin", "https://app.test"), is(200, "alice", "")},
 	{"verifier: cookies, POST, another origin", nil, false, "POST", adaptertest.Verifies, plus("Origin", "https://evil.test"), is(403, "Forbidden", noStore)},
+	{"verifier: a closed door", nil, false, "GET", adaptertest.VerifiesUsers, bearer, is(200, "alice", "")},
+	{"verifier: a visitor", nil, false, "GET", adaptertest.Verifies, anonymous, is(200, "", "")},
+	{"verifier: a visitor at a closed door", nil, false, "GET", adaptertest.VerifiesUsers, anonymous, is(401, "Unauthorized", unauthorized)},
+	{"verifier: cookies, another site's image", nil, false, "GET", adaptertest.Verifies, plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Sec-Fetch-Dest", "image"), is(200, "alice", "")},
+	{"verifier: a fresh login", nil, false, "POST", adaptertest.VerifiesFresh, bearer, is(200, "alice", "")},
+	{"verifier: a visitor, who never logged in", nil, false, "POST", adaptertest.VerifiesFresh, anonymous, is(401, "Unauthorized", stepUp)},
 	{"verifier: expired access token", after(6 * time.Minute), false, "GET", adaptertest.Verifies, both, is(401, "Unauthorized", unauthorized)},
 	{"verifier: ended session", end, false, "GET", adaptertest.Verifies, both, is(401, "Unauthorized", unauthorized)},
 	{"verifier: store gone", nil, true, "GET", adaptertest.Verifies, both, is(200, "alice", "")},
@@ -204,13 +239,22 @@ var table = []row{
 	{"endpoint: renew at half of the life", after(3 * time.Minute), false, "GET", httpadapter.RenewPath + "?return=/a", both, is(303, "", noStore+"[Location: /a]", fresh...)},
 	{"endpoint: renew of an expired token", after(6 * time.Minute), false, "GET", httpadapter.RenewPath + "?return=/a", both, is(303, "", noStore+"[Location: /a]", fresh...)},
 	{"endpoint: renew of an expired token, followed link", after(6 * time.Minute), false, "GET", httpadapter.RenewPath + "?return=/a", plus("Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"), is(303, "", noStore+"[Location: /a]", fresh...)},
+	{"endpoint: renew of nobody, followed link", nil, false, "GET", httpadapter.RenewPath + "?return=/a", func(client) []string {
+		return []string{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
+	}, is(401, "Unauthorized", unauthorized)},
 	{"endpoint: end without a handle at half of the life", after(3 * time.Minute), false, "POST", httpadapter.EndPath, both, is(400, "Bad Request", noStore, fresh...)},
 	{"endpoint: active, expired token", after(6 * time.Minute), false, "GET", httpadapter.ActivePath, both, is(200, `{"active":true}`, noStore, fresh...)},
+	{"endpoint: active", nil, false, "GET", httpadapter.ActivePath, both, is(200, `{"active":true}`, noStore)},
+	{"endpoint: active, a cookie in quotes", nil, false, "GET", httpadapter.ActivePath, func(c client) []string {
+		return []string{"Cookie", session + `="` + c.access + `"`}
+	}, is(200, `{"active":false}`, noStore)},
 	{"endpoint: refresh by another site", nil, false, "POST", httpadapter.RefreshPath, plus("Sec-Fetch-Site", "cross-site"), is(403, "Forbidden", noStore)},
 	{"endpoint: refresh by GET", nil, false, "GET", httpadapter.RefreshPath, both, is(405, "Method Not Allowed", "")},
 	{"endpoint: logout", nil, false, "POST", httpadapter.LogoutPath, both, is(204, "", noStore, clearRefresh, clearAccess)},
 	{"endpoint: logout at half of the life", after(3 * time.Minute), false, "POST", httpadapter.LogoutPath, both, is(204, "", noStore, clearRefresh, clearAccess)},
 	{"endpoint: logout with an expired token", after(6 * time.Minute), false, "POST", httpadapter.LogoutPath, both, is(204, "", noStore, clearRefresh, clearAccess)},
+	{"endpoint: logout, own origin", nil, false, "POST", httpadapter.LogoutPath, plus("Origin", "https://app.test"), is(204, "", noStore, clearRefresh, clearAccess)},
+	{"endpoint: logout, another origin", nil, false, "POST", httpadapter.LogoutPath, plus("Origin", "https://evil.test"), is(403, "Forbidden", noStore)},
 	{"endpoint: logout by GET", nil, false, "GET", httpadapter.LogoutPath, both, is(405, "Method Not Allowed", "")},
 	{"endpoint: logout, replicas down", weak, false, "POST", httpadapter.LogoutPath, both, is(202, uncertain, noStore, clearRefresh, clearAccess)},
 	{"endpoint: logout everywhere", nil, false, "POST", httpadapter.LogoutEverywherePath, both, is(204, "", noStore, clearRefresh, clearAccess)},
@@ -251,7 +295,8 @@ func TestSameThroughBoth(t *testing.T) {
 						r, c = storeless, had
 					default:
 						c = login(t, r)
-						if c.other = login(t, r).access; tt.before != nil {
+						c.other, c.visitor = login(t, r).access, visit(t, r)
+						if tt.before != nil {
 							tt.before(t, r, c)
 						}
 					}
