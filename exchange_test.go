@@ -49,7 +49,7 @@ func TestBegin(t *testing.T) {
 		{name: "both cookies", in: counterfoil.Request{Cookie: []string{cookies(alice)}}, subject: "alice"},
 		{name: "access cookie alone", in: counterfoil.Request{Cookie: []string{good}}, subject: "alice"},
 		{name: "refresh cookie alone", in: counterfoil.Request{Cookie: []string{refreshCookie + "=" + alice.Refresh.Reveal()}}, subject: "alice"},
-		{name: "among others, odd spacing", in: counterfoil.Request{Cookie: []string{"a=b;" + good + " ;c", "d=e"}}, subject: "alice"},
+		{name: "among others, odd spacing", in: counterfoil.Request{Cookie: []string{"a=b;\t " + good + " \t;c", "d=e"}}, subject: "alice"},
 		{name: "twice in one header: planted", in: counterfoil.Request{Cookie: []string{good + "; " + good}}},
 		{name: "twice in two headers", in: counterfoil.Request{Cookie: []string{good, good}}},
 		{name: "name in another case", in: counterfoil.Request{Cookie: []string{strings.ToLower(accessCookie) + "=" + alice.Access.Reveal()}}},
@@ -74,6 +74,9 @@ func TestBegin(t *testing.T) {
 
 		{name: "post from here", in: counterfoil.Request{Method: "POST", FetchSite: "same-origin", Cookie: []string{good}}, subject: "alice"},
 		{name: "post by hand", in: counterfoil.Request{Method: "POST", FetchSite: "none", Cookie: []string{good}}, subject: "alice"},
+		{name: "refresh cookie twice: planted", in: counterfoil.Request{Cookie: []string{refreshCookie + "=" + alice.Refresh.Reveal(), refreshCookie + "=" + alice.Refresh.Reveal()}}},
+		{name: "post cross-site, refresh cookie alone", in: counterfoil.Request{Method: "POST", FetchSite: "cross-site", Cookie: []string{refreshCookie + "=" + alice.Refresh.Reveal()}}, err: counterfoil.ErrCrossSite},
+		{name: "post, null Origin and no Host", in: counterfoil.Request{Method: "POST", Origin: "null", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
 		{name: "post of no browser", in: counterfoil.Request{Method: "POST", Cookie: []string{good}}, subject: "alice"},
 		{name: "post cross-site", in: counterfoil.Request{Method: "POST", FetchSite: "cross-site", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
 		{name: "post from a sibling", in: counterfoil.Request{Method: "POST", FetchSite: "same-site", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
@@ -83,6 +86,7 @@ func TestBegin(t *testing.T) {
 		{name: "post, null Origin", in: counterfoil.Request{Method: "POST", Host: "app.test", Origin: "null", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
 		{name: "a method of its own", in: counterfoil.Request{Method: "PURGE", FetchSite: "cross-site", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
 		{name: "upgrade cross-site", in: counterfoil.Request{Upgrade: "websocket", FetchSite: "cross-site", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
+		{name: "upgrade cross-site that looks like a link", in: counterfoil.Request{Upgrade: "websocket", FetchSite: "cross-site", FetchMode: "navigate", FetchDest: "document", Cookie: []string{good}}, err: counterfoil.ErrCrossSite},
 		{name: "post cross-site with a bearer", in: counterfoil.Request{Method: "POST", FetchSite: "cross-site", Authorization: "Bearer " + alice.Access.Reveal()}, subject: "alice"},
 		{name: "post cross-site of nobody", in: counterfoil.Request{Method: "POST", FetchSite: "cross-site"}},
 		{name: "a link from elsewhere", in: counterfoil.Request{FetchSite: "cross-site", FetchMode: "navigate", FetchDest: "document", Cookie: []string{good}}, subject: "alice"},
@@ -225,8 +229,11 @@ func TestSetCookieBytes(t *testing.T) {
 		return err
 	})
 	check("a write in the first half of the token's life", got)
+	r.Advance(142 * time.Second) // the life is 285 to 300 s
+	got, _ = setCookies(t, r, jar, nil)
+	check("a request just before the second half", got)
 
-	r.Advance(3 * time.Minute)
+	r.Advance(38 * time.Second)
 	image := jar
 	image.FetchSite, image.FetchMode, image.FetchDest = "cross-site", "no-cors", "image"
 	got, _ = setCookies(t, r, image, nil)
@@ -256,7 +263,18 @@ func TestSetCookieBytes(t *testing.T) {
 	})
 	check("a late tab with the old pair", got)
 
-	got, _ = setCookies(t, r, fresh, func(x *counterfoil.Exchange) error { return x.Logout(ctx) })
+	got, again := setCookies(t, r, fresh, func(x *counterfoil.Exchange) error {
+		if err := x.Logout(ctx); err != nil {
+			return err
+		}
+		return begin(x)
+	})
+	check("a logout, and a login in its place", got, access, refresh)
+	fresh = counterfoil.Request{Cookie: []string{cookies(again)}}
+	got, _ = setCookies(t, r, fresh, func(x *counterfoil.Exchange) error {
+		_ = name.Set(x.Session(), "goes with the session")
+		return x.Logout(ctx)
+	})
 	check("a logout", got, noAccess, noRefresh)
 	got, _ = setCookies(t, r, fresh, nil)
 	check("a request after the logout", got)
@@ -273,9 +291,10 @@ func TestCookieThatNoBrowserKeeps(t *testing.T) {
 			return []token.Claim{{Name: "padding", JSON: `"` + strings.Repeat("x", int(padding.Load())) + `"`}}, nil
 		}
 	})
+	var tokens counterfoil.Tokens
 	size := func(n int64) int {
 		padding.Store(n)
-		_, tokens := setCookies(t, r, counterfoil.Request{Method: "POST"}, func(x *counterfoil.Exchange) error {
+		_, tokens = setCookies(t, r, counterfoil.Request{Method: "POST"}, func(x *counterfoil.Exchange) error {
 			return x.Login(t.Context(), "alice", counterfoil.LoginOptions{})
 		})
 		return len(accessCookie) + len(tokens.Access.Reveal())
@@ -290,6 +309,18 @@ func TestCookieThatNoBrowserKeeps(t *testing.T) {
 			t.Errorf("%d: a cookie of %d bytes: %q, want %d warnings", i, got, r.Logs, want)
 		}
 		r.Advance(time.Duration(i) * time.Minute)
+	}
+	// What a browser would not keep is no browser's. A program may have such a token.
+	in := counterfoil.Request{Method: "GET", Cookie: []string{accessCookie + "=" + tokens.Access.Reveal()}}
+	if x, err := r.Begin(t.Context(), in); err != nil || x.Session().Subject() != "" || !errors.Is(x.Refusal(), token.ErrInvalid) {
+		t.Errorf("it is taken back: %v, %v", x.Refusal(), err)
+	}
+	if _, err := counterfoil.Verify(t.Context(), r.Guard(), in, ""); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("a verifier takes it: %v", err)
+	}
+	in = counterfoil.Request{Method: "GET", Authorization: "Bearer " + tokens.Access.Reveal()}
+	if _, err := counterfoil.Verify(t.Context(), r.Guard(), in, ""); err != nil {
+		t.Errorf("as a bearer token: %v", err)
 	}
 }
 
@@ -307,8 +338,10 @@ func TestPlainCookies(t *testing.T) {
 	if err != nil || len(list) != 2 {
 		t.Fatal(list, err)
 	}
-	if got, want := list[0].SetCookie(), "session-app="+list[0].Value.Reveal()+"; Path=/; HttpOnly; SameSite=Lax"; got != want {
-		t.Errorf("got %s", got)
+	for i, name := range []string{"session-app", "refresh-app"} {
+		if got, want := list[i].SetCookie(), name+"="+list[i].Value.Reveal()+"; Path=/; HttpOnly; SameSite=Lax"; got != want {
+			t.Errorf("got %s", got)
+		}
 	}
 	access := list[0].Value.Reveal()
 	cookies := "session-app=" + access + "; refresh-app=" + list[1].Value.Reveal()
@@ -332,6 +365,11 @@ func TestPlainCookies(t *testing.T) {
 			t.Errorf("at %q a refresh sets %d cookies, %v", tt.host, len(renewed), err)
 		}
 		if tt.used {
+			gone, _ := setCookies(t, r, counterfoil.Request{Host: tt.host}, func(x *counterfoil.Exchange) error { return x.Logout(t.Context()) })
+			const how = "=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; SameSite=Lax"
+			if want := "session-app" + how + "\nrefresh-app" + how; strings.Join(gone, "\n") != want {
+				t.Errorf("at %q a logout sets %q", tt.host, gone)
+			}
 			continue
 		}
 		if err := x.Logout(t.Context()); err != nil {
@@ -348,8 +386,9 @@ func TestPlainCookies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := x.Login(t.Context(), "alice", counterfoil.LoginOptions{UnsafeFromOtherSite: true}); err == nil {
-				t.Errorf("at %q %s is let through", tt.host, what)
+			err = x.Login(t.Context(), "alice", counterfoil.LoginOptions{UnsafeFromOtherSite: true})
+			if status, _ := counterfoil.Status(err); status != 403 {
+				t.Errorf("at %q %s is let through, or answered %d: %v", tt.host, what, status, err)
 			}
 			if list, err := x.Commit(t.Context()); len(list) > 0 || err != nil {
 				t.Errorf("at %q %s sets %d cookies, %v", tt.host, what, len(list), err)
@@ -422,12 +461,13 @@ func TestFormPostLogin(t *testing.T) {
 
 	change := func(f func(*counterfoil.Request)) counterfoil.Request { r := form; f(&r); return r }
 	for name, in := range map[string]counterfoil.Request{
-		"a script's request":  change(func(r *counterfoil.Request) { r.FetchMode, r.FetchDest = "cors", "empty" }),
-		"a form in a frame":   change(func(r *counterfoil.Request) { r.FetchDest = "iframe" }),
-		"an image":            {Method: "GET", FetchSite: "cross-site", FetchMode: "no-cors", FetchDest: "image"},
-		"another method":      change(func(r *counterfoil.Request) { r.Method = "PUT" }),
-		"an upgrade":          change(func(r *counterfoil.Request) { r.Upgrade = "websocket" }),
-		"half of the headers": {Method: "POST", FetchSite: "cross-site"},
+		"a script's request":   change(func(r *counterfoil.Request) { r.FetchMode, r.FetchDest = "cors", "empty" }),
+		"a document by script": change(func(r *counterfoil.Request) { r.FetchMode = "cors" }),
+		"a form in a frame":    change(func(r *counterfoil.Request) { r.FetchDest = "iframe" }),
+		"an image":             {Method: "GET", FetchSite: "cross-site", FetchMode: "no-cors", FetchDest: "image"},
+		"another method":       change(func(r *counterfoil.Request) { r.Method = "PUT" }),
+		"an upgrade":           change(func(r *counterfoil.Request) { r.Upgrade = "websocket" }),
+		"half of the headers":  {Method: "POST", FetchSite: "cross-site"},
 	} {
 		x, err := r.Begin(ctx, in)
 		if err != nil {
@@ -469,6 +509,21 @@ func TestCommitAfterTheSessionEnded(t *testing.T) {
 	}
 	if list, err := x.Commit(t.Context()); !errors.Is(err, counterfoil.ErrNotFound) || len(list) != 0 {
 		t.Errorf("commit answers %v, %v, want ErrNotFound", list, err)
+	}
+}
+
+// TestNothingIsSentBesideALogin: what was made on arrival stays here once somebody else is about to put another session in the place of this one.
+func TestNothingIsSentBesideALogin(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	_, tokens := login(t, r, "alice")
+	r.Advance(6 * time.Minute)
+	got, _ := setCookies(t, r, counterfoil.Request{Cookie: []string{cookies(tokens)}}, func(x *counterfoil.Exchange) error {
+		_, err := r.Config.Store.Freeze(t.Context(), counterfoil.Ref{Session: x.Session().ID(), Subject: "alice"})
+		return err
+	})
+	if len(got) != 0 {
+		t.Errorf("sets %q", got)
 	}
 }
 
@@ -598,6 +653,25 @@ func TestPlainNamesCountOnLoopbackOnly(t *testing.T) {
 	}
 }
 
+// TestSuffixOfCookies: where several applications share a host, each has its cookies.
+func TestSuffixOfCookies(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	_, tokens := login(t, r, "alice")
+	for _, tt := range []struct {
+		cookie, suffix string
+		want           error
+	}{
+		{accessCookie + "-a", "-a", nil}, {accessCookie, "", nil},
+		{accessCookie + "-a", "-b", token.ErrInvalid}, {accessCookie, "-a", token.ErrInvalid}, {accessCookie + "-a", "", token.ErrInvalid},
+	} {
+		in := counterfoil.Request{Method: "GET", Cookie: []string{tt.cookie + "=" + tokens.Access.Reveal()}}
+		if _, err := counterfoil.Verify(t.Context(), r.Guard(), in, tt.suffix); !errors.Is(err, tt.want) {
+			t.Errorf("%s, suffix %q: %v, want %v", tt.cookie, tt.suffix, err, tt.want)
+		}
+	}
+}
+
 // TestCookiesOfOthersStay shows what a logout does not clear.
 func TestCookiesOfOthersStay(t *testing.T) {
 	t.Parallel()
@@ -684,6 +758,7 @@ func TestStatus(t *testing.T) {
 		counterfoil.ErrNotFound:    401,
 		counterfoil.ErrReuse:       401,
 		counterfoil.ErrTooLarge:    500,
+		counterfoil.ErrNotInteger:  500,
 		counterfoil.ErrUnavailable: 503,
 		revocation.ErrRevoked:      401,
 		revocation.ErrStale:        503,

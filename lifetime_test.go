@@ -177,6 +177,12 @@ func TestStepUp(t *testing.T) {
 	if err := counterfoil.RequireFresh(v, recent, now()); err != nil {
 		t.Errorf("right after the login: %v", err)
 	}
+	at, _ := v.AuthTime()
+	for after, want := range map[time.Duration]error{recent: nil, recent + 1: counterfoil.ErrNotFresh} {
+		if err := counterfoil.RequireFresh(v, recent, at.Add(after)); !errors.Is(err, want) {
+			t.Errorf("%v after the login: %v, want %v", after, err, want)
+		}
+	}
 	r.Advance(3 * time.Minute)
 	if err := counterfoil.RequireFresh(v, recent, now()); !errors.Is(err, counterfoil.ErrNotFresh) {
 		t.Errorf("later: %v, want ErrNotFresh", err)
@@ -304,6 +310,11 @@ func TestLogoutOfTheUnbound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.Faults.On(rig.Never("End"))
+		if err := tt.leave(x); !errors.Is(err, counterfoil.ErrUnavailable) {
+			t.Errorf("%s, when nothing can be ended: %v", how, err)
+		}
+		r.Faults.On(nil)
 		if err := tt.leave(x); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", how, err, tt.want)
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -477,16 +478,21 @@ func TestStoreGone(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded)
 	v, tokens := login(t, r, "alice")
+	login(t, r, "alice")
+	devices := must[[]counterfoil.Device](t)(r.Devices(t.Context(), r.Open(v)))
+	other := devices[slices.IndexFunc(devices, func(d counterfoil.Device) bool { return !d.Current })].Handle
+	x := must[*counterfoil.Exchange](t)(r.Begin(t.Context(), counterfoil.Request{Method: "POST", Cookie: []string{cookies(tokens)}}))
 	r.StopServer()
 	ctx, done := context.WithTimeout(t.Context(), 30*time.Second)
 	defer done()
 	for what, err := range map[string]error{
-		"get":     second(visits.Get(ctx, r.Open(v))),
-		"incr":    second(visits.Incr(ctx, r.Open(v), 1)),
-		"login":   second(r.Login(ctx, nil, "bob", counterfoil.LoginOptions{})),
-		"end":     r.End(ctx, v.Session()),
-		"end all": r.EndAll(ctx, "alice"),
-		"refresh": func() error { _, _, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); return err }(),
+		"get":             second(visits.Get(ctx, r.Open(v))),
+		"incr":            second(visits.Incr(ctx, r.Open(v), 1)),
+		"login":           second(r.Login(ctx, nil, "bob", counterfoil.LoginOptions{})),
+		"end":             r.End(ctx, v.Session()),
+		"end all":         r.EndAll(ctx, "alice"),
+		"end by a handle": x.EndDevice(ctx, other),
+		"refresh":         func() error { _, _, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); return err }(),
 	} {
 		if status, retry := counterfoil.Status(err); status != 503 || retry == 0 {
 			t.Errorf("%s with the store gone: %v, status %d", what, err, status)
