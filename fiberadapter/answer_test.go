@@ -23,7 +23,13 @@ func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
 		c.Set("Content-Security-Policy", "default-src 'none'")
 		return c.Next()
 	})
-	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager, ErrorHandler: func(c *fiber.Ctx, err error) error {
+		if c.Path() == "/own" {
+			c.Status(fiber.StatusTeapot)
+			return nil
+		}
+		return fiberadapter.Refuse(c, err)
+	}}))
 	a.Post("/login", func(c *fiber.Ctx) error { return fiberadapter.Login(c, "alice", counterfoil.LoginOptions{}) })
 	late := func(last fiber.Handler) fiber.Handler {
 		return func(c *fiber.Ctx) error {
@@ -38,7 +44,9 @@ func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
 			return last(c)
 		}
 	}
-	a.Get("/body", late(func(c *fiber.Ctx) error { return c.SendString("saved") }))
+	for _, path := range []string{"/body", "/own"} {
+		a.Get(path, late(func(c *fiber.Ctx) error { return c.SendString("saved") }))
+	}
 	a.Get("/status", late(func(c *fiber.Ctx) error { return c.Redirect("/paid") }))
 	a.Get("/stream", late(func(c *fiber.Ctx) error {
 		c.Context().SetBodyStreamWriter(func(w *bufio.Writer) { _, _ = w.WriteString("saved") })
@@ -63,6 +71,11 @@ func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
 		if got := res.Header["Content-Security-Policy"]; len(got) != 1 || got[0] != "default-src 'none'" {
 			t.Errorf("%s: what others had set is %q", path, got)
 		}
+	}
+	b := &browser{t, a, map[string]string{}}
+	b.do("POST", "/login")
+	if res, body := b.do("GET", "/own"); res.StatusCode != 418 || body != "" || res.Header.Get("Location") != "" {
+		t.Errorf("an ErrorHandler that says nothing: %d %q %v", res.StatusCode, body, res.Header)
 	}
 }
 
@@ -114,7 +127,10 @@ func TestMounted(t *testing.T) {
 
 func TestRefuseUnknownError(t *testing.T) {
 	a := fiber.New()
-	a.Get("/", func(c *fiber.Ctx) error { return fiberadapter.Refuse(c, errors.New("database password is hunter2")) })
+	a.Get("/", func(c *fiber.Ctx) error {
+		_, _ = c.WriteString("half an answer")
+		return fiberadapter.Refuse(c, errors.New("database password is hunter2"))
+	})
 	b := &browser{t, a, map[string]string{}}
 	if res, body := b.do("GET", "/"); res.StatusCode != 500 || body != "Internal Server Error" {
 		t.Errorf("%d %q", res.StatusCode, body)
@@ -136,6 +152,7 @@ func TestHeaderNamesAsTheyCame(t *testing.T) {
 	}
 	for _, tt := range []struct{ header, want string }{
 		{"", "200"},
+		{"x-note: __Host-Http-session=x; __Host-Http-refresh=x\r\n", "200"},
 		{"sec-fetch-site: cross-site\r\n", "403"},
 		{"SEC-FETCH-SITE: same-site\r\n", "403"},
 		{"origin: https://evil.test\r\n", "403"},
@@ -151,6 +168,11 @@ func TestHeaderNamesAsTheyCame(t *testing.T) {
 // TestRequireWhereNobodyLooked: a door behind a middleware that was skipped, or forgotten, is closed. fasthttp does not recover from a panic.
 func TestRequireWhereNobodyLooked(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
 	skip := func(*fiber.Ctx) bool { return true }
 	for name, before := range map[string]fiber.Handler{
 		"New, skipped":    fiberadapter.New(fiberadapter.Config{Manager: r.Manager, Next: skip}),
@@ -161,7 +183,7 @@ func TestRequireWhereNobodyLooked(t *testing.T) {
 		a.Get("/mine", before, fiberadapter.Require, func(c *fiber.Ctx) error { return c.SendString("mine") })
 		a.Get("/fresh", before, fiberadapter.RequireFresh(time.Minute), func(c *fiber.Ctx) error { return c.SendString("mine") })
 		for _, path := range []string{"/mine", "/fresh"} {
-			if got := raw(t, a, "GET "+path+" HTTP/1.1\r\nHost: app.test\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 401") || strings.Contains(got, "mine") {
+			if got := raw(t, a, "GET "+path+" HTTP/1.1\r\nHost: app.test\r\nAuthorization: Bearer "+tokens.Access.Reveal()+"\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 401") || strings.Contains(got, "mine") {
 				t.Errorf("%s, %s: %.60q", name, path, got)
 			}
 		}

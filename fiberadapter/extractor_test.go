@@ -24,7 +24,7 @@ func TestExtractors(t *testing.T) {
 		"cookie": {"Cookie", "__Host-Http-session=" + access},
 		"bearer": {"Authorization", "bearer  " + access},
 		"header": {"X-Token", access},
-		"basic":  {"Authorization", "Basic " + access},
+		"digest": {"Authorization", "Digest " + access}, // another scheme, whose name is as long
 	}
 	cookies, bearer, header := fiberadapter.FromCookies(), fiberadapter.FromBearer(), fiberadapter.FromHeader("X-Token")
 	for name, tt := range map[string]struct {

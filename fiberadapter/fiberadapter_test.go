@@ -349,6 +349,15 @@ func TestVerify(t *testing.T) {
 			t.Errorf("%s: %d %q, want %d", tt.name, res.StatusCode, body, tt.want)
 		}
 	}
+	own := fiberadapter.VerifyConfig{
+		Next:         func(c *fiber.Ctx) bool { return c.Path() == "/skipped" },
+		ErrorHandler: func(c *fiber.Ctx, _ error) error { return c.SendStatus(fiber.StatusTeapot) },
+	}
+	a.Use("/own", fiberadapter.Verify(r.Guard(), own))
+	b := &browser{t, a, map[string]string{}}
+	if res, _ := b.do("GET", "/own"); res.StatusCode != fiber.StatusTeapot {
+		t.Errorf("with an ErrorHandler of its own, and a Next that skips others: %d", res.StatusCode)
+	}
 }
 
 func TestEndpointsAreMounted(t *testing.T) {

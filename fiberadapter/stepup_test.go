@@ -16,6 +16,7 @@ func TestStepUpAndDevices(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	a := app(r.Manager)
 	a.Get("/danger", fiberadapter.RequireFresh(5*time.Minute), func(c *fiber.Ctx) error { return c.SendString("done") })
+	a.Get("/danger/fails", fiberadapter.RequireFresh(5*time.Minute), func(*fiber.Ctx) error { return fiber.ErrTeapot })
 	a.Post("/prove", func(c *fiber.Ctx) error {
 		return fiberadapter.Rotate(c, counterfoil.RotateOptions{Reauthenticated: true})
 	})
@@ -34,6 +35,9 @@ func TestStepUpAndDevices(t *testing.T) {
 	b.do("POST", "/login?as=alice", "User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
 	if res, _ := b.do("GET", "/danger"); res.StatusCode != 200 {
 		t.Errorf("right after the login: %d", res.StatusCode)
+	}
+	if res, _ := b.do("GET", "/danger/fails"); res.StatusCode != 418 {
+		t.Errorf("where the handler fails: %d", res.StatusCode)
 	}
 	at := &browser{t, edge, b.jar}
 	if res, _ := at.do("GET", "/danger"); res.StatusCode != 200 {

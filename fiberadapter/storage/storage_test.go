@@ -16,6 +16,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/fiberadapter/storage"
@@ -109,14 +110,59 @@ func TestResetDeletesItsOwnOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := s.Reset(); err != nil {
-			t.Fatal(err)
+		for range 2 { // the second time there is nothing
+			if err := s.Reset(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if n := c.DBSize(t.Context()).Val(); int(n) != len(others) {
 			t.Errorf("%d keys are left, want the %d of others", n, len(others))
 		}
 		if err := s.Close(); err != nil || c.Ping(t.Context()).Err() != nil {
 			t.Error("Close closed a client that is not its own")
+		}
+	})
+}
+
+// failing is a client whose commands of that name fail.
+type failing string
+
+var errFailing = errors.New("refused")
+
+func (failing) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (f failing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, c redis.Cmder) error {
+		if c.Name() == string(f) {
+			c.SetErr(errFailing)
+			return errFailing
+		}
+		return next(ctx, c)
+	}
+}
+func (failing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// TestResetSaysThatItFailed: what could not be deleted, or not be looked for, is still there.
+func TestResetSaysThatItFailed(t *testing.T) {
+	each(t, func(t *testing.T, c *redis.Client) {
+		for _, name := range []failing{"scan", "unlink"} {
+			opt := *c.Options()
+			opt.ContextTimeoutEnabled = true // else the Storage uses a copy, which has no hooks
+			opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+			own := redis.NewClient(&opt)
+			defer own.Close()
+			own.AddHook(name)
+			s, err := storage.New(own, storage.Config{Prefix: "limit:"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Set("a", []byte("1"), 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Reset(); !errors.Is(err, errFailing) {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	})
 }
@@ -278,7 +324,7 @@ func TestConfig(t *testing.T) {
 			t.Errorf("prefix %q is accepted", prefix)
 		}
 	}
-	for _, prefix := range []string{"cfx", "cf:csrf:", "f:"} {
+	for _, prefix := range []string{"cfx", "cf:csrf:", "f:", "!~", strings.Repeat("a", 64)} {
 		if _, err := storage.New(c, storage.Config{Prefix: prefix}); err != nil {
 			t.Errorf("prefix %q: %v", prefix, err)
 		}
