@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ import (
 )
 
 func TestReturnPath(t *testing.T) {
-	for _, good := range []string{"/", "/a", "/a/b?c=d&e=%2F#f", "/a//b", "/%2Fevil.test", "/?https://evil.test", "/é"} {
+	for _, good := range []string{"/", "/a", "/a/b?c=d&e=%2F#f", "/a//b", "/%2Fevil.test", "/?https://evil.test", "/é", "/" + strings.Repeat("a", 2047)} {
 		if got, ok := httpadapter.ReturnPath(good); !ok || !strings.HasPrefix(got, "/") {
 			t.Errorf("%q is refused (%q)", good, got)
 		}
@@ -31,6 +32,7 @@ func TestReturnPath(t *testing.T) {
 	for _, bad := range []string{
 		"", "a", "//evil.test", "///evil.test", `/\evil.test`, `\\evil.test`, `/a\b`, "https://evil.test", "https:/evil.test", "javascript:alert(1)", "/\t/evil.test",
 		"/\n/evil.test", "/a\r\nSet-Cookie: a=b", " /a", "/%zz", "data:text/html,x", "/" + strings.Repeat("a", 2048), "?a", "#a", "/\x00",
+		"/%2f ", "/" + strings.Repeat("é", 400), "/?é", // spelled anew these begin otherwise, are too long, are no ASCII
 	} {
 		if got, ok := httpadapter.ReturnPath(bad); ok {
 			t.Errorf("%q is taken as %q", bad, got)
@@ -85,7 +87,7 @@ func (p *person) do(method, path string, form ...string) *httptest.ResponseRecor
 func (p *person) list() []httpadapter.Device {
 	p.t.Helper()
 	var answer struct{ Sessions []httpadapter.Device }
-	if w := p.do("GET", httpadapter.ListPath); w.Code != 200 || json.Unmarshal(w.Body.Bytes(), &answer) != nil {
+	if w := p.do("GET", httpadapter.ListPath); w.Code != 200 || w.Header().Get("X-Content-Type-Options") != "nosniff" || json.Unmarshal(w.Body.Bytes(), &answer) != nil {
 		p.t.Fatalf("list: %d %s", w.Code, w.Body)
 	}
 	return answer.Sessions
@@ -104,7 +106,11 @@ func handler(t testing.TB, r *rig.Rig, cfg httpadapter.EndpointsConfig) http.Han
 func TestMySessions(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	h := handler(t, r, httpadapter.EndpointsConfig{})
-	laptop, phone, tablet := signIn(t, r, h, "Laptop"), signIn(t, r, h, "Phone"), signIn(t, r, h, "Tablet")
+	phone := signIn(t, r, h, "Phone")
+	r.Advance(time.Second)
+	laptop := signIn(t, r, h, "Laptop")
+	r.Advance(time.Second)
+	tablet := signIn(t, r, h, "Tablet")
 	mallory, err := r.Login(t.Context(), nil, "mallory", counterfoil.LoginOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +119,7 @@ func TestMySessions(t *testing.T) {
 	other := &person{t, h, mallory, mt.Access.Reveal(), mt.Refresh.Reveal()}
 
 	list := laptop.list()
-	if len(list) != 3 || !list[0].Current || list[0].Label != "Laptop" || list[1].Current || list[1].Since.IsZero() || list[1].Seen.IsZero() {
+	if len(list) != 3 || !list[0].Current || list[0].Label != "Laptop" || list[1].Label != "Tablet" || list[2].Label != "Phone" || list[1].Current || list[1].Since.IsZero() || list[1].Seen.IsZero() {
 		t.Fatalf("%+v", list)
 	}
 	handle := func(label string) string {
@@ -225,6 +231,10 @@ func TestEndingByNobody(t *testing.T) {
 	if len(other.list()) != 1 {
 		t.Error("somebody's session was ended by nobody")
 	}
+	r.StopServer()
+	if w := other.do("POST", httpadapter.LogoutPath, "return", "/"); w.Code != 503 || !strings.Contains(w.Body.String(), "may still be signed in") {
+		t.Errorf("by somebody, when it cannot be done: %d %s", w.Code, w.Body)
+	}
 }
 
 func TestRenewForGateways(t *testing.T) {
@@ -262,6 +272,48 @@ func TestRenewForGateways(t *testing.T) {
 	}
 	if w := (&person{t: t, h: plain}).do("GET", httpadapter.RenewPath+"?return=/report"); w.Code != 401 {
 		t.Errorf("nobody, no login known: %d", w.Code)
+	}
+	// Another tab has renewed, and its answer has arrived.
+	late := signIn(t, r, h, "")
+	r.Advance(6 * time.Minute)
+	renewed := *late
+	for _, c := range late.do("POST", httpadapter.RefreshPath).Result().Cookies() {
+		if strings.HasSuffix(c.Name, "refresh") {
+			renewed.refresh = c.Value
+		} else {
+			renewed.access = c.Value
+		}
+	}
+	renewed.do("POST", httpadapter.RefreshPath)
+	if w := late.do("GET", httpadapter.RenewPath+"?return=/report"); w.Code != 303 || w.Header().Get("Location") != "/report" || len(w.Header()["Set-Cookie"]) != 0 {
+		t.Errorf("after another tab: %d %v", w.Code, w.Header())
+	}
+	r.StopServer()
+	if w := late.do("GET", httpadapter.RenewPath+"?return=/report"); w.Code != 503 {
+		t.Errorf("store gone: %d", w.Code)
+	}
+}
+
+// TestRefreshBehindAHandler has a handler in front of the endpoints that writes to the session.
+func TestRefreshBehindAHandler(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+	endpoints, _ := httpadapter.Endpoints(r.Manager)
+	h := sessions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = note.Set(httpadapter.Session(r), "x")
+		endpoints(nil).ServeHTTP(w, r)
+	}))
+	p := signIn(t, r, h, "")
+	r.Faults.On(rig.Never("Save"))
+	if w := p.do("POST", httpadapter.RefreshPath); w.Code != 503 || len(w.Header()["Set-Cookie"]) != 0 {
+		t.Errorf("when that cannot be saved: %d %v", w.Code, w.Header())
+	}
+	r.Faults.On(nil)
+	if err := r.End(t.Context(), p.s.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if w := p.do("POST", httpadapter.RefreshPath); w.Code != 401 || len(w.Header()["Set-Cookie"]) != 2 {
+		t.Errorf("with the session that it began in place of one that has ended: %d %v", w.Code, w.Header())
 	}
 }
 
@@ -361,13 +413,24 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 			}
 		}
 	}
-	w := call("edge-1", secret, httpadapter.IntrospectPath, p.access)
-	var got map[string]any
-	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got["active"] != true || got["sub"] != "alice" || got["iss"] != r.Config.Issuer || got["exp"] == nil {
-		t.Errorf("%d %s", w.Code, w.Body)
+	visitor := r.Anonymous()
+	if _, err := visits.Incr(t.Context(), visitor, 1); err != nil {
+		t.Fatal(err)
 	}
-	if strings.Contains(w.Body.String(), p.s.ID().String()) || w.Header().Get("Cache-Control") != "no-store" {
-		t.Errorf("%s %v", w.Body, w.Header())
+	for _, s := range []*counterfoil.Session{p.s, visitor} {
+		tokens, _ := s.Issued()
+		v := r.Verify(t, tokens.Access)
+		want := map[string]any{
+			"active": true, "token_type": "Bearer", "iss": r.Config.Issuer, "aud": r.Config.Audience, "iat": v.IssuedAt().Unix(), "exp": v.Expires().Unix(),
+		}
+		if s == p.s {
+			want["sub"], want["auth_time"] = "alice", s.AuthTime().Unix()
+		}
+		body, _ := json.Marshal(want)
+		w := call("edge-1", secret, httpadapter.IntrospectPath, tokens.Access.Reveal())
+		if w.Code != 200 || w.Body.String() != string(body)+"\n" || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%d %s %v, want %s", w.Code, w.Body, w.Header(), body)
+		}
 	}
 	for i, raw := range []string{"x", p.refresh, p.access + "x", strings.Repeat("a", 9000)} {
 		if w := call("edge-1", secret, httpadapter.IntrospectPath, raw); w.Code != 200 || w.Body.String() != "{\"active\":false}\n" {
@@ -390,9 +453,12 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 			t.Errorf("after revoking: %s", w.Body)
 		}
 	}
-	if w := (&person{t: t, h: handler(t, r, httpadapter.EndpointsConfig{})}).do("POST", httpadapter.IntrospectPath, "token", p.access); w.Code != 401 {
+	callable := h
+	h = handler(t, r, httpadapter.EndpointsConfig{})
+	if w := call("edge-1", secret, httpadapter.IntrospectPath, p.access); w.Code != 401 {
 		t.Errorf("nobody may call, and somebody gets %d", w.Code)
 	}
+	h = callable
 	old := signIn(t, r, h, "")
 	r.Advance(6 * time.Minute)
 	for _, tt := range []struct {
@@ -418,7 +484,7 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 
 // isError says whether an answer is the error of RFC 6749, section 5.2, with that code and nothing else.
 func isError(w *httptest.ResponseRecorder, code string) bool {
-	return w.Header().Get("Content-Type") == "application/json" && w.Header().Get("Cache-Control") == "no-store" && w.Body.String() == `{"error":"`+code+`"}`+"\n"
+	return w.Header().Get("Content-Type") == "application/json" && w.Header().Get("X-Content-Type-Options") == "nosniff" && w.Header().Get("Cache-Control") == "no-store" && w.Body.String() == `{"error":"`+code+`"}`+"\n"
 }
 
 // deaf never reads the log.
@@ -490,8 +556,10 @@ func TestFeedIsServedIfThereIsOne(t *testing.T) {
 		t.Errorf("without one: %d", w.Code)
 	}
 	nobody.h = handler(t, r, httpadapter.EndpointsConfig{Feed: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })})
-	if w := nobody.do("GET", httpadapter.FeedPath); w.Code != http.StatusTeapot {
-		t.Errorf("with one: %d", w.Code)
+	for method, want := range map[string]int{"GET": http.StatusTeapot, "DELETE": http.StatusTeapot, "POST": http.StatusMethodNotAllowed} {
+		if w := nobody.do(method, httpadapter.FeedPath); w.Code != want {
+			t.Errorf("%s with one: %d", method, w.Code)
+		}
 	}
 }
 
@@ -502,26 +570,39 @@ func TestPage(t *testing.T) {
 	signIn(t, r, h, `<script>alert(1)</script>" onload="x`)
 	w := p.do("GET", httpadapter.PagePath)
 	body := w.Body.String()
-	if w.Code != 200 || !strings.Contains(body, "Firefox on Linux") || strings.Count(strings.ToLower(body), "this device") != 1 || !strings.Contains(body, `<a href="/account">Back</a>`) || !strings.Contains(body, `action="/session/logout-everywhere"`) || !strings.Contains(body, `action="/session/end"`) {
+	if w.Code != 200 || !strings.Contains(body, "Firefox on Linux") || strings.Count(strings.ToLower(body), "this device") != 1 || !strings.Contains(body, `<a href="/account">Back</a>`) || !strings.Contains(body, `action="/session/logout-everywhere"`) || !strings.Contains(body, `action="/session/end"`) || !strings.Contains(body, `"/session/devices.css"`) || !strings.Contains(body, `"/session/devices.js"`) || !strings.Contains(body, `"/session/events"`) {
 		t.Errorf("%d %s", w.Code, body)
 	}
 	if strings.Contains(body, "<script>alert") || strings.Contains(body, `" onload="`) {
 		t.Error("a device's label gets into the page as it is")
 	}
-	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || w.Header().Get("Cache-Control") != "no-store" {
-		t.Error(w.Header())
+	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
+		t.Error(csp)
 	}
+	has := func(w *httptest.ResponseRecorder, header ...string) {
+		t.Helper()
+		for i := 0; i < len(header); i += 2 {
+			if got := w.Header().Get(header[i]); got != header[i+1] {
+				t.Errorf("%s is %q, want %q", header[i], got, header[i+1])
+			}
+		}
+	}
+	has(w, "Cache-Control", "no-store", "Content-Type", "text/html; charset=utf-8", "X-Content-Type-Options", "nosniff", "Referrer-Policy", "same-origin", "Cross-Origin-Opener-Policy", "same-origin")
 	if strings.Contains(body, "style=") || strings.Contains(body, "<style") || strings.Contains(body, "javascript:") {
 		t.Error("something inline is in the page")
 	}
 	nobody := &person{t: t, h: h}
-	if w := nobody.do("GET", httpadapter.PagePath); w.Code != 401 || !strings.Contains(w.Body.String(), "<h1>You are not signed in</h1>") || !strings.Contains(w.Body.String(), `href="/login?return=%2Fsession%2Fdevices"`) {
+	w = nobody.do("GET", httpadapter.PagePath)
+	if w.Code != 401 || !strings.Contains(w.Body.String(), "<h1>You are not signed in</h1>") || !strings.Contains(w.Body.String(), `href="/login?return=%2Fsession%2Fdevices"`) {
 		t.Errorf("nobody: %d %s", w.Code, w.Body)
 	}
-	for _, asset := range []string{"/session/devices.css", "/session/devices.js"} {
-		if w := nobody.do("GET", asset); w.Code != 200 || w.Body.Len() < 500 {
+	has(w, "Cache-Control", "no-store", "WWW-Authenticate", "Bearer")
+	for asset, kind := range map[string]string{"/session/devices.css": "text/css; charset=utf-8", "/session/devices.js": "text/javascript; charset=utf-8"} {
+		w := nobody.do("GET", asset)
+		if w.Code != 200 || w.Body.Len() < 500 {
 			t.Errorf("%s: %d", asset, w.Code)
 		}
+		has(w, "Content-Type", kind, "Content-Length", strconv.Itoa(w.Body.Len()), "X-Content-Type-Options", "nosniff", "Cache-Control", "public, max-age=300")
 	}
 	r.StopServer()
 	if w := p.do("GET", httpadapter.PagePath); w.Code != 503 || strings.Contains(w.Body.String(), "Firefox") {
@@ -599,8 +680,16 @@ func TestAddressesForPeople(t *testing.T) {
 			t.Errorf("%q is shown as %q, want %q", network, got, want)
 		}
 	}
-	if _, err := httpadapter.Endpoints(rig.New(t, rig.Embedded).Manager, httpadapter.EndpointsConfig{Home: "https://evil.test"}); err == nil {
-		t.Error("a Home elsewhere is taken")
+}
+
+func TestEndpointsConfigIsChecked(t *testing.T) {
+	m := rig.New(t, rig.Embedded).Manager
+	for what, cfg := range map[string]httpadapter.EndpointsConfig{
+		"Home elsewhere": {Home: "https://evil.test"}, "Login elsewhere": {Login: "//evil.test"}, "negative MaxStreams": {MaxStreams: -1},
+	} {
+		if _, err := httpadapter.Endpoints(m, cfg); err == nil {
+			t.Errorf("%s is taken", what)
+		}
 	}
 }
 
@@ -659,16 +748,23 @@ func TestEvents(t *testing.T) {
 		t.Errorf("a third stream: %d, want 503", w.Code)
 	}
 	tablet := signIn(t, r, h, "Tablet")
+	handle := ""
+	for _, d := range laptop.list() {
+		if d.Label == "Tablet" {
+			handle = d.Handle
+		}
+	}
+	of := fmt.Sprintf(`{"device":"Tablet","handle":%q}`, handle)
 	for _, events := range []<-chan string{onLaptop, onPhone} {
-		if e := next(t, events); !strings.HasPrefix(e, "began ") || !strings.Contains(e, "Tablet") {
+		if e := next(t, events); e != "began "+of {
 			t.Errorf("after a login: %s", e)
 		}
 	}
 	_ = r.End(t.Context(), tablet.s.ID())
-	if e := next(t, onLaptop); !strings.HasPrefix(e, "ended ") || !strings.Contains(e, "Tablet") {
+	if e := next(t, onLaptop); e != "ended "+of {
 		t.Errorf("after an end: %s", e)
 	}
-	if e := next(t, onLaptop); !strings.HasPrefix(e, "confirmed ") || !strings.Contains(e, `"verifiers":2`) {
+	if e := next(t, onLaptop); !strings.HasPrefix(e, "confirmed ") || !strings.Contains(e, `"verifiers":2`) || !strings.Contains(e, fmt.Sprintf(`"handle":%q`, handle)) {
 		t.Errorf("after that: %s", e)
 	}
 	_ = r.End(t.Context(), phone.s.ID())
@@ -689,7 +785,7 @@ func TestEvents(t *testing.T) {
 func TestEndedUnheard(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	stop := make(chan struct{})
-	h := handler(t, r, httpadapter.EndpointsConfig{Stop: stop, Login: "/login"})
+	h := handler(t, r, httpadapter.EndpointsConfig{Stop: stop, Login: "/login", MaxStreams: 1})
 	srv := httptest.NewServer(h)
 	defer srv.Close()
 	defer close(stop)
@@ -711,6 +807,14 @@ func TestEndedUnheard(t *testing.T) {
 	}
 	if e := next(t, events); !strings.HasPrefix(e, "gone") {
 		t.Errorf("on its stream: %s", e)
+	}
+	for e := range events {
+		t.Errorf("after that: %s", e)
+	}
+	for range 2 { // neither takes the one place
+		if w := laptop.do("GET", httpadapter.EventsPath); w.Code != 401 {
+			t.Errorf("another stream: %d, want 401", w.Code)
+		}
 	}
 	for _, tt := range []struct {
 		path string
@@ -804,39 +908,39 @@ func TestStreamsOfOneSubject(t *testing.T) {
 	defer srv.Close()
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	laptop, phone := signIn(t, r, h, "Laptop"), signIn(t, r, h, "Phone")
-	var open []<-chan string
-	for i := range 16 {
-		open = append(open, follow(t, srv.URL, []*person{laptop, phone}[i%2]))
+	var onLaptop, onPhone []<-chan string
+	for range 8 {
+		onLaptop, onPhone = append(onLaptop, follow(t, srv.URL, laptop)), append(onPhone, follow(t, srv.URL, phone))
 	}
-	for _, p := range []*person{laptop, phone} {
-		if w := p.do("GET", httpadapter.EventsPath); w.Code != 503 || w.Header().Get("Retry-After") == "" {
-			t.Errorf("a seventeenth stream of one subject: %d %v", w.Code, w.Header())
+	full := func(who ...*person) {
+		t.Helper()
+		for _, p := range who {
+			if w := p.do("GET", httpadapter.EventsPath); w.Code != 503 || w.Header().Get("Retry-After") == "" {
+				t.Errorf("a seventeenth stream of one subject: %d %v", w.Code, w.Header())
+			}
 		}
 	}
+	full(laptop, phone)
 	s, err := r.Login(t.Context(), nil, "bob", counterfoil.LoginOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tokens, _ := s.Issued()
-	open = append(open, follow(t, srv.URL, &person{t, h, s, tokens.Access.Reveal(), tokens.Refresh.Reveal()}))
+	bob := follow(t, srv.URL, &person{t, h, s, tokens.Access.Reveal(), tokens.Refresh.Reveal()})
 	_ = r.End(t.Context(), phone.s.ID())
-	for range open[1] { // until its stream ends, which gives its place back
-	}
-	rig.Poll(t, "there is a place again", func() bool {
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+httpadapter.EventsPath, nil)
-		req.Header.Set("Cookie", "__Host-Http-session="+laptop.access)
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
+	over := func(streams ...<-chan string) {
+		for _, events := range streams {
+			for range events {
+			}
 		}
-		res.Body.Close()
-		return res.StatusCode == 200
-	})
+	}
+	over(onPhone...) // which gives their places back, and no more
+	for range 8 {
+		onLaptop = append(onLaptop, follow(t, srv.URL, laptop))
+	}
+	full(laptop)
 	close(stop)
-	for _, events := range open {
-		for range events {
-		}
-	}
+	over(append(onLaptop, bob)...)
 }
 
 // A HEAD request has no body that anybody could read, so it opens no stream.
@@ -868,15 +972,23 @@ func TestAuthFunc(t *testing.T) {
 	}
 	tokens, _ := s.Issued()
 	type metadata struct{}
-	auth, err := httpadapter.AuthFunc(httpadapter.AuthConfig{
+	cfg := httpadapter.AuthConfig{
 		Guard: r.Guard(),
 		Metadata: func(ctx context.Context, key string) []string {
 			return ctx.Value(metadata{}).(map[string][]string)[key]
 		},
 		Fail: func(code uint32, text string) error { return fmt.Errorf("%d %s", code, text) },
-	})
+	}
+	auth, err := httpadapter.AuthFunc(cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	ask := func(auth func(context.Context) (context.Context, error), values []string) string {
+		ctx, err := auth(context.WithValue(t.Context(), metadata{}, map[string][]string{"authorization": values}))
+		if err != nil {
+			return err.Error()
+		}
+		return httpadapter.VerifiedFrom(ctx).Subject()
 	}
 	good := "Bearer " + tokens.Access.Reveal()
 	for _, tt := range []struct {
@@ -890,19 +1002,29 @@ func TestAuthFunc(t *testing.T) {
 		{"another scheme", []string{"Basic YTpi"}, "16 unauthenticated"},
 		{"no token", []string{"Bearer x"}, "16 unauthenticated"},
 	} {
-		ctx, err := auth(context.WithValue(t.Context(), metadata{}, map[string][]string{"authorization": tt.values}))
-		got := ""
-		if err != nil {
-			got = err.Error()
-		} else {
-			got = httpadapter.VerifiedFrom(ctx).Subject()
-		}
-		if got != tt.want {
+		if got := ask(auth, tt.values); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
 	}
-	if _, err := httpadapter.AuthFunc(httpadapter.AuthConfig{}); err == nil {
-		t.Error("accepted nothing")
+	stale := cfg
+	stale.Guard = r.Again(t, func(c *counterfoil.Config) { c.Source = deaf{} }).Guard()
+	r.StopServer()
+	if auth, err = httpadapter.AuthFunc(stale); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := ask(auth, []string{good}), "14 unavailable"; got != want {
+		t.Errorf("when it cannot be known: %s, want %s", got, want)
+	}
+	for what, change := range map[string]func(*httpadapter.AuthConfig){
+		"Guard":    func(c *httpadapter.AuthConfig) { c.Guard = nil },
+		"Metadata": func(c *httpadapter.AuthConfig) { c.Metadata = nil },
+		"Fail":     func(c *httpadapter.AuthConfig) { c.Fail = nil },
+	} {
+		bad := cfg
+		change(&bad)
+		if _, err := httpadapter.AuthFunc(bad); err == nil {
+			t.Errorf("accepted no %s", what)
+		}
 	}
 }
 
@@ -940,10 +1062,10 @@ func TestEndingsThatAreNotDurable(t *testing.T) {
 	} {
 		w := tt.who.do("POST", tt.path, tt.form...)
 		// Whoever wanted to be sent somewhere finds the way there.
-		if back := strings.Contains(w.Body.String(), `<a href="/a?b=%22c">`); back != (tt.form != nil) || back != (w.Header().Get("Content-Security-Policy") != "") {
+		if back := strings.Contains(w.Body.String(), `<a href="/a?b=%22c">`); back != (tt.form != nil) || back != (w.Header().Get("Content-Security-Policy") != "") || back != (w.Header().Get("Content-Type") == "text/html; charset=utf-8") {
 			t.Errorf("%s: %v %s", tt.path, w.Header(), w.Body)
 		}
-		if w.Code != 202 || !strings.Contains(w.Body.String(), "not yet certain") || len(w.Result().Cookies()) != tt.cookies {
+		if w.Code != 202 || !strings.Contains(w.Body.String(), "not yet certain") || len(w.Result().Cookies()) != tt.cookies || w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %q, %d cookies", tt.path, w.Code, w.Body, len(w.Result().Cookies()))
 		}
 	}

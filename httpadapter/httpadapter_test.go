@@ -123,9 +123,17 @@ func TestSavedWithTheHeader(t *testing.T) {
 	srv, c := app(t, r.Manager, func(mux *http.ServeMux) {
 		mux.HandleFunc("GET /silent", set(func(http.ResponseWriter) {}))
 		mux.HandleFunc("GET /body", set(func(w http.ResponseWriter) { _, _ = io.WriteString(w, "x") }))
+		mux.HandleFunc("GET /file", set(func(w http.ResponseWriter) {
+			_, _ = io.Copy(w, file("first"))
+			_, _ = io.Copy(w, file(" second"))
+		}))
 		mux.HandleFunc("GET /status", set(func(w http.ResponseWriter) { w.WriteHeader(404) }))
 		mux.HandleFunc("GET /stream", set(func(w http.ResponseWriter) { w.(http.Flusher).Flush() }))
-		mux.HandleFunc("GET /hints", set(func(w http.ResponseWriter) { w.WriteHeader(103); w.WriteHeader(200) }))
+		mux.HandleFunc("GET /hints", func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(103)
+			_ = note.Set(httpadapter.Session(r), r.URL.Path)
+			w.WriteHeader(200)
+		})
 		mux.HandleFunc("GET /failed", set(func(w http.ResponseWriter) { w.WriteHeader(500) }))
 		mux.HandleFunc("GET /panic", set(func(http.ResponseWriter) { panic(http.ErrAbortHandler) }))
 		mux.HandleFunc("GET /note", func(w http.ResponseWriter, r *http.Request) {
@@ -142,7 +150,7 @@ func TestSavedWithTheHeader(t *testing.T) {
 	for _, tt := range []struct {
 		path  string
 		saved bool
-	}{{"/silent", true}, {"/body", true}, {"/failed", false}, {"/status", true}, {"/panic", false}, {"/stream", true}, {"/hints", true}} {
+	}{{"/silent", true}, {"/body", true}, {"/file", true}, {"/failed", false}, {"/status", true}, {"/panic", false}, {"/stream", true}, {"/hints", true}} {
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", srv.URL+tt.path, nil)
 		if res, err := c.Do(req); err == nil {
 			res.Body.Close()
@@ -238,6 +246,11 @@ func TestVerify(t *testing.T) {
 		if w.Code != tt.want || w.Code == 200 && w.Body.String() != "alice" {
 			t.Errorf("%s: %d %q, want %d", tt.name, w.Code, w.Body, tt.want)
 		}
+	}
+	own := httpadapter.VerifyConfig{ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusTeapot) }}
+	w := httptest.NewRecorder()
+	if httpadapter.Verify(r.Guard(), own)(h).ServeHTTP(w, httptest.NewRequest("GET", "/", nil)); w.Code != http.StatusTeapot {
+		t.Errorf("with an ErrorHandler of its own: %d", w.Code)
 	}
 }
 

@@ -24,6 +24,9 @@ func ended(t *testing.T, r *rig.Rig, req *http.Request) {
 	}
 }
 
+// file returns a Reader that leaves it to the other side how it is copied, as files do; a strings.Reader writes itself.
+func file(content string) io.Reader { return struct{ io.Reader }{strings.NewReader(content)} }
+
 func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
 	for name, last := range map[string]func(http.ResponseWriter){
@@ -31,7 +34,7 @@ func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
 		"status":  func(w http.ResponseWriter) { w.WriteHeader(302) },
 		"body":    func(w http.ResponseWriter) { _, _ = w.Write([]byte("saved")) },
 		"string":  func(w http.ResponseWriter) { _, _ = io.WriteString(w, "saved") },
-		"file":    func(w http.ResponseWriter) { _, _ = io.Copy(w, strings.NewReader("saved")) },
+		"file":    func(w http.ResponseWriter) { _, _ = io.Copy(w, file("sa")); _, _ = io.Copy(w, file("ved")) },
 		"stream":  func(w http.ResponseWriter) { w.(http.Flusher).Flush(); _, _ = w.Write([]byte("saved")) },
 		"control": func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
 		"trailer": func(w http.ResponseWriter) {
@@ -45,6 +48,12 @@ func TestRefusedAnswerKeepsNothingOfTheHandler(t *testing.T) {
 				t.Error("the connection of a refused request was handed over")
 			}
 			http.Error(w, "upgrade failed", 500)
+		},
+		"late hijack": func(w http.ResponseWriter) {
+			w.(http.Flusher).Flush()
+			if _, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				t.Error("the connection of a request that was refused before was handed over")
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -246,6 +255,24 @@ func TestLoginAfterHijack(t *testing.T) {
 		if !errors.Is(err, counterfoil.ErrCommitted) {
 			t.Errorf("%s after the hijack: %v, want ErrCommitted", what, err)
 		}
+	}
+}
+
+// TestNothingToHijack: where the connection cannot be had, the answer is one like others.
+func TestNothingToHijack(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+	w := httptest.NewRecorder()
+	sessions(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if _, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			t.Error("hijacked a recorder")
+		}
+		if err := httpadapter.Login(req, "alice", counterfoil.LoginOptions{}); err != nil {
+			t.Error(err)
+		}
+	})).ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
+	if got := len(w.Result().Cookies()); got != 2 {
+		t.Errorf("%d cookies, want 2", got)
 	}
 }
 
