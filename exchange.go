@@ -389,7 +389,7 @@ func (x *Exchange) close() {
 	x.closed = true
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
-	if x.session.id.IsZero() && x.session.barred == nil {
+	if x.session.id.IsZero() {
 		x.session.barred = ErrCommitted
 	}
 }
@@ -589,7 +589,7 @@ func loopback(host string) bool {
 		host = h
 	}
 	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip.IsLoopback()
 }
 
 // Status returns the HTTP status for an error of this module, and how many seconds later the client may try again: the Retry-After header, or 0 for

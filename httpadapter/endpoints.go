@@ -236,7 +236,6 @@ func (e *endpoints) renewed(w http.ResponseWriter, r *http.Request, refuse func(
 		refuse(err)
 		return false
 	}
-	w.Header().Set("Cache-Control", "no-store")
 	return true
 }
 

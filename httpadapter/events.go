@@ -33,7 +33,6 @@ const (
 func (e *endpoints) events(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead { // which the pattern for GET lets in; its stream would have no reader
 		eventStream(w.Header())
-		w.WriteHeader(http.StatusOK)
 		return
 	}
 	s := Session(r)

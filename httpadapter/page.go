@@ -68,10 +68,6 @@ type PageData struct {
 // page shows the sessions of the subject. Reading and ending work without a script; with one the list changes by itself.
 func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 	s := Session(r)
-	if s.Subject() == "" {
-		e.show(w, r, PageData{}, PagePath)
-		return
-	}
 	list, err := e.devices(r.Context(), s)
 	switch {
 	case errors.Is(err, counterfoil.ErrNotFound):
