@@ -359,7 +359,8 @@ func TestBind(t *testing.T) {
 	if lines, _ := setCookies(t, r, theirs, nil); len(lines) != 0 {
 		t.Errorf("another client was given %q in passing", lines)
 	}
-	if seen.Session.Subject() != "alice" || seen.Device.Label != "laptop" || seen.Device.Address != "203.0.113.0/24" || seen.Client.Address != "203.0.113.9" {
+	if seen.Session.Subject() != "alice" || seen.Device.Label != "laptop" || seen.Device.Address != "203.0.113.0/24" || seen.Client.Address != "203.0.113.9" ||
+		seen.Device.LoggedIn != s.AuthTime() || seen.Device.Expires.Sub(seen.Device.LoggedIn) != 12*time.Hour {
 		t.Errorf("the hook saw %+v", seen)
 	}
 	if _, err := r.RefreshCookies(ctx, theirs); !errors.Is(err, counterfoil.ErrUnbound) {

@@ -375,6 +375,13 @@ func TestEndOthers(t *testing.T) {
 		if list, err := r.Sessions(ctx, "alice"); err != nil || len(list) != 1 {
 			t.Errorf("left: %+v, %v", list, err)
 		}
+		visitor := r.Anonymous()
+		if _, err := visits.Incr(ctx, visitor, 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.EndOthers(ctx, visitor); err != counterfoil.ErrNotFound {
+			t.Errorf("a visitor's others: %v, want ErrNotFound", err)
+		}
 	})
 }
 

@@ -337,7 +337,8 @@ func TestWhatCameBackEndsAgain(t *testing.T) {
 		ctx := t.Context()
 		back := func(id token.SessionID) {
 			t.Helper()
-			if _, err := r.Faults.Redis.Create(ctx, counterfoil.NewRecord{Session: id, Subject: "alice", Idle: time.Hour, Absolute: time.Hour}); err != nil {
+			ops := []counterfoil.Op{{Kind: counterfoil.OpSet, Name: "visits", Value: []byte("7")}}
+			if _, err := r.Faults.Redis.Create(ctx, counterfoil.NewRecord{Session: id, Subject: "alice", Idle: time.Hour, Absolute: time.Hour, Ops: ops}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -358,6 +359,14 @@ func TestWhatCameBackEndsAgain(t *testing.T) {
 		}
 		if keys := r.SessionKeys(t); len(keys) != 0 {
 			t.Errorf("it is still there: %q", keys)
+		}
+		back(v.Session())
+		s, err := r.Login(ctx, r.Open(v), "alice", counterfoil.LoginOptions{Carry: []string{"visits"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := visits.Get(ctx, s); n != 0 || err != nil {
+			t.Errorf("a login takes over from it: %d, %v", n, err)
 		}
 	})
 }
