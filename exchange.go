@@ -359,7 +359,7 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 		return nil, err
 	}
 	if x.clear {
-		return x.m.cookies.clear(), nil
+		return x.m.cookies.clear(x.m.clearCache), nil
 	}
 	if !x.cookie || x.barred != nil {
 		return nil, nil
@@ -627,7 +627,11 @@ type Cookie struct {
 	age      time.Duration // 0 = as long as the browser runs
 	insecure bool
 	remove   bool
+	cache    bool
 }
+
+// ClearsCache says that the answer with this cookie is to say Clear-Site-Data: "cache" besides; see [Config.ClearCache].
+func (c Cookie) ClearsCache() bool { return c.cache }
 
 // SetCookie returns the value of the Set-Cookie header. Only the cookies of a session that is to be remembered have a Max-Age; others go with
 // the browser's session, and what they hold expires by itself.
@@ -716,10 +720,11 @@ func (n cookieNames) set(t Tokens) []Cookie {
 	return out
 }
 
-func (n cookieNames) clear() []Cookie {
+// clear returns what removes both cookies, and, if cache says so, what the browser keeps of pages.
+func (n cookieNames) clear(cache bool) []Cookie {
 	none := token.NewSecret("")
 	return []Cookie{
-		{Name: n.access, Value: none, insecure: n.insecure, remove: true},
+		{Name: n.access, Value: none, insecure: n.insecure, remove: true, cache: cache},
 		{Name: n.refresh, Value: none, insecure: n.insecure, remove: true},
 	}
 }

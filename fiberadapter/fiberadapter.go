@@ -163,6 +163,9 @@ func commit(c *fiber.Ctx, x *counterfoil.Exchange, failed error, before *fasthtt
 	}
 	for _, cookie := range cookies {
 		c.Response().Header.Add(fiber.HeaderSetCookie, cookie.SetCookie())
+		if cookie.ClearsCache() {
+			c.Response().Header.Add(fiber.HeaderClearSiteData, `"cache"`)
+		}
 	}
 	if len(cookies) > 0 {
 		c.Set(fiber.HeaderCacheControl, "no-store")

@@ -68,6 +68,9 @@ func (w *response) commit(status int) bool {
 func setCookies(h http.Header, cookies []counterfoil.Cookie) {
 	for _, c := range cookies {
 		h.Add("Set-Cookie", c.SetCookie())
+		if c.ClearsCache() {
+			h.Add("Clear-Site-Data", `"cache"`)
+		}
 	}
 	if len(cookies) > 0 {
 		h.Set("Cache-Control", "no-store")

@@ -55,7 +55,7 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 		if fiberadapter.Session(c).Subject() == "" {
 			return c.Redirect("/login")
 		}
-		c.Set("Cache-Control", "no-store") // or the back button would show it after the logout
+		c.Set("Cache-Control", "no-store") // it is of somebody
 		return c.Type("html", "utf-8").SendString(home)
 	})
 	app.Get("/login", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").SendString(form) })
@@ -96,6 +96,7 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 	rand.Read(secret)
 	m, err := counterfoil.New(ctx, counterfoil.Config{
 		Issuer: "https://devices.example", Audience: "https://devices.example", Keys: ring, Secrets: [][]byte{secret}, Store: sessions,
+		ClearCache: true, // the back button shows nothing of before
 	})
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ type Answer struct {
 	Status     int
 	Body       string   // without a last newline
 	SetCookie  []string // sorted; values replaced by their kind
-	Header     string   // Cache-Control, WWW-Authenticate, Retry-After, Location
+	Header     string   // Cache-Control, WWW-Authenticate, Retry-After, Location, Clear-Site-Data
 	RawCookies []*http.Cookie
 }
 
@@ -49,7 +49,7 @@ func answer(res *http.Response) Answer {
 		a.SetCookie = append(a.SetCookie, name+"="+value+";"+attributes)
 	}
 	slices.Sort(a.SetCookie)
-	for _, name := range []string{"Cache-Control", "WWW-Authenticate", "Retry-After", "Location"} {
+	for _, name := range []string{"Cache-Control", "WWW-Authenticate", "Retry-After", "Location", "Clear-Site-Data"} {
 		if v := res.Header.Values(name); len(v) > 0 {
 			a.Header += "[" + name + ": " + strings.Join(v, " | ") + "]"
 		}

@@ -350,6 +350,41 @@ func TestRefreshSetsTheNewest(t *testing.T) {
 	}
 }
 
+// TestClearCache: whoever wants it has a logout, and nothing else, empty the browser's cache.
+func TestClearCache(t *testing.T) {
+	for name, adapter := range adapters {
+		for _, wanted := range []bool{false, true} {
+			r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.ClearCache = wanted })
+			app := adapter(t, r.Manager)
+			for _, tt := range []struct {
+				method, path string
+				header       func(client) []string
+				more         []string
+				status       int
+				clears       bool
+			}{
+				{"GET", "/", both, nil, 200, false},
+				{"POST", "/login", nothing, nil, 200, false},
+				{"POST", "/login", both, nil, 200, false},
+				{"POST", httpadapter.RefreshPath, both, nil, 204, false},
+				{"POST", httpadapter.EndOthersPath, both, nil, 204, false},
+				{"POST", "/logout", both, nil, 200, true},
+				{"POST", "/leave", both, nil, 303, true},
+				{"POST", "/everywhere", both, nil, 200, true},
+				{"POST", httpadapter.LogoutPath, both, nil, 204, true},
+				{"POST", httpadapter.LogoutEverywherePath, both, nil, 204, true},
+				{"POST", httpadapter.LogoutPath, both, []string{"Sec-Fetch-Site", "cross-site"}, 403, false},
+				{"POST", "/logout", bearer, nil, 200, false},
+			} {
+				a := app(t, request(tt.method, tt.path, append(tt.header(login(t, r)), tt.more...)...))
+				if clears := strings.Contains(a.Header, `[Clear-Site-Data: "cache"]`); a.Status != tt.status || clears != (wanted && tt.clears) {
+					t.Errorf("%s, wanted %v: %s %s: %s", name, wanted, tt.method, tt.path, a)
+				}
+			}
+		}
+	}
+}
+
 // TestStoreGoneWhenItIsNeededToKnowWho has a token that only the store could replace.
 func TestStoreGoneWhenItIsNeededToKnowWho(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
