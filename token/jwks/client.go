@@ -28,7 +28,7 @@ type ClientConfig struct {
 	// Refresh is the time between fetches. 0 means 5 min; at least 1 s.
 	Refresh time.Duration
 
-	// Logger is told of failures and of changes of the set. Nil means slog.Default().
+	// Logger is told of changes of the set, when fetching it begins to fail, every five minutes while it fails, and when that is over. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -38,6 +38,7 @@ const (
 	retryAfter     = time.Second
 	earlyEvery     = 30 * time.Second
 	fetchTimeout   = 10 * time.Second
+	tellAgain      = 5 * time.Minute
 	maxRedirects   = 10 // as many as net/http follows
 )
 
@@ -64,11 +65,14 @@ func (c ClientConfig) logger() *slog.Logger {
 // It is made by [NewClient] and safe for concurrent use.
 type Client struct {
 	config ClientConfig
+	name   string // of the document: its URL without the query, which may hold a secret
 	http   *http.Client
 	log    *slog.Logger
 	keys   token.KeySet
 	stop   context.CancelFunc
 	done   chan struct{}
+
+	told time.Time // when the logger was told last that fetching fails; zero = it does not
 
 	mu   sync.Mutex
 	asOf time.Time // when the request was sent that returned the present set
@@ -82,13 +86,14 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return nil, errors.New("jwks: not an absolute URL without user and fragment")
 	}
+	name := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	if !isTrusted(u) {
-		return nil, fmt.Errorf("jwks: %q: key sets come over https, or over http from this machine", config.URL)
+		return nil, fmt.Errorf("jwks: %s: key sets come over https, or over http from this machine", name)
 	}
 	if config.Refresh != 0 && config.Refresh < minRefresh {
 		return nil, fmt.Errorf("jwks: refresh must be at least %v", minRefresh)
 	}
-	c := &Client{config: config, http: &http.Client{}, log: config.logger(), done: make(chan struct{})}
+	c := &Client{config: config, name: name, http: &http.Client{}, log: config.logger(), done: make(chan struct{})}
 	if config.HTTP != nil {
 		*c.http = *config.HTTP
 		c.http.CheckRedirect = trustedRedirects(config.HTTP.CheckRedirect)
@@ -97,15 +102,19 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 		c.http.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true}
 		c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
+	var last error // what is wrong; that the last fetch was cut short says nothing of it
 	for {
 		err := c.fetch(ctx)
 		if err == nil {
 			break
 		}
-		c.failed(err)
+		if ctx.Err() == nil || last == nil {
+			last = err
+			c.failed(err)
+		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("jwks: no key set: %w", errors.Join(ctx.Err(), err))
+			return nil, fmt.Errorf("jwks: no key set: %w; %w", ctx.Err(), last)
 		case <-time.After(retryAfter):
 		}
 	}
@@ -183,12 +192,27 @@ func (c *Client) run(ctx context.Context, missed <-chan struct{}) {
 	}
 }
 
+// failed tells that fetching fails: once, and now and then while it goes on, for the reason may have become another one.
 func (c *Client) failed(err error) {
-	c.log.Warn("jwks: fetching the key set failed; keeping the present one", "err", err)
+	if now := time.Now(); c.told.IsZero() || now.Sub(c.told) >= tellAgain {
+		c.told = now
+		c.log.Warn("jwks: fetching the key set fails; trying again every second", "err", err)
+	}
 }
 
-// fetch gets the document once and applies it.
+// fetch gets the document once and applies it. The error names the document, but for its query.
 func (c *Client) fetch(ctx context.Context) error {
+	err := c.get(ctx)
+	if err == nil {
+		return nil
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	return fmt.Errorf("%s: %w", c.name, err)
+}
+
+func (c *Client) get(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.config.URL, nil)
@@ -246,6 +270,10 @@ func (c *Client) apply(doc []byte) error {
 }
 
 func (c *Client) confirmed(sent time.Time) {
+	if !c.told.IsZero() {
+		c.told = time.Time{}
+		c.log.Info("jwks: the key set is fetched again")
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asOf = sent

@@ -428,6 +428,76 @@ func TestLogHoldsNoKeys(t *testing.T) {
 	})
 }
 
+// TestLogTellsOnce: a failure is told when it begins and every five minutes, with its reason then, and its end is told.
+func TestLogTellsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := &site{keys: publicKeys(t, 1)}
+		c := s.client(t, func(c *jwks.ClientConfig) {
+			c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == slog.TimeKey {
+					return slog.Attr{}
+				}
+				return a
+			}}))
+		})
+		defer c.Close()
+		const warn = `level=WARN msg="jwks: fetching the key set fails; trying again every second" err="https://issuer.test/keys: `
+		for _, step := range []struct {
+			change func(*site)
+			after  time.Duration
+			want   string
+		}{
+			{func(s *site) { s.fail = errors.New("connection refused") }, 6 * time.Minute, warn + "connection refused\"\n"},
+			{func(s *site) {
+				s.fail, s.answer = nil, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }
+			}, 5 * time.Minute, warn + "status 401\"\n"},
+			{func(s *site) { s.answer = nil }, 10 * time.Minute, "level=INFO msg=\"jwks: the key set is fetched again\"\n"},
+			{func(s *site) { s.fail = errors.New("no such host") }, 4 * time.Minute, warn + "no such host\"\n"},
+		} {
+			log.Reset()
+			s.set(step.change)
+			time.Sleep(step.after)
+			synctest.Wait()
+			if got := log.String(); got != step.want {
+				t.Fatalf("got  %s\nwant %s", got, step.want)
+			}
+		}
+	})
+}
+
+// TestErrorsNameTheDocument: what is said of a failure has the URL without its query, and the reason, even if the start ends while a fetch is under way.
+func TestErrorsNameTheDocument(t *testing.T) {
+	for name, c := range map[string]struct {
+		url    string
+		change func(*site)
+		want   string
+	}{
+		"not to be trusted": {"http://issuer.test/keys?key=hidden", func(*site) {}, "http://issuer.test/keys: key sets come over https"},
+		"unreachable":       {"https://issuer.test/keys?key=hidden", func(s *site) { s.fail = errors.New("connection refused") }, "https://issuer.test/keys: connection refused"},
+		"at last no answer": {"https://issuer.test/keys?key=hidden", func(s *site) {
+			s.answer = func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusUnauthorized)
+				s.set(func(s *site) { s.hang = true })
+			}
+		}, "https://issuer.test/keys: status 401"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				s := &site{}
+				c.change(s)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				_, err := jwks.NewClient(ctx, jwks.ClientConfig{URL: c.url, HTTP: &http.Client{Transport: s}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error()+log.String(), "hidden") {
+					t.Errorf("%v\n%s", err, log.String())
+				}
+			})
+		})
+	}
+}
+
 func TestHandler(t *testing.T) {
 	keys := publicKeys(t, 2)
 	serve := func(method, ifNoneMatch string) *httptest.ResponseRecorder {
