@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -351,6 +352,30 @@ func TestOverTLS(t *testing.T) {
 	}
 	if s := follower.Stats(); s.Failed == 0 || s.Whole != 1 {
 		t.Errorf("it did not go on from where it was: %+v", s)
+	}
+}
+
+// TestServerLimits: the limits of a server for requests and answers may be shorter than a poll.
+func TestServerLimits(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP/2 %v", http2), func(t *testing.T) {
+			o := newOrigin(t, newLog())
+			server := httptest.NewUnstartedServer(o.handler)
+			server.EnableHTTP2 = http2
+			server.Config.ReadTimeout, server.Config.WriteTimeout = revocation.Heartbeat/2, revocation.Heartbeat/2 // time enough for TLS
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			c := o.client(server.Client().Transport, func(c *feed.ClientConfig) { c.URL = server.URL })
+			b, err := c.Read(t.Context(), "", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range 2 { // the first may be answered at once
+				if b, err = c.Read(t.Context(), b.Records[len(b.Records)-1].Position, 3*time.Second); err != nil || len(b.Records) == 0 {
+					t.Fatalf("poll %d: %d records, %v", n, len(b.Records), err)
+				}
+			}
+		})
 	}
 }
 

@@ -172,6 +172,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer h.seats.leave(who.name)
 
+	extend(w) // over HTTP/2 a server's own limit ends a poll that only waits
 	head, body, err := h.answer(r.Context(), who, q)
 	switch {
 	case r.Context().Err() != nil: // hardly anybody is there any more
@@ -434,13 +435,18 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, head revocation.F
 		size += len(p)
 	}
 	header.Set("Content-Length", strconv.Itoa(size))
-	// Whoever reads slowly must not hold a seat for ever, and a server's own limit may be shorter than a poll. Where there are no deadlines it is up to the server.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	extend(w)
 	for _, p := range parts {
 		if _, err := w.Write(p); err != nil {
 			return
 		}
 	}
+}
+
+// extend gives an answer its time: whoever reads slowly must not hold a seat for ever, and a server's own limit may be shorter than a poll. Where there are
+// no deadlines it is up to the server.
+func extend(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
 // acceptsGzip reads Accept-Encoding (RFC 9110, 12.5.3) as far as it matters here.
