@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -241,7 +242,7 @@ func (c *Client) ask(ctx context.Context, q revocation.FrameQuery, nonce [revoca
 		err = ErrBehind
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		err = ErrDenied
-	case status >= 300 && status < 400:
+	case status >= 300 && status < 400 && resp.Header.Get("Location") != "":
 		err = errRedirect
 	default:
 		err = fmt.Errorf("feed: the server answered with status %d", status)
@@ -280,7 +281,8 @@ var (
 
 // open reads the frame of an answer: the head, and only if that is right the body, and nothing after it.
 func (c *Client) open(resp *http.Response) (revocation.Frame, error) {
-	if resp.Header.Get("Content-Type") != ContentType {
+	// Parameters mean nothing; nginx adds a charset to whatever it is told to.
+	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != ContentType {
 		return revocation.Frame{}, errMedia
 	}
 	const slack = 4 << 10 // head, and what compressing adds

@@ -122,7 +122,7 @@ func TestClientRefuses(t *testing.T) {
 			{"an error page that says 200", instead(200, "text/html", "<html>"), "content type", false},
 			{"a frame by another name", header("Content-Type", "application/octet-stream"), "content type", false},
 			{"no content type", header("Content-Type", ""), "content type", false},
-			{"not modified", instead(304, feed.ContentType, ""), "redirects", false},
+			{"not modified", instead(304, feed.ContentType, ""), "status 304", false},
 			{"no content", instead(204, feed.ContentType, ""), "status 204", false},
 			{"a part of the content", instead(206, feed.ContentType, string(earlier)), "status 206", false},
 			{"nothing", instead(200, feed.ContentType, ""), "unexpected EOF", false},
@@ -169,6 +169,25 @@ func TestClientRefuses(t *testing.T) {
 			n.fault.Store(nil)
 			if b, err := c.Read(t.Context(), "", 0); err != nil || !b.Full {
 				t.Errorf("%s: afterwards: %v", tt.name, err)
+			}
+		}
+	})
+}
+
+// TestClientContentType: a proxy may spell the media type in another way, and give it a parameter.
+func TestClientContentType(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		o := newOrigin(t, newLog())
+		n := &network{h: o.handler}
+		c := o.client(n)
+		for _, spelt := range []string{feed.ContentType, feed.ContentType + "; charset=utf-8", strings.ToUpper(feed.ContentType) + ";charset=utf-8"} {
+			f := fault(func(_ *http.Request, resp *http.Response) (*http.Response, error) {
+				resp.Header.Set("Content-Type", spelt)
+				return resp, nil
+			})
+			n.fault.Store(&f)
+			if _, err := c.Read(t.Context(), "", 0); err != nil {
+				t.Errorf("%s: %v", spelt, err)
 			}
 		}
 	})
