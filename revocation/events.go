@@ -20,7 +20,7 @@ type EventKind uint8
 // The kinds of events.
 const (
 	EventRevoked    EventKind = iota + 1 // the log brought an Entry, at Position, that the list did not hold; not told for the first read
-	EventStale                           // freshness cannot be proved any more; Reason, Age
+	EventStale                           // freshness cannot be proved any more; Reason, from a Follower with the error of the last read if that failed; Age
 	EventHealed                          // it can be again
 	EventEpoch                           // the log lost something and began a new life; Epoch
 	EventFork                            // the log does not continue what was read before: fork, gap or rollback

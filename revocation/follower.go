@@ -280,6 +280,8 @@ func (f *Follower) Ready(ctx context.Context) error {
 	return &notReady{reason: reason, idle: !f.following, read: f.lastError, ended: ctx.Err()}
 }
 
+const theLastRead = "; the last read: "
+
 // notReady is the error of Ready.
 type notReady struct {
 	reason string // why the list is not fresh
@@ -297,7 +299,7 @@ func (e *notReady) Error() string {
 		text += "; Follow is not running"
 	}
 	if e.read != nil {
-		text += "; the last read: " + e.read.Error()
+		text += theLastRead + e.read.Error()
 	}
 	return text + "; " + e.ended.Error()
 }
@@ -435,6 +437,9 @@ func (f *Follower) notice(now time.Time) {
 		e := Event{Kind: EventHealed, Time: now, Epoch: log.epoch, Reason: reason}
 		if !fresh {
 			e.Kind = EventStale
+			if f.lastError != nil {
+				e.Reason += theLastRead + f.lastError.Error()
+			}
 		}
 		if log.why == "" {
 			since, wall := log.age(now)

@@ -209,6 +209,31 @@ func TestFollowerStaleWithoutHeartbeat(t *testing.T) {
 	})
 }
 
+// TestFollowerStaleSaysWhy: the event has what an operator has to mend, if reads fail.
+func TestFollowerStaleSaysWhy(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault func(*world)
+		want  string
+	}{
+		"the log cannot be read":   {func(w *world) { w.log.Cut(errDown) }, "list too old; the last read: " + errDown.Error()},
+		"nobody writes to the log": {func(w *world) { w.quiet(true) }, "list too old"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told []revocation.Event
+			start(t, func(_ *world, cfg *revocation.FollowerConfig) {
+				cfg.Events = revocation.EventFunc(func(e revocation.Event) { told = append(told, e) })
+			}, func(t *testing.T, w *world) {
+				w.after(3 * time.Second)
+				c.fault(w)
+				w.after(time.Minute)
+				if len(told) != 1 || told[0].Kind != revocation.EventStale || told[0].Reason != c.want {
+					t.Errorf("got %+v, want that the list is stale: %s", told, c.want)
+				}
+			})
+		})
+	}
+}
+
 func TestFollowerSurvivesCut(t *testing.T) {
 	start(t, nil, func(t *testing.T, w *world) {
 		w.after(3 * time.Second)

@@ -53,7 +53,13 @@ func edge(ctx context.Context, keysURL, redisURL string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	follower, err := revocation.NewFollower(revocation.FollowerConfig{Source: source, List: list, Name: "edge"})
+	// Otherwise all that is seen of a stale list, and of the reason, are answers that are 503.
+	events := revocation.EventFunc(func(e revocation.Event) {
+		if e.Kind != revocation.EventRevoked {
+			log.Print("edge: revocation list: ", e.Kind, " ", e.Reason)
+		}
+	})
+	follower, err := revocation.NewFollower(revocation.FollowerConfig{Source: source, List: list, Name: "edge", Events: events})
 	if err != nil {
 		return nil, err
 	}
