@@ -37,7 +37,8 @@ type ClientConfig struct {
 	MaxLen     int                   // bytes of a frame's body; 0 = revocation.DefaultMaxFrameLen
 
 	// HTTP makes the requests, such as a client whose Transport has RootCAs of its own, inside a cluster. Nil means one that trusts what the system trusts, with
-	// one connection. Redirects are not followed in either case.
+	// one connection. Redirects are not followed in either case. After a read that was given up its idle connections are closed, since HTTP/2 would
+	// use one that is half open again.
 	HTTP *http.Client
 
 	// SkipNonce reads frames that answer nobody in particular, such as those of a cache in front of the feed. See revocation.FrameReaderConfig for when
@@ -59,9 +60,10 @@ type Client struct {
 	skipNonce  bool
 	known      atomic.Bool // a server may have reported it
 
-	mu     sync.Mutex
-	reader *revocation.FrameReader
-	slow   bool // the last answer did not begin in time
+	mu      sync.Mutex
+	reader  *revocation.FrameReader
+	slow    bool // the last answer did not begin in time
+	givenUp bool // the last read was, so its connection may be half open
 }
 
 const (
@@ -171,6 +173,10 @@ func (c *Client) Read(ctx context.Context, after revocation.Position, wait time.
 	// A large answer may take long, as long as ctx allows, but it must begin soon and go on: a connection that is half open says nothing.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if c.givenUp {
+		c.http.CloseIdleConnections()
+	}
+	defer func() { c.givenUp = ctx.Err() != nil }()
 	silence := time.AfterFunc(wait+slowGrace, func() { cancel(errSilence) })
 	defer silence.Stop()
 	grace := answerGrace

@@ -462,7 +462,7 @@ func TestOwnTransport(t *testing.T) {
 }
 
 // TestHalfOpen: a connection that says nothing any more is noticed within two seconds, a whole answer that has not begun within four, and an answer that goes on
-// may take longer.
+// may take longer. Afterwards another connection is used, whoever's transport it is and whatever it speaks.
 func TestHalfOpen(t *testing.T) {
 	const busy = 400 * time.Millisecond
 	for _, c := range []struct {
@@ -470,19 +470,22 @@ func TestHalfOpen(t *testing.T) {
 		whole  bool
 		do     string        // "mute", or how the server answers
 		within time.Duration // 0 = it is answered
+		http2  bool
 	}{
-		{"tail", false, "mute", 2 * time.Second},
-		{"tail, in the middle", false, "half", 2 * time.Second},
-		{"whole", true, "mute", 4 * time.Second},
-		{"whole, in the middle", true, "half", time.Second},
-		{"whole, slow", true, "drip", 0},
+		{"tail", false, "mute", 2 * time.Second, false},
+		{"tail, in the middle", false, "half", 2 * time.Second, false},
+		{"whole", true, "mute", 4 * time.Second, false},
+		{"whole, in the middle", true, "half", time.Second, false},
+		{"whole, slow", true, "drip", 0, false},
+		{"tail over HTTP/2", false, "mute", 2 * time.Second, true},
+		{"whole over HTTP/2", true, "mute", 4 * time.Second, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o := newOrigin(t, newLog())
 			var do atomic.Value
 			do.Store("")
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				kind := do.Load().(string)
 				if kind != "half" && kind != "drip" {
 					o.handler.ServeHTTP(w, r)
@@ -506,12 +509,21 @@ func TestHalfOpen(t *testing.T) {
 				}
 			}))
 			t.Cleanup(server.Close)
+			if server.EnableHTTP2 = c.http2; c.http2 {
+				server.StartTLS()
+			} else {
+				server.Start()
+			}
 			p, err := faults.NewProxy(server.Listener.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(p.Close)
-			client := o.client(nil, func(c *feed.ClientConfig) { c.URL, c.HTTP = "http://"+p.Addr(), nil })
+			client := o.client(nil, func(cfg *feed.ClientConfig) {
+				if cfg.URL, cfg.HTTP = "http://"+p.Addr(), nil; c.http2 {
+					cfg.URL, cfg.HTTP = "https://"+p.Addr(), server.Client()
+				}
+			})
 			t.Cleanup(func() { client.Close() })
 			ctx := t.Context()
 			var b revocation.Batch
@@ -540,7 +552,8 @@ func TestHalfOpen(t *testing.T) {
 				t.Errorf("it is said that %v", err)
 			}
 			do.Store("")
-			p.Set(faults.Trouble{})
+			p.Set(faults.Trouble{})     // a connection that is mute stays so
+			pass(50 * time.Millisecond) // a Follower does not ask again at once
 			if _, err = client.Read(ctx, at, 0); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
