@@ -22,7 +22,8 @@ type ClientConfig struct {
 	URL string
 
 	// HTTP is the client to fetch with, such as one whose Transport has RootCAs of its own. Nil means one that trusts what the system trusts, without redirects.
-	// A redirect is followed only to what URL may be, and never from https to http. Each fetch has a deadline of 10 s besides.
+	// A redirect is followed only to what URL may be, and never from https to http. Each fetch has a deadline of 10 s besides; after one that has met it
+	// the idle connections are closed, since HTTP/2 would use one that is half open again.
 	HTTP *http.Client
 
 	// Refresh is the time between fetches. 0 means 5 min; at least 1 s.
@@ -72,7 +73,8 @@ type Client struct {
 	stop   context.CancelFunc
 	done   chan struct{}
 
-	told time.Time // when the logger was told last that fetching fails; zero = it does not
+	givenUp bool      // the last fetch was, so its connection may be half open
+	told    time.Time // when the logger was told last that fetching fails; zero = it does not
 
 	mu   sync.Mutex
 	asOf time.Time // when the request was sent that returned the present set
@@ -215,6 +217,10 @@ func (c *Client) fetch(ctx context.Context) error {
 func (c *Client) get(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
+	if c.givenUp {
+		c.http.CloseIdleConnections()
+	}
+	defer func() { c.givenUp = ctx.Err() != nil }()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.config.URL, nil)
 	if err != nil {
 		return err

@@ -382,6 +382,26 @@ func TestHangingServer(t *testing.T) {
 }
 
 // TestKeysOfTwoIssuersStayApart: each client has a set of its own.
+// halfOpen is a transport whose connection says nothing any more, and that uses it, as HTTP/2 does, until it is told to close what is idle.
+type halfOpen struct{ *site }
+
+func (h halfOpen) CloseIdleConnections() { h.set(func(s *site) { s.hang = false }) }
+
+func TestHalfOpenConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := publicKeys(t, 2)
+		s := &site{keys: keys[:1]}
+		c := s.client(t, func(c *jwks.ClientConfig) { c.HTTP = &http.Client{Transport: halfOpen{s}} })
+		defer c.Close()
+		s.set(func(s *site) { s.keys, s.hang = keys, true })
+		time.Sleep(5*time.Minute + 15*time.Second)
+		synctest.Wait()
+		if ids(c.Keys().Keys()) != ids(keys) {
+			t.Errorf("after %d fetches it has %v", s.count(), c.Keys().Keys())
+		}
+	})
+}
+
 func TestKeysOfTwoIssuersStayApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := tokentest.New(t), tokentest.New(t)
