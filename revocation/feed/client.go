@@ -37,8 +37,8 @@ type ClientConfig struct {
 	MaxLen     int                   // bytes of a frame's body; 0 = revocation.DefaultMaxFrameLen
 
 	// HTTP makes the requests, such as a client whose Transport has RootCAs of its own, inside a cluster. Nil means one that trusts what the system trusts, with
-	// one connection. Redirects are not followed in either case. After a read that was given up its idle connections are closed, since HTTP/2 would
-	// use one that is half open again.
+	// one connection. Redirects are not followed in either case. After a read that was given up, or a server that is behind, its idle connections are
+	// closed, since HTTP/2 would use the same one again: one that is half open, or that leads to the same server.
 	HTTP *http.Client
 
 	// SkipNonce reads frames that answer nobody in particular, such as those of a cache in front of the feed. See revocation.FrameReaderConfig for when
@@ -60,10 +60,10 @@ type Client struct {
 	skipNonce  bool
 	known      atomic.Bool // a server may have reported it
 
-	mu      sync.Mutex
-	reader  *revocation.FrameReader
-	slow    bool // the last answer did not begin in time
-	givenUp bool // the last read was, so its connection may be half open
+	mu     sync.Mutex
+	reader *revocation.FrameReader
+	slow   bool // the last answer did not begin in time
+	leave  bool // the connection of the last read: it may be half open, or lead to a server that is behind and not to another of that name
 }
 
 const (
@@ -159,7 +159,7 @@ func (c *Client) Close() error {
 
 // Read implements [revocation.Source]. The server may answer earlier than wait says. The errors include [ErrBehind], [ErrDenied] and, for a frame
 // that was refused, a *[revocation.FrameError].
-func (c *Client) Read(ctx context.Context, after revocation.Position, wait time.Duration) (revocation.Batch, error) {
+func (c *Client) Read(ctx context.Context, after revocation.Position, wait time.Duration) (_ revocation.Batch, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var nonce [revocation.FrameNonceLen]byte
@@ -173,10 +173,10 @@ func (c *Client) Read(ctx context.Context, after revocation.Position, wait time.
 	// A large answer may take long, as long as ctx allows, but it must begin soon and go on: a connection that is half open says nothing.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if c.givenUp {
+	if c.leave {
 		c.http.CloseIdleConnections()
 	}
-	defer func() { c.givenUp = ctx.Err() != nil }()
+	defer func() { c.leave = ctx.Err() != nil || errors.Is(err, ErrBehind) }()
 	silence := time.AfterFunc(wait+slowGrace, func() { cancel(errSilence) })
 	defer silence.Stop()
 	grace := answerGrace

@@ -561,6 +561,40 @@ func TestHalfOpen(t *testing.T) {
 	}
 }
 
+// TestBehindIsLeft: a server that is behind keeps no connection, since behind one name there may be another that is not.
+func TestBehindIsLeft(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP/2 %v", http2), func(t *testing.T) {
+			o := newOrigin(t, newLog())
+			start := func(h http.Handler) *httptest.Server {
+				s := httptest.NewUnstartedServer(h)
+				s.EnableHTTP2 = http2
+				s.StartTLS()
+				t.Cleanup(s.Close)
+				return s
+			}
+			good := start(o.handler)
+			lagging := start(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "behind", feed.StatusBehind) }))
+			var name atomic.Pointer[httptest.Server] // whom the name leads to
+			name.Store(lagging)
+			transport := good.Client().Transport.(*http.Transport).Clone()
+			transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, name.Load().Listener.Addr().String())
+			}
+			t.Cleanup(transport.CloseIdleConnections)
+			c := o.client(transport, func(c *feed.ClientConfig) { c.URL = good.URL })
+			if _, err := c.Read(t.Context(), "", 0); !errors.Is(err, feed.ErrBehind) {
+				t.Fatalf("got %v, want ErrBehind", err)
+			}
+			name.Store(good)
+			pass(50 * time.Millisecond) // as a Follower does
+			if _, err := c.Read(t.Context(), "", 0); err != nil {
+				t.Errorf("the other server is not asked: %v", err)
+			}
+		})
+	}
+}
+
 // What an edge hears late is as old as it was for the server, even if the edge's clock is behind and does not show it.
 func TestAge(t *testing.T) {
 	bubble(t, func(t *testing.T) {
