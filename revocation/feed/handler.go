@@ -37,7 +37,8 @@ type Config struct {
 	// for those that follow the log itself. There they are called <edge>/<instance>.
 	Reached func(Confirmation)
 
-	// Logger is told when nothing can be served, and when something can be again. nil = slog.Default().
+	// Logger is told when nothing can be served, when something can be again, and, every five minutes at most, that an edge was answered "busy". nil =
+	// slog.Default().
 	Logger *slog.Logger
 }
 
@@ -59,8 +60,9 @@ type Handler struct {
 	reports *reports // nil: nobody takes them
 
 	mu           sync.Mutex
-	trouble      string // why nothing can be served
-	wholeTrouble string // why the whole log cannot
+	trouble      string    // why nothing can be served
+	wholeTrouble string    // why the whole log cannot
+	toldBusy     time.Time // when that was logged last
 }
 
 // Stats counts what a Handler did.
@@ -81,6 +83,7 @@ type handlerStats struct{ frames, whole, behind, busy, denied atomic.Uint64 }
 const (
 	defaultClients = 4096
 	defaultPerEdge = 64
+	tellBusyEach   = 5 * time.Minute
 	maxQueryLen    = 1024
 	writeTimeout   = time.Minute // for one answer
 
@@ -167,6 +170,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if !h.seats.take(who.name) {
 		h.stats.busy.Add(1)
+		h.noteBusy(who.name)
 		refuse(w, http.StatusServiceUnavailable)
 		return
 	}
@@ -341,6 +345,21 @@ func (h *Handler) note(last *string, text string, err error, fresh revocation.Fr
 		h.cfg.Logger.Warn(text, "reason", now, "list", fresh.Reason)
 	default:
 		h.cfg.Logger.Info(text + ": over")
+	}
+}
+
+// noteBusy logs that there were too many requests at once, now and then: the edge knows the status alone.
+func (h *Handler) noteBusy(edge string) {
+	now := time.Now()
+	h.mu.Lock()
+	due := h.toldBusy.IsZero() || now.Sub(h.toldBusy) >= tellBusyEach
+	if due {
+		h.toldBusy = now
+	}
+	h.mu.Unlock()
+	if due {
+		h.cfg.Logger.Warn("feed: too many requests at once (Config.MaxClients, Config.MaxPerEdge)",
+			"edge", edge, "clients", h.seats.count(), "most", h.cfg.MaxClients, "each", h.cfg.MaxPerEdge)
 	}
 }
 

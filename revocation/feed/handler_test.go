@@ -407,7 +407,11 @@ func TestFarBehind(t *testing.T) {
 
 func TestBusy(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		o := newOrigin(t, newLog(), func(c *feed.Config) { c.MaxClients, c.MaxPerEdge = 3, 2 })
+		var logged bytes.Buffer
+		o := newOrigin(t, newLog(), func(c *feed.Config) {
+			c.MaxClients, c.MaxPerEdge = 3, 2
+			c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		})
 		o.log.Cut(true)
 		other := o.allow("edge-2")
 		as := func(c feed.Credential) func(*http.Request) {
@@ -437,6 +441,10 @@ func TestBusy(t *testing.T) {
 		refused(other)
 		if s := o.handler.Stats(); s.Clients != 3 || s.Busy != 2 {
 			t.Errorf("counted: %+v", s)
+		}
+		// An operator has to raise the limit, or to find out who asks so often; saying it once will do.
+		if text := logged.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "edge=edge-1 clients=2 most=3 each=2") {
+			t.Errorf("logged: %s", text)
 		}
 		waiting.Wait()
 		if resp := o.poll(cursor, 0); resp.StatusCode != 200 || o.handler.Stats().Clients != 0 {
