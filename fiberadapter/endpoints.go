@@ -57,9 +57,19 @@ func serve(ctx context.Context, c *fiber.Ctx, h http.Handler) {
 
 // skip reads what is left of a body that streams. fasthttp would take it for the next request.
 func skip(c *fiber.Ctx, body io.Reader) {
+	if overlong(c) {
+		c.Response().SetConnectionClose()
+		return
+	}
 	if _, err := io.CopyN(io.Discard, body, maxLeft); err != io.EOF {
 		c.Response().SetConnectionClose()
 	}
+}
+
+// overlong says whether a body that streams is longer than fiber.Config.BodyLimit. Such a one must not be read: if the limit is small, fasthttp gives what
+// comes behind the body as well, and panics at the next read, which ends the process.
+func overlong(c *fiber.Ctx) bool {
+	return c.Request().Header.ContentLength() > c.App().Config().BodyLimit
 }
 
 // refused returns what an error handler made of a request that no handler is going to see, nor to read the body of.
@@ -97,11 +107,13 @@ func convert(c *fiber.Ctx) *http.Request {
 		TLS:        c.Context().TLSConnectionState(),
 	}
 	switch length := c.Request().Header.ContentLength(); {
+	case c.Request().IsBodyStream() && overlong(c):
+		r.Body, r.ContentLength = &bodyStream{err: errTooLarge}, int64(length)
 	case c.Request().IsBodyStream():
 		r.Body, r.ContentLength = &bodyStream{from: c.Request().BodyStream()}, max(-1, int64(length))
 	case length > maxLeft && c.App().Config().StreamRequestBody:
 		// A multipart form, which fasthttp has put into files; Body would put it back together in memory.
-		r.Body, r.ContentLength = io.NopCloser(tooLarge{}), int64(length)
+		r.Body, r.ContentLength = &bodyStream{err: errTooLarge}, int64(length)
 	default:
 		body := c.Request().Body()
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -136,9 +148,7 @@ func (b *bodyStream) Read(p []byte) (n int, err error) {
 
 func (*bodyStream) Close() error { return nil }
 
-type tooLarge struct{}
-
-func (tooLarge) Read([]byte) (int, error) { return 0, &http.MaxBytesError{Limit: maxLeft} }
+var errTooLarge = &http.MaxBytesError{Limit: maxLeft}
 
 // bridge writes a net/http answer into Fiber's.
 type bridge struct {

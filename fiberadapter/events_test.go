@@ -254,6 +254,26 @@ func TestUnreadBodiesThatStream(t *testing.T) {
 	}
 }
 
+// TestOverlongBodiesThatStream: of a body that is longer than fiber.Config.BodyLimit nothing is read, since fasthttp may have read beyond its end, and would panic.
+func TestOverlongBodiesThatStream(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	a := fiber.New(fiber.Config{DisableStartupMessage: true, StreamRequestBody: true, BodyLimit: 100})
+	a.Use(fiberadapter.Endpoints(r.Manager))
+	a.Post("/verify", fiberadapter.Verify(r.Guard()))
+	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	a.Post("/require", fiberadapter.Require)
+	a.Post("/logout", fiberadapter.Logout)
+	for path, want := range map[string]string{
+		"/verify": "401", "/require": "401", "/logout": "200", httpadapter.RefreshPath: "401", httpadapter.LogoutPath: "400",
+	} {
+		got := raw(t, a, "POST "+path+" HTTP/1.1\r\nHost: app.test\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 101\r\n\r\n"+
+			strings.Repeat("x", 101)+strings.Repeat("GET /next HTTP/1.1\r\nHost: app.test\r\n\r\n", 100))
+		if status := statuses(got); !slices.Equal(status, []string{want}) {
+			t.Errorf("%s: %v, want %s", path, status, want)
+		}
+	}
+}
+
 // TestLogoutLeavesTheBody: a handler that logs out can still read the form that asked for it.
 func TestLogoutLeavesTheBody(t *testing.T) {
 	r := rig.New(t, rig.Embedded)

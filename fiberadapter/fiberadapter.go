@@ -25,7 +25,9 @@
 // # Bodies that stream
 //
 // With fiber.Config.StreamRequestBody, fasthttp takes what nobody has read of a body for the next request. Where this package answers by itself nothing is
-// left of one. A handler of your own has to read it to the end, or to call c.Response().SetConnectionClose().
+// left of one: it reads up to 256 KiB of it, for as long as fiber.Config.ReadTimeout lets the client send, or closes the connection. A handler of your own
+// has to read it to the end, or to call c.Response().SetConnectionClose(). If the body is longer than a small fiber.Config.BodyLimit it can only do the
+// latter: fasthttp reads beyond the end of such a one, and panics.
 //
 // # WebSockets
 //
