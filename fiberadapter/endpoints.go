@@ -29,6 +29,9 @@ func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fi
 		if !httpadapter.Serves(c.Path()) {
 			return c.Next()
 		}
+		if unended(c) {
+			defer c.Response().SetConnectionClose()
+		}
 		ctx := lasting(c)
 		if x, ok := c.Context().UserValue(m).(*counterfoil.Exchange); ok {
 			ctx = opened.With(ctx, x)
@@ -87,6 +90,13 @@ func over(c *fiber.Ctx, answer error) error {
 		return answer
 	}
 	return refused(c, answer)
+}
+
+// unended says whether fasthttp has stopped at the last boundary of a multipart form, as it does without fiber.Config.DisablePreParseMultipartForm. It would
+// take what comes behind that for the next request, so the connection has to end.
+func unended(c *fiber.Ctx) bool {
+	h := &c.Request().Header
+	return h.ContentLength() > 0 && len(h.MultipartFormBoundary()) > 0 && !c.App().Config().DisablePreParseMultipartForm
 }
 
 // maxLeft is how many bytes of a body that nobody wants are read, lest the connection be lost for them; net/http reads as many.

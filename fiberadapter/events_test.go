@@ -274,6 +274,37 @@ func TestOverlongBodiesThatStream(t *testing.T) {
 	}
 }
 
+// TestBehindAMultipartForm: what comes behind the last boundary of a form is not the next request.
+func TestBehindAMultipartForm(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for _, whole := range []bool{false, true} { // whether fasthttp is told to read the body like any other
+		a := fiber.New(fiber.Config{DisableStartupMessage: true, DisablePreParseMultipartForm: whole})
+		a.Use(fiberadapter.Endpoints(r.Manager))
+		a.Post("/verify", fiberadapter.Verify(r.Guard()))
+		a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+		a.Post("/upload", func(c *fiber.Ctx) error { return c.SendString(c.FormValue("a")) })
+		a.Post("/reset", func(c *fiber.Ctx) error { c.Context().Error("", fiber.StatusTeapot); return nil })
+		for _, tt := range []struct{ path, header, status string }{
+			{"/upload", "", "200"},
+			{"/upload", "Cookie: __Host-Http-session=x\r\nSec-Fetch-Site: cross-site\r\n", "403"},
+			{"/reset", "", "418"},
+			{"/verify", "", "401"},
+			{httpadapter.LogoutPath, "", "400"},
+		} {
+			form := "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--x--\r\n" + strings.Repeat("y", 20<<10)
+			got := raw(t, a, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: app.test\r\n%sContent-Type: multipart/form-data; boundary=x\r\nContent-Length: %d\r\n\r\n%s", tt.path, tt.header, len(form), form)+
+				"GET /health/alive HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n")
+			want := []string{tt.status}
+			if whole {
+				want = append(want, "200")
+			}
+			if status := statuses(got); !slices.Equal(status, want) {
+				t.Errorf("%s, %q, whole %v: %v, want %v", tt.path, tt.header, whole, status, want)
+			}
+		}
+	}
+}
+
 // TestLogoutLeavesTheBody: a handler that logs out can still read the form that asked for it.
 func TestLogoutLeavesTheBody(t *testing.T) {
 	r := rig.New(t, rig.Embedded)

@@ -29,6 +29,12 @@
 // has to read it to the end, or to call c.Response().SetConnectionClose(). If the body is longer than a small fiber.Config.BodyLimit it can only do the
 // latter: fasthttp reads beyond the end of such a one, and panics.
 //
+// # Multipart forms
+//
+// fasthttp reads a multipart form no further than to its last boundary, and takes what comes behind that for the next request: a page of another site could
+// put its own words in front of a request that a browser sends with its cookies. So each such form ends its connection where [New], [Verify] or [Endpoints]
+// see it. With fiber.Config.DisablePreParseMultipartForm fasthttp reads it like any other body, and the connection stays.
+//
 // # WebSockets
 //
 // An upgrade counts as unsafe, so pages of other sites are refused, and its answer carries renewed cookies. The Conn of
@@ -113,6 +119,9 @@ func New(cfg Config) fiber.Handler {
 		}
 		if again, ok := c.Context().UserValue(cfg.Manager).(*counterfoil.Exchange); ok {
 			return inside(c, again) // mounted twice: one exchange, lest two of them renew beside each other
+		}
+		if unended(c) {
+			defer c.Response().SetConnectionClose()
 		}
 		r, list := request(c, cfg.Extractor)
 		if cfg.Manager.WantsClient() {
@@ -370,6 +379,9 @@ func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		if cfg.Next != nil && cfg.Next(c) {
 			return c.Next()
+		}
+		if unended(c) {
+			defer c.Response().SetConnectionClose()
 		}
 		r, list := request(c, cfg.Extractor)
 		v, err := counterfoil.Verify(c.UserContext(), guard, r, cfg.CookieSuffix)
