@@ -104,8 +104,8 @@ type EndpointsConfig struct {
 // and get 503.
 //
 // The endpoints need no middleware in front of them, and may stand in front of what [New] makes or behind it. Behind it they go on with the exchange
-// that it has opened, and each cookie is set once at most; but then it is New that refuses a request whose bearer token does not count, whatever it
-// asks for. No token and no session ID is ever in a body.
+// that it has opened, and each cookie is set once at most; but then it is New that refuses, in its own words, a request whose bearer token does not
+// count, or of which only the store could say whose it is. No token and no session ID is ever in a body.
 func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (func(http.Handler) http.Handler, error) {
 	var cfg EndpointsConfig
 	if len(config) > 0 {
