@@ -329,8 +329,9 @@ func TestSinglePage(t *testing.T) {
 	}
 }
 
-// follow goes where a link on the page would lead: what a browser keeps depends on who had the idea to leave.
+// follow goes where a link on the page would lead, and waits until it is there: what a browser keeps depends on who had the idea to leave.
 func (b *tab) follow(url string) {
 	b.t.Helper()
-	_ = eval[bool](b, fmt.Sprintf("setTimeout(() => { location.href = %q }, 10), true", url))
+	_ = eval[bool](b, fmt.Sprintf("setTimeout(() => { location.href = %q }, 10), window.left = true", url))
+	b.until("the page has been left", "window.left !== true")
 }
