@@ -557,7 +557,7 @@ func (m *Manager) retire() {
 }
 
 // Ready reports whether this process can serve: nil if the store answers, the revocation list is fresh, and there is a key to sign with. Otherwise
-// the error is [ErrUnavailable], [revocation.ErrStale] or [ErrKeyRevoked].
+// the error is [ErrUnavailable], [revocation.ErrStale], whose text says why, or [ErrKeyRevoked].
 func (m *Manager) Ready(ctx context.Context) error {
 	if _, err := m.store.Append(ctx); err != nil && !errors.Is(err, ErrNotDurable) {
 		return err
@@ -565,8 +565,14 @@ func (m *Manager) Ready(ctx context.Context) error {
 	if m.barren.Load() {
 		return ErrKeyRevoked
 	}
-	if !m.guard.Status().Fresh {
-		return revocation.ErrStale
+	if f := m.guard.Status(); !f.Fresh {
+		err := fmt.Errorf("%w: %s", revocation.ErrStale, f.Reason)
+		if m.follower != nil {
+			if read := m.follower.Stats().LastError; read != nil {
+				err = fmt.Errorf("%w; the last read: %w", err, read)
+			}
+		}
+		return err
 	}
 	return nil
 }

@@ -509,6 +509,34 @@ func TestStoreGone(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+// refusing is a log that may not be read.
+type refusing struct{}
+
+var errRefusing = errors.New("NOPERM this user may not read the log")
+
+func (refusing) Read(context.Context, revocation.Position, time.Duration) (revocation.Batch, error) {
+	return revocation.Batch{}, errRefusing
+}
+
+// TestNeverFresh: whoever runs a process whose list does not become fresh is told so, and why.
+func TestNeverFresh(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Source, c.MaxStale = refusing{}, time.Millisecond })
+	rig.Poll(t, "the log says that the list is stale", func() bool { return strings.Contains(r.Logs.String(), "list is stale") })
+	for _, want := range []string{"log not read yet", errRefusing.Error()} {
+		if !strings.Contains(r.Logs.String(), want) {
+			t.Errorf("logged without %q:\n%s", want, r.Logs)
+		}
+	}
+	err := r.Ready(t.Context())
+	if !errors.Is(err, revocation.ErrStale) || !errors.Is(err, errRefusing) || !strings.Contains(err.Error(), "log not read yet") {
+		t.Errorf("Ready: %v", err)
+	}
+	if status, _ := counterfoil.Status(err); status != 503 {
+		t.Errorf("status %d", status)
+	}
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded)

@@ -20,8 +20,8 @@ type EventKind uint8
 // The kinds of events.
 const (
 	EventRevoked    EventKind = iota + 1 // the log brought an Entry, at Position, that the list did not hold; not told for the first read
-	EventStale                           // freshness cannot be proved any more; Reason, from a Follower with the error of the last read if that failed; Age
-	EventHealed                          // it can be again
+	EventStale                           // freshness cannot be proved any more, or never could in the first MaxStale of following; Reason, from a Follower with the error of the last read if that failed; Age
+	EventHealed                          // it can be again, or now
 	EventEpoch                           // the log lost something and began a new life; Epoch
 	EventFork                            // the log does not continue what was read before: fork, gap or rollback
 	EventUnknown                         // an entry that this version does not understand: verifiers ask until it expires; Entry, if it has a kind; once for each read

@@ -61,7 +61,8 @@ type Follower struct {
 	lastError error
 
 	isReady bool        // ready is closed
-	fresh   bool        // as last seen
+	began   time.Time   // when Follow was called first; zero = never
+	stale   bool        // as last told
 	watch   *time.Timer // looks again when the list would become stale
 	full    bool        // that the list is full was told
 	strange bool        // that this batch has something unknown was told
@@ -157,6 +158,9 @@ func (f *Follower) Follow(ctx context.Context) error {
 		return errFollowing
 	}
 	f.following = true
+	if f.began.IsZero() {
+		f.began = f.now()
+	}
 	f.mu.Unlock()
 	defer f.stop()
 	defer f.leave()
@@ -428,14 +432,16 @@ func (f *Follower) unknown(e Event) {
 	}
 }
 
-// notice looks whether the list is fresh and tells what changed.
+// notice looks whether the list is fresh and tells what changed. To begin with it may be stale for as long as it may be old without anybody being told.
 func (f *Follower) notice(now time.Time) {
 	log := f.list.log.Load()
 	reason := log.stale(now, f.maxStale, f.leeway)
 	fresh := reason == ""
-	if fresh != f.fresh && f.isReady { // being fresh for the first time heals nothing
+	late := !f.began.IsZero() && now.Sub(f.began) > f.maxStale
+	if stale := !fresh && (f.isReady || late); stale != f.stale {
+		f.stale = stale
 		e := Event{Kind: EventHealed, Time: now, Epoch: log.epoch, Reason: reason}
-		if !fresh {
+		if stale {
 			e.Kind = EventStale
 			if f.lastError != nil {
 				e.Reason += theLastRead + f.lastError.Error()
@@ -447,7 +453,6 @@ func (f *Follower) notice(now time.Time) {
 		}
 		f.tell(e)
 	}
-	f.fresh = fresh
 	if fresh && !f.isReady {
 		f.isReady = true
 		close(f.ready)

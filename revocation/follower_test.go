@@ -234,6 +234,35 @@ func TestFollowerStaleSaysWhy(t *testing.T) {
 	}
 }
 
+// TestFollowerNeverFresh: a list that does not become fresh is told as one that does not stay so, once, and when it is fresh at last that is told too.
+func TestFollowerNeverFresh(t *testing.T) {
+	for _, x := range []struct {
+		name, reason string
+		wrong, right func(*world)
+	}{
+		{"the log cannot be read", "log not read yet", func(w *world) { w.log.Cut(errDown) }, func(w *world) { w.log.Cut(nil) }},
+		{"nobody keeps the heartbeat", "log has no epoch", func(w *world) { w.silent = true }, func(w *world) { w.quiet(false) }},
+		{"the log's clock is behind", "list too old", func(w *world) { w.logSkew = -time.Hour }, func(w *world) { w.set(func() { w.logSkew = 0 }) }},
+		{"the log's clock is ahead", "newest record in the future", func(w *world) { w.skew = -time.Hour }, func(w *world) { w.set(func() { w.skew = 0 }) }},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			start(t, func(w *world, _ *revocation.FollowerConfig) { x.wrong(w) }, func(t *testing.T, w *world) {
+				w.after(9 * time.Second)
+				w.wantEvents("9 s after the start")
+				w.after(21 * time.Second)
+				w.wantStale("30 s after the start", x.reason)
+				w.wantEvents("30 s after the start", revocation.EventStale)
+				x.right(w)
+				w.after(5 * time.Second)
+				w.wantFresh("put right")
+				if got := w.events.kinds(); !slices.Contains(got, revocation.EventHealed) || slices.Contains(got, revocation.EventStale) {
+					t.Errorf("put right: events %v", got)
+				}
+			})
+		})
+	}
+}
+
 func TestFollowerSurvivesCut(t *testing.T) {
 	start(t, nil, func(t *testing.T, w *world) {
 		w.after(3 * time.Second)
