@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -126,6 +127,9 @@ func parseURL(raw string) (target, error) {
 	opt, err := redis.ParseURL(one)
 	if err != nil || opt.DB < 0 { // go-redis quotes what it does not understand, which may be the rest of a password with a '?' in it
 		return t, errors.New("store: Redis URL has an option that go-redis does not know, or a database that is no number (special characters in a password are escaped: ? is %3F)")
+	}
+	if opt.PoolSize < 0 || max(opt.PoolSize, opt.MaxIdleConns, opt.MaxActiveConns, opt.PipelinePoolSize) > math.MaxInt32 { // go-redis panics
+		return t, errors.New("store: Redis URL has a number of connections that is negative or too large")
 	}
 	if t.topology == cluster && opt.DB != 0 {
 		return t, errors.New("store: Redis URL names a database; a Cluster has none but 0")
