@@ -72,7 +72,8 @@ type Config struct {
 	Keys *issuer.Ring
 
 	// Secrets make the refresh tokens and the handles of devices, at least 32 bytes each. The first one signs, all are accepted: to rotate, put
-	// the new one in front and drop the old one after the longest idle life of a session.
+	// the new one in front and drop the old one after the longest idle life of a session. Where several processes run, first put the new one behind the
+	// old one in all of them: one that does not have it yet refuses what the others sign.
 	Secrets [][]byte
 
 	// Store keeps the sessions. It has to be a [revocation.Appender] too unless Log is set. If it is a [revocation.Source] the Manager follows the
@@ -137,8 +138,9 @@ type Config struct {
 	Codec Codec
 
 	// ValueKeys, if there are any, encrypt the values of fields in the store (AES-256-GCM), at least 32 bytes each. The first one seals, all open: to
-	// rotate, put the new one in front and drop the old one after the longest absolute life. Names of fields and [Counter]s stay readable, because
-	// Redis adds to them. An encrypted value is 33 bytes longer.
+	// rotate, put the new one in front and drop the old one after the longest absolute life. Where several processes run, first put the new one behind
+	// the old one in all of them: one that does not have it yet cannot read what the others seal, and a login or rotation there leaves it behind. Names of
+	// fields and [Counter]s stay readable, because Redis adds to them. An encrypted value is 33 bytes longer.
 	ValueKeys [][]byte
 	// InsecureReadPlainValues also accepts values that are not encrypted. Sound only for one absolute life after ValueKeys was first
 	// set, since whoever can write to the store could plant values meanwhile.

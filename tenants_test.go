@@ -204,3 +204,47 @@ func TestTenantsOfOneRedis(t *testing.T) {
 		}
 	})
 }
+
+// TestSecretsChange has two processes while secrets and keys of values are rotated, of which one is a step ahead of the other. What either makes the other
+// takes, as long as both know all that is in use.
+func TestSecretsChange(t *testing.T) {
+	t.Parallel()
+	was, is := key('o'), key('n')
+	for _, x := range []struct {
+		name       string
+		one, other [][]byte
+		good       bool
+	}{
+		{"the new one behind", [][]byte{was}, [][]byte{was, is}, true},
+		{"the new one in front", [][]byte{was, is}, [][]byte{is, was}, true},
+		{"the old one dropped", [][]byte{is, was}, [][]byte{is}, true},
+		{"the new one in front at once", [][]byte{was}, [][]byte{is, was}, false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			with := func(secrets [][]byte) func(*counterfoil.Config) {
+				return func(c *counterfoil.Config) { c.Secrets, c.ValueKeys = secrets, secrets }
+			}
+			one := rig.New(t, rig.Embedded, with(x.one))
+			other := one.Again(t, with(x.other))
+			goesOn := func(from, to *rig.Rig, subject string) bool {
+				s := must[*counterfoil.Session](t)(from.Login(t.Context(), nil, subject, counterfoil.LoginOptions{}))
+				if err := errors.Join(name.Set(s, "kept"), s.Save(t.Context())); err != nil {
+					t.Fatal(err)
+				}
+				next, _, err := to.Refresh(t.Context(), first(s.Issued()).Refresh.Reveal(), token.Verified{})
+				if err != nil {
+					return false
+				}
+				if next, err = to.Rotate(t.Context(), next, counterfoil.RotateOptions{}); err != nil {
+					return false
+				}
+				got, _, err := name.Get(t.Context(), next)
+				return got == "kept" && err == nil
+			}
+			if there, back := goesOn(one, other, "alice"), goesOn(other, one, "bob"); !there || back != x.good {
+				t.Errorf("to the process that is ahead %v, back %v; want true and %v", there, back, x.good)
+			}
+		})
+	}
+}
