@@ -241,7 +241,7 @@ func Open(ctx context.Context, rawURL string, cfg Config) (*Redis, error) {
 }
 
 // New makes a store on a client of the caller's, which stays the caller's to close: a *redis.Client (also of redis.NewFailoverClient) or a
-// *redis.ClusterClient. It opens a second client like it, for the tail of the revocation log, which needs settings of its own.
+// *redis.ClusterClient. It opens a second client like it, but without its hooks, for the tail of the revocation log, which needs settings of its own.
 // A redis.Ring is refused: it drops dead nodes and re-hashes, so that sessions and revocations would vanish.
 //
 // New checks the server and reports through cfg.Logger what weakens a promise. ctx bounds the start only.

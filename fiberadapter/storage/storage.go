@@ -41,7 +41,8 @@ type Storage struct {
 }
 
 // New makes a Storage on a client of the caller's: a *redis.Client (also of redis.NewFailoverClient), or a *redis.ClusterClient, which must have
-// ContextTimeoutEnabled, since Config.Timeout would not hold without it. It does not ask the server anything.
+// ContextTimeoutEnabled, since Config.Timeout would not hold without it. In place of a *redis.Client without it a copy is used, on the same connections
+// but without the client's hooks: whoever traces commands by them makes the client with ContextTimeoutEnabled. It does not ask the server anything.
 func New(client redis.UniversalClient, cfg Config) (*Storage, error) {
 	if client == nil {
 		return nil, errors.New("storage: a client is required")
@@ -79,8 +80,8 @@ func punctual(client redis.UniversalClient, timeout time.Duration) (redis.Univer
 		if opt.ContextTimeoutEnabled {
 			return c, nil
 		}
-		// A copy on the same connections, with options of its own. With another timeout than c's it also does not wait where misses of a client-side cache are
-		// put together, which is by c's options.
+		// A copy on the same connections, with options of its own. It lacks c's hooks, which go-redis does not hand out. With another timeout than c's it also
+		// does not wait where misses of a client-side cache are put together, which is by c's options.
 		own := c.WithTimeout(timeout)
 		own.Options().ReadTimeout, own.Options().WriteTimeout = opt.ReadTimeout, opt.WriteTimeout
 		own.Options().ContextTimeoutEnabled = true

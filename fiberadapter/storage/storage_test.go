@@ -167,6 +167,27 @@ func TestResetSaysThatItFailed(t *testing.T) {
 	})
 }
 
+// TestHooks: those of a client that keeps deadlines see what a Storage sends. Those of another do not, as New says; that goes when go-redis' copies keep them.
+func TestHooks(t *testing.T) {
+	each(t, func(t *testing.T, c *redis.Client) {
+		for _, punctual := range []bool{true, false} {
+			opt := *c.Options()
+			opt.ContextTimeoutEnabled = punctual
+			opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+			own := redis.NewClient(&opt)
+			defer own.Close()
+			own.AddHook(failing("set"))
+			s, err := storage.New(own, storage.Config{Prefix: "limit:"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Set("a", []byte("1"), 0); errors.Is(err, errFailing) != punctual {
+				t.Errorf("ContextTimeoutEnabled %v: %v", punctual, err)
+			}
+		}
+	})
+}
+
 // TestResetLeavesSessions has a prefix with which the keys of sessions begin that are kept elsewhere than by default. All kinds of keys that the store has
 // are there.
 func TestResetLeavesSessions(t *testing.T) {
