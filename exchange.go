@@ -57,6 +57,8 @@ type Exchange struct {
 	foreign  bool            // the cookies are another application's: neither used nor cleared
 	closed   bool            // the cookies have been decided on
 	unbound  token.SessionID // what a refresh token is of that Config.Bind did not renew: nobody may use it, but whoever has it may end it
+	over     token.SessionID // what a credential is of whose session has ended,
+	untold   bool            // and which could not be announced on arrival
 	posted   bool            // barred, but possibly a form that another site had the user's browser show and send as a page of its own
 	barred   error
 	refusal  error
@@ -159,9 +161,11 @@ func (x *Exchange) judge(ctx context.Context, access, refresh string) error {
 		if bad != nil {
 			return nil
 		}
+		x.over = v.Session()
 		// The store told it, and not the list: somebody may have died between the end of the session and the announcement, and this be the repetition.
 		if !x.m.list.Contains(v) {
 			_ = x.m.gone(ctx, v.Session())
+			x.untold = !x.m.list.Contains(v)
 		}
 		// The answer to a renewal that was under way during a login may have come after that of the login, and have put the old session's access token beside the
 		// new one's refresh token.
@@ -200,7 +204,7 @@ func (x *Exchange) revive(ctx context.Context, refresh string, refusal error) er
 	case errors.Is(err, ErrUnbound):
 		x.refusal, x.unbound = err, t.session
 	case errors.Is(err, ErrReuse), errors.Is(err, ErrNotFound):
-		x.refusal = err
+		x.refusal, x.over, x.untold = err, t.session, !x.m.list.Has(t.session)
 	default:
 		return err
 	}
@@ -289,7 +293,8 @@ func (x *Exchange) Manager() *Manager { return x.m }
 func (m *Manager) WantsClient() bool { return m.bind != nil }
 
 // Logout ends the session of the request, also if [Config.Bind] has refused to renew it, and has its cookies removed. Without a session it only has
-// the cookies removed, unless they are another application's. If the request came with a bearer token, it leaves all cookies alone. After
+// the cookies removed, unless they are another application's; but the end of a session that this process could not announce it announces first, or
+// returns the error, since this may be the repetition of the logout that failed. If the request came with a bearer token, it leaves all cookies alone. After
 // [ErrNotDurable] the logout is done, cookies included, and the Manager goes on by itself until it is safe: there is nothing that the client could
 // repeat.
 func (x *Exchange) Logout(ctx context.Context) error {
@@ -328,6 +333,9 @@ func (x *Exchange) leave(end func(token.SessionID) error) error {
 	id := x.session.ID()
 	if id.IsZero() {
 		id = x.unbound
+	}
+	if id.IsZero() && (x.untold || x.m.hasUntold()) {
+		id = x.over // perhaps this is the repetition of what ended it and could not tell the log, and it would be acknowledged
 	}
 	var weak error
 	if !id.IsZero() {

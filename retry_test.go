@@ -3,11 +3,13 @@ package counterfoil_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/rig"
 	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/token"
 )
 
 // A process died between ending a record and telling the log. The retry is acknowledged, so verifiers must be told. A process that has just begun has a
@@ -45,6 +47,69 @@ func TestRetriedLogoutIsAnnounced(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Nor does a process tell the log of a session that it knows to have ended, when the credential comes again. If that is the repetition of a logout whose end
+// the log did not take, it is no more acknowledged than the first one.
+func TestRepeatedLogoutIsNotAcknowledged(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *rig.Rig, token.Verified, string) *rig.Rig{
+		"logged out": func(t *testing.T, r *rig.Rig, _ token.Verified, credential string) *rig.Rig {
+			r.Faults.On(rig.Never("Append"))
+			if err := arrives(t, r, credential).Logout(t.Context()); !errors.Is(err, counterfoil.ErrUnavailable) {
+				t.Fatalf("the first time: %v", err)
+			}
+			return r
+		},
+		"logged out everywhere": func(t *testing.T, r *rig.Rig, _ token.Verified, credential string) *rig.Rig {
+			r.Faults.On(rig.Never("Append"))
+			if err := arrives(t, r, credential).LogoutEverywhere(t.Context()); !errors.Is(err, counterfoil.ErrUnavailable) {
+				t.Fatalf("the first time: %v", err)
+			}
+			return r
+		},
+		"by a process that died": func(t *testing.T, r *rig.Rig, v token.Verified, _ string) *rig.Rig {
+			must[counterfoil.Ended](t)(r.Faults.Redis.End(t.Context(), counterfoil.Ending{Session: v.Session()}))
+			r = r.Again(t)
+			r.Faults.On(rig.Never("Append"))
+			return r
+		},
+		"by a process that died, and the end cannot be repeated": func(t *testing.T, r *rig.Rig, v token.Verified, _ string) *rig.Rig {
+			must[counterfoil.Ended](t)(r.Faults.Redis.End(t.Context(), counterfoil.Ending{Session: v.Session()}))
+			r = r.Again(t)
+			r.Faults.On(rig.Never("End"))
+			return r
+		},
+	} {
+		for _, expired := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, expired %v", name, expired), func(t *testing.T) {
+				r := rig.New(t, rig.Embedded)
+				v, tokens := login(t, r, "alice")
+				credential := cookies(tokens)
+				r = end(t, r, v, credential)
+				if expired { // as if: without it the refresh token is all that says whose the session was
+					credential = refreshCookie + "=" + tokens.Refresh.Reveal()
+				}
+				for range 2 {
+					if err := arrives(t, r, credential).Logout(t.Context()); !errors.Is(err, counterfoil.ErrUnavailable) {
+						t.Fatalf("repeated: %v; acknowledged, and the log does not know", err)
+					}
+				}
+				r.Faults.On(nil)
+				if err := arrives(t, r, credential).Logout(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if !knows(t, r, v) {
+					t.Error("acknowledged, and no verifier will hear of it")
+				}
+			})
+		}
+	}
+}
+
+// arrives is what a request with that cookie opens.
+func arrives(t *testing.T, r *rig.Rig, cookie string) *counterfoil.Exchange {
+	t.Helper()
+	return must[*counterfoil.Exchange](t)(r.Begin(t.Context(), counterfoil.Request{Method: "POST", Cookie: []string{cookie}}))
 }
 
 // What this request has set, and names to come along, is lost without a word if the session that it was set in has been frozen or ended by the try before.

@@ -586,6 +586,13 @@ func (m *Manager) beatOnce(ctx context.Context) error {
 	return weak // the replicas are still missing
 }
 
+// hasUntold says whether something has ended here of which the log does not know yet.
+func (m *Manager) hasUntold() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.untold.Len() > 0
+}
+
 // maxTold is how many entries of those that are left are appended at a time.
 const maxTold = 256
 
