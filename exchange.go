@@ -56,9 +56,9 @@ type Exchange struct {
 	clear    bool            // the cookies are to be removed
 	foreign  bool            // the cookies are another application's: neither used nor cleared
 	closed   bool            // the cookies have been decided on
-	unbound  token.SessionID // what a refresh token is of that Config.Bind did not renew: nobody may use it, but whoever has it may end it
-	over     token.SessionID // what a credential is of whose session has ended,
-	untold   bool            // and which could not be announced on arrival
+	of       token.SessionID // what a credential is of that nobody may use, since Config.Bind did not renew it or its session is over; whoever has it may end it
+	over     bool            // its session is,
+	untold   bool            // and that could not be announced on arrival
 	posted   bool            // barred, but possibly a form that another site had the user's browser show and send as a page of its own
 	barred   error
 	refusal  error
@@ -161,7 +161,7 @@ func (x *Exchange) judge(ctx context.Context, access, refresh string) error {
 		if bad != nil {
 			return nil
 		}
-		x.over = v.Session()
+		x.of, x.over = v.Session(), true
 		// The store told it, and not the list: somebody may have died between the end of the session and the announcement, and this be the repetition.
 		if !x.m.list.Contains(v) {
 			_ = x.m.gone(ctx, v.Session())
@@ -202,9 +202,9 @@ func (x *Exchange) revive(ctx context.Context, refresh string, refusal error) er
 			x.verified, _ = x.m.guard.Check(ctx, tokens.Access.Reveal())
 		}
 	case errors.Is(err, ErrUnbound):
-		x.refusal, x.unbound = err, t.session
+		x.refusal, x.of, x.over = err, t.session, false
 	case errors.Is(err, ErrReuse), errors.Is(err, ErrNotFound):
-		x.refusal, x.over, x.untold = err, t.session, !x.m.list.Has(t.session)
+		x.refusal, x.of, x.over, x.untold = err, t.session, true, !x.m.list.Has(t.session)
 	default:
 		return err
 	}
@@ -331,11 +331,9 @@ func (x *Exchange) LogoutEverywhere(ctx context.Context) error {
 
 func (x *Exchange) leave(end func(token.SessionID) error) error {
 	id := x.session.ID()
-	if id.IsZero() {
-		id = x.unbound
-	}
-	if id.IsZero() && (x.untold || x.m.hasUntold()) {
-		id = x.over // perhaps this is the repetition of what ended it and could not tell the log, and it would be acknowledged
+	// Of a session that is over this may be the repetition of what ended it and could not tell the log: it would be acknowledged.
+	if id.IsZero() && (!x.over || x.untold || x.m.hasUntold()) {
+		id = x.of
 	}
 	var weak error
 	if !id.IsZero() {
