@@ -282,7 +282,7 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 		}
 	}
 	g := grant{
-		generation: 1, at: c.At, expires: c.Expires, idleEnds: min(c.At+r.Idle.Milliseconds(), c.Expires), authTime: r.AuthTime,
+		generation: 1, began: c.At, at: c.At, expires: c.Expires, idleEnds: min(c.At+r.Idle.Milliseconds(), c.Expires), authTime: r.AuthTime,
 		pair: true, persistent: device.ParseNote(r.Device).Persistent, claims: claims,
 	}
 	if r.Login {

@@ -453,6 +453,49 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
+// TestRenewedByWhoDidNotKnow: where a master that was cut off renews a session that has ended at its successor, the new token is dead by the entry
+// of the log that ended it.
+func TestRenewedByWhoDidNotKnow(t *testing.T) {
+	t.Parallel()
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		ctx := t.Context()
+		v, first := login(t, r, "alice")
+		var late token.Verified
+		rig.Poll(t, "a token is renewed a millisecond later", func() bool {
+			_, renewed, err := r.Refresh(ctx, first.Refresh.Reveal(), token.Verified{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			late = r.Verify(t, renewed.Access)
+			return late.IssuedAt().After(v.IssuedAt())
+		})
+		_, later := login(t, r, "alice")
+		if !late.Began().Equal(v.IssuedAt()) {
+			t.Fatalf("the session began at %v, want %v", late.Began(), v.IssuedAt())
+		}
+		for name, e := range map[string]revocation.Entry{
+			"everywhere": {Kind: revocation.KindSubject, Subject: v.SubjectHash()},
+			"everything": {Kind: revocation.KindAll},
+		} {
+			list, err := revocation.NewList(revocation.ListConfig{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.NotBefore = late.BeganMilli() // acknowledged elsewhere, before the renewal
+			e.At = e.NotBefore
+			if err := list.Add(e); err != nil {
+				t.Fatal(err)
+			}
+			if !list.Contains(late) {
+				t.Errorf("%s: what was renewed after the end of its session is not in the list", name)
+			}
+			if list.Contains(r.Verify(t, later.Access)) {
+				t.Errorf("%s: a session that began later is in the list", name)
+			}
+		}
+	})
+}
+
 func TestRefreshTokenRefused(t *testing.T) {
 	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {

@@ -223,7 +223,8 @@ func (m *Manager) Shorten(ctx context.Context, v token.Verified, life time.Durat
 	}
 	at, _ := v.AuthTime()
 	return m.issuer.Mint(token.Claims{
-		Subject: v.Subject(), Session: v.Session(), Generation: v.Generation(), IssuedAt: v.IssuedAt(), Expires: expires, AuthTime: at, Extra: claims,
+		Subject: v.Subject(), Session: v.Session(), Generation: v.Generation(), IssuedAt: v.IssuedAt(), Expires: expires, AuthTime: at, Began: v.Began(),
+		Extra: claims,
 	})
 }
 
@@ -264,7 +265,7 @@ func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented, clie
 	}
 	s.fields = snapshot.fields // read once is enough
 	tokens, err := m.mint(t.session, r.Subject, grant{
-		generation: r.Generation, at: r.At, expires: r.Expires, idleEnds: r.IdleEnds, authTime: r.AuthTime,
+		generation: r.Generation, began: r.Created, at: r.At, expires: r.Expires, idleEnds: r.IdleEnds, authTime: r.AuthTime,
 		pair: r.Verdict != Renewed && r.Verdict != Adopted, persistent: device.ParseNote(r.Device).Persistent, claims: claims,
 	})
 	if err != nil {
@@ -313,7 +314,8 @@ func (m *Manager) gone(ctx context.Context, id token.SessionID) error {
 // grant is what the store said a client may now hold.
 type grant struct {
 	generation            uint64
-	at, expires, idleEnds int64 // Unix ms of the store's clock
+	began                 int64 // Unix ms of the store's clock, as all times here
+	at, expires, idleEnds int64
 	authTime              int64
 	pair                  bool // with a refresh token
 	persistent            bool // the cookies outlive the browser
@@ -341,6 +343,7 @@ func (m *Manager) mint(id token.SessionID, subject string, g grant) (Tokens, err
 		IssuedAt:   milli(g.at),
 		Expires:    milli(expires),
 		AuthTime:   milli(g.authTime),
+		Began:      milli(g.began),
 		Extra:      g.claims,
 	})
 	if err != nil {

@@ -53,7 +53,7 @@ func (m *Manager) open(s *Session, v token.Verified) *Session {
 		s.ended = true
 	default:
 		s.id, s.subject, s.generation = v.Session(), v.Subject(), v.Generation()
-		s.begun = v.IssuedAtMilli()
+		s.begun = v.BeganMilli()
 		s.authTime, _ = v.AuthTime()
 	}
 	return s

@@ -95,7 +95,7 @@ func (w *watch) rouse() {
 }
 
 // heard takes in one entry of the log. The store is asked only where the entry does not decide: it ends what began until a time, and of a session that was
-// never looked at only the time of a token is known, which may be later.
+// never looked at that may not be known.
 func (w *watch) heard(e revocation.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

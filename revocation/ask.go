@@ -20,15 +20,15 @@ type Answer struct {
 
 // Judge returns nil if the token is good by this answer, and an error that is [ErrRevoked] otherwise.
 func (a Answer) Judge(v token.Verified) error {
-	iat := v.IssuedAtMilli()
+	began := v.BeganMilli()
 	switch {
 	case !v.Valid():
 		return token.ErrInvalid
-	case iat <= a.AllNotBefore:
+	case began <= a.AllNotBefore:
 		return &revokedAll
 	case slices.Contains(a.RevokedKeys, v.KeyID()):
 		return &revokedKey
-	case iat <= a.NotBefore:
+	case began <= a.NotBefore:
 		return &revokedSubject
 	case !a.Live:
 		return &revokedByAnswer

@@ -22,8 +22,8 @@ type Kind byte
 // The kinds of entries.
 const (
 	KindSession Kind = 's' // one session, exactly
-	KindSubject Kind = 'u' // the tokens of one subject that were issued at or before a time
-	KindAll     Kind = 'a' // all tokens that were issued at or before a time; permanent
+	KindSubject Kind = 'u' // the sessions of one subject that began at or before a time
+	KindAll     Kind = 'a' // all sessions that began at or before a time; permanent
 	KindKey     Kind = 'k' // all tokens that were signed with one key; permanent
 )
 
@@ -52,7 +52,7 @@ type Entry struct {
 
 	Session   token.SessionID // KindSession
 	Subject   [16]byte        // KindSubject: token.SubjectHash of issuer and subject
-	NotBefore int64           // KindSubject, KindAll: Unix ms; a token with iat <= NotBefore is dead
+	NotBefore int64           // KindSubject, KindAll: Unix ms; a token is dead whose session began at or before it
 	KeyID     string          // KindKey: 1 to 55 characters of base64url
 }
 

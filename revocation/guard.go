@@ -229,9 +229,9 @@ func (g *Guard) judge(ctx context.Context, v token.Verified, p Policy, s *sight)
 // token could be looked for in a stale list and accepted by the freshness of the next.
 func (g *Guard) decide(v token.Verified, p Policy, s *sight) (why string, err error) {
 	// What the list holds is true whatever its age: the union of all that was ever revoked only grows.
-	// Nearly every token is younger than every not-before, and its session is not there.
-	l, iat := g.list, v.IssuedAtMilli()
-	if iat <= l.newest.Load() || l.keys.Load() != nil || l.sessions.has(v.Session()) {
+	// Nearly every session is younger than every not-before, and it is not there.
+	l := g.list
+	if v.BeganMilli() <= l.newest.Load() || l.keys.Load() != nil || l.sessions.has(v.Session()) {
 		if r := l.find(v); r != nil {
 			g.counts.revoked.Add(1)
 			return "", r
@@ -254,7 +254,7 @@ func (g *Guard) decide(v token.Verified, p Policy, s *sight) (why string, err er
 			g.counts.stale.Add(1)
 			return "", &refusal{is: ErrStale, reason: s.stale}
 		}
-		if iat < s.log.birth {
+		if v.IssuedAtMilli() < s.log.birth {
 			g.counts.stale.Add(1)
 			return "", &staleBeforeLog
 		}
@@ -263,7 +263,7 @@ func (g *Guard) decide(v token.Verified, p Policy, s *sight) (why string, err er
 		}
 		return doubt, nil
 	}
-	if iat < s.log.birth {
+	if v.IssuedAtMilli() < s.log.birth {
 		g.counts.expired.Add(1)
 		return "", &refusal{reason: reasonBirth, cause: &token.ExpiredError{ExpiresMilli: v.ExpiresMilli()}}
 	}

@@ -203,7 +203,7 @@ func outcome(err error) string {
 
 // TestGuardRevoked: what the list holds is refused under every policy, fresh or not, and nothing else is.
 func TestGuardRevoked(t *testing.T) {
-	session := id(1)
+	session, began := id(1), tokentest.Start.Add(-time.Minute)
 	for name, tc := range map[string]struct {
 		entry  func(*fixture) revocation.Entry
 		token  token.Claims
@@ -235,6 +235,16 @@ func TestGuardRevoked(t *testing.T) {
 				return revocation.Entry{Kind: revocation.KindSubject, Subject: token.SubjectHash(tokentest.IssuerName, "alice"), NotBefore: f.now() - 1}
 			},
 			token.Claims{Subject: "alice"}, "ok", ""},
+		"subject, renewed after the not-before": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindSubject, Subject: token.SubjectHash(tokentest.IssuerName, "alice"), NotBefore: began.UnixMilli()}
+			},
+			token.Claims{Subject: "alice", Began: began}, "revoked", "subject revoked"},
+		"subject, begun a millisecond after the not-before and renewed": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindSubject, Subject: token.SubjectHash(tokentest.IssuerName, "alice"), NotBefore: began.UnixMilli() - 1}
+			},
+			token.Claims{Subject: "alice", Began: began}, "ok", ""},
 		"another subject": {
 			func(f *fixture) revocation.Entry {
 				return revocation.Entry{Kind: revocation.KindSubject, Subject: token.SubjectHash(tokentest.IssuerName, "bob"), NotBefore: f.now()}
@@ -250,6 +260,11 @@ func TestGuardRevoked(t *testing.T) {
 				return revocation.Entry{Kind: revocation.KindAll, NotBefore: f.now()}
 			},
 			token.Claims{}, "revoked", "everything revoked"},
+		"everything, renewed after it": {
+			func(f *fixture) revocation.Entry {
+				return revocation.Entry{Kind: revocation.KindAll, NotBefore: began.UnixMilli()}
+			},
+			token.Claims{Began: began}, "revoked", "everything revoked"},
 		"everything before": {
 			func(f *fixture) revocation.Entry {
 				return revocation.Entry{Kind: revocation.KindAll, NotBefore: f.now() - 1}
@@ -303,7 +318,13 @@ func TestGuardAnswer(t *testing.T) {
 		"live":                 {func(f *fixture) revocation.Answer { return revocation.Answer{Live: true} }, "ok", ""},
 		"dead":                 {func(f *fixture) revocation.Answer { return revocation.Answer{} }, "revoked", "session not alive"},
 		"subject's not-before": {func(f *fixture) revocation.Answer { return revocation.Answer{Live: true, NotBefore: f.now()} }, "revoked", "subject revoked"},
-		"an earlier one":       {func(f *fixture) revocation.Answer { return revocation.Answer{Live: true, NotBefore: f.now() - 1} }, "ok", ""},
+		"an earlier one":       {func(f *fixture) revocation.Answer { return revocation.Answer{Live: true, NotBefore: f.now() - 1001} }, "ok", ""},
+		"one between the session's beginning and its token": {func(f *fixture) revocation.Answer {
+			return revocation.Answer{Live: true, NotBefore: f.now() - 1}
+		}, "revoked", "subject revoked"},
+		"everything between the session's beginning and its token": {func(f *fixture) revocation.Answer {
+			return revocation.Answer{Live: true, AllNotBefore: f.now() - 1}
+		}, "revoked", "everything revoked"},
 		"everything": {func(f *fixture) revocation.Answer { return revocation.Answer{Live: true, AllNotBefore: f.now()} },
 			"revoked", "everything revoked"},
 		"key": {func(f *fixture) revocation.Answer {
@@ -314,7 +335,7 @@ func TestGuardAnswer(t *testing.T) {
 			a := &answer{}
 			f := newFixture(t, revocation.GuardConfig{Policy: revocation.Paranoid, Ask: a})
 			a.Answer = tc.answer(f)
-			_, err := f.guard.Check(t.Context(), f.Mint(token.Claims{Subject: "alice"}))
+			_, err := f.guard.Check(t.Context(), f.Mint(token.Claims{Subject: "alice", Began: f.Clock.Now().Add(-time.Second)}))
 			if outcome(err) != tc.want || revocation.Reason(err) != tc.reason {
 				t.Fatalf("got %s, %q (%v); want %s, %q", outcome(err), revocation.Reason(err), err, tc.want, tc.reason)
 			}

@@ -260,7 +260,7 @@ func (l *List) Changes() uint64 { return l.changes.Load() }
 // Has reports whether exactly this session has been revoked.
 func (l *List) Has(id token.SessionID) bool { return l.sessions.has(id) }
 
-// SubjectNotBefore returns the subject's not-before (Unix ms), 0 if there is none: its tokens with iat <= that are dead.
+// SubjectNotBefore returns the subject's not-before (Unix ms), 0 if there is none: its sessions that began at or before that have ended.
 func (l *List) SubjectNotBefore(subject [16]byte) int64 {
 	return l.subjectNotBefore(subjectKey(subject))
 }
@@ -273,7 +273,7 @@ func (l *List) subjectNotBefore(a, b uint64) int64 {
 	return subjectNotBefore(w.Load())
 }
 
-// AllNotBefore returns the everything-not-before (Unix ms), 0 if there is none: all tokens with iat <= that are dead.
+// AllNotBefore returns the everything-not-before (Unix ms), 0 if there is none: all sessions that began at or before that have ended.
 func (l *List) AllNotBefore() int64 { return l.all.Load() }
 
 // HasKey reports whether the key has been revoked.
@@ -292,18 +292,18 @@ func (l *List) Contains(v token.Verified) bool { return l.find(v) != nil }
 
 // find returns why the token is revoked, nil if it is not.
 func (l *List) find(v token.Verified) *refusal {
-	iat := v.IssuedAtMilli()
+	began := v.BeganMilli()
 	switch {
-	case iat <= l.all.Load():
+	case began <= l.all.Load():
 		return &revokedAll
 	case l.keys.Load() != nil && l.HasKey(v.KeyID()):
 		return &revokedKey
 	case l.Has(v.Session()):
 		return &revokedSession
 	}
-	// Few tokens are older than the last time that anybody logged out everywhere.
-	if iat <= l.newest.Load() {
-		if a, b := v.SubjectWords(); a|b != 0 && iat <= l.subjectNotBefore(a, b) {
+	// Few sessions are older than the last time that anybody logged out everywhere.
+	if began <= l.newest.Load() {
+		if a, b := v.SubjectWords(); a|b != 0 && began <= l.subjectNotBefore(a, b) {
 			return &revokedSubject
 		}
 	}

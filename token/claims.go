@@ -16,6 +16,7 @@ type Claims struct {
 	IssuedAt   time.Time // "iat", cut to milliseconds
 	Expires    time.Time // "exp", cut to milliseconds
 	AuthTime   time.Time // "auth_time", when the user last proved who they are, cut to milliseconds; zero for none
+	Began      time.Time // "sst", when the session began, cut to milliseconds, not after IssuedAt; zero for IssuedAt, which needs no claim
 	Extra      []Claim   // the application's own
 }
 
@@ -27,6 +28,7 @@ type Claim struct {
 
 const (
 	maxNameLen = 64
+	maxExtra   = 56                    // claims of the application in one token
 	maxTime    = int64(1) << 40 * 1000 // milliseconds; numbers of seconds stay below 2^40
 	maxGen     = uint64(1) << 53       // what every JSON implementation keeps exact
 )
@@ -42,6 +44,7 @@ const (
 	claimIat
 	claimExp
 	claimAuthTime
+	claimSst
 	knownClaims // of the registered ones, those that a token may have
 
 	claimOther = -1 // the application's own
@@ -49,7 +52,7 @@ const (
 
 const requiredClaims = 1<<claimIss | 1<<claimAud | 1<<claimSid | 1<<claimGen | 1<<claimIat | 1<<claimExp
 
-var registered = [...]string{"iss", "aud", "sub", "sid", "gen", "iat", "exp", "auth_time", "nbf", "jti"}
+var registered = [...]string{"iss", "aud", "sub", "sid", "gen", "iat", "exp", "auth_time", "sst", "nbf", "jti"}
 
 // claimIndex returns the index of a name in registered, and folded = true if it matches only in another case.
 func claimIndex(name string) (index int, folded bool) {
@@ -70,6 +73,8 @@ func claimIndex(name string) (index int, folded bool) {
 		return claimExp, false
 	case "auth_time":
 		return claimAuthTime, false
+	case "sst":
+		return claimSst, false
 	}
 	if len(name) != 3 && len(name) != len("auth_time") {
 		return claimOther, false
@@ -159,6 +164,16 @@ func (c Claims) AppendJSON(b []byte) ([]byte, error) {
 		b = append(b, `,"auth_time":`...)
 		b = appendSeconds(b, at)
 	}
+	if !c.Began.IsZero() {
+		began := c.Began.UnixMilli()
+		if began < 0 || began > iat {
+			return b[:start], errRange
+		}
+		if began < iat {
+			b = append(b, `,"sst":`...)
+			b = appendSeconds(b, began)
+		}
+	}
 	for i, e := range c.Extra {
 		if !isName(e.Name) {
 			return b[:start], errName
@@ -180,7 +195,7 @@ func (c Claims) AppendJSON(b []byte) ([]byte, error) {
 		b = append(b, '"', ':')
 		b = append(b, e.JSON...)
 	}
-	if len(c.Extra) > maxMembers-knownClaims {
+	if len(c.Extra) > maxExtra {
 		return b[:start], errRange
 	}
 	return append(b, '}'), nil

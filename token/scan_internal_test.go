@@ -40,7 +40,7 @@ func FuzzClaims(f *testing.F) {
 		var m struct {
 			Iss, Aud, Sub, Sid string
 			Gen                uint64
-			Iat, Exp           json.Number
+			Iat, Exp, Sst      json.Number
 		}
 		if err := json.Unmarshal([]byte(payload), &m); err != nil {
 			t.Fatalf("%q: %v", payload, err)
@@ -48,10 +48,13 @@ func FuzzClaims(f *testing.F) {
 		if m.Iss != fuzzIssuer || m.Aud != fuzzAudience || m.Sub != e.subject || m.Sid != e.session.String() || m.Gen != e.gen {
 			t.Fatalf("%q read differently: %+v", payload, m)
 		}
+		if m.Sst == "" {
+			m.Sst = m.Iat
+		}
 		for _, n := range []struct {
 			json json.Number
 			ms   int64
-		}{{m.Iat, e.iat}, {m.Exp, e.exp}} {
+		}{{m.Iat, e.iat}, {m.Exp, e.exp}, {m.Sst, e.began}} {
 			if x, err := n.json.Float64(); err != nil || x != float64(n.ms)/1000 {
 				t.Fatalf("%q: %v, %v ms", payload, n.json, n.ms)
 			}
@@ -149,7 +152,7 @@ func FuzzAppendJSON(f *testing.F) {
 	f.Add("s", uint64(7), int64(1893499200123), int64(1893499500999), "y", ` {"a" : [ 1 ] } `)
 	f.Fuzz(func(t *testing.T, subject string, gen uint64, iat, exp int64, name, value string) {
 		c := Claims{Issuer: fuzzIssuer, Audience: fuzzAudience, Subject: subject, Session: MustParseSessionID("abcAAECAwQFBgcICQoLDA0ODw"), Generation: gen,
-			IssuedAt: time.UnixMilli(iat), Expires: time.UnixMilli(exp), Extra: []Claim{{name, value}}}
+			IssuedAt: time.UnixMilli(iat), Expires: time.UnixMilli(exp), Began: time.UnixMilli(iat - int64(gen%1000)), Extra: []Claim{{name, value}}}
 		doc, err := c.AppendJSON(nil)
 		if err != nil {
 			if Reason(err) == "" || len(doc) != 0 {
@@ -161,7 +164,7 @@ func FuzzAppendJSON(f *testing.F) {
 		if err != nil {
 			t.Fatalf("the verifier refuses %s: %v", doc, err)
 		}
-		if e.subject != subject || e.gen != gen || e.iat != iat || e.exp != exp || e.session != c.Session {
+		if e.subject != subject || e.gen != gen || e.iat != iat || e.exp != exp || e.began != c.Began.UnixMilli() || e.session != c.Session {
 			t.Fatalf("%s reads differently", doc)
 		}
 		var members map[string]json.RawMessage
@@ -170,6 +173,9 @@ func FuzzAppendJSON(f *testing.F) {
 		}
 		want := 7
 		if subject != "" {
+			want++
+		}
+		if e.began < e.iat {
 			want++
 		}
 		if len(members) != want || string(members[name]) != strings.Trim(value, " \t\r\n") {

@@ -417,7 +417,7 @@ func claimVectors() []byte {
 	for _, name := range []string{"iss", "aud", "sub", "sid"} {
 		at(claimSet(name, "1"), now, "claim type", "JWT-2", name+" a number")
 	}
-	for _, name := range []string{"gen", "iat", "exp", "auth_time"} {
+	for _, name := range []string{"gen", "iat", "exp", "auth_time", "sst"} {
 		at(claimSet(name, `"`+num(sec)+`"`), now, "claim type", "JWT-2", name+" a string")
 		for _, n := range []string{"-1", "1e307", "1e3", "1E3", "18446744073709551616", "9999999999999999", "99999999999999999999999999"} {
 			at(claimSet(name, n), now, "claim out of range", "JWT-2", name+" "+n)
@@ -436,6 +436,11 @@ func claimVectors() []byte {
 	at(claimSet("iat", num(sec)+".1234"), now, "claim out of range", "CF-1", "four decimals")
 	at(claimSet("iat", "1099511627776"), now, "claim out of range", "JWT-2", "iat 2^40")
 	at(claimSet("auth_time", num(sec-3600)), now, "accepted", "CF-1", "auth_time")
+	at(claimSet("sst", num(sec-3600)+".001"), now, "accepted", "CF-1", "a session older than its token")
+	at(claimSet("sst", num(sec)), now, "accepted", "CF-1", "a session as old as its token")
+	at(claimSet("sst", num(sec)+".001"), now, "claim out of range", "CF-1", "a session younger than its token")
+	at(claimSet("sst", "null"), now, "claim type", "JWT-2", "sst null")
+	at(claimSet("SST", "1"), now, "claim name", "JWT-3", "sst in capitals")
 
 	at(claimSet("iss", `"https://other.test"`), now, "issuer", "JWT-5", "another issuer")
 	at(claimSet("iss", `"https://issuer.test/"`), now, "issuer", "JWT-5", "the issuer with a slash")

@@ -23,18 +23,18 @@ func (v Verified) entry() *entry { return (*entry)(v.c) }
 // entry is one verified token. It is immutable once made and owns the bytes its strings point to. What every check of a token that is known reads stands together, and
 // first, because where many are known each line of memory is far away.
 type entry struct {
-	from       int64 // milliseconds, as all times here; the token is good while from <= now < until, the leeway being within
-	until      int64
+	iat        int64 // milliseconds, as all times here
+	until      int64 // exp and the verifier's leeway
+	began      int64
 	generation uint64 // of the key set that knew the token's key
 	parties    *parties
-	iat        int64
 	session    SessionID
-	raw        string // the token; empty if the entry is not for the table
+	raw        string   // the token; empty if the entry is not for the table
+	hash       [16]byte // see subjectHash
 
 	payload string // the claim set as JSON
 	subject string
 	keyID   string
-	hash    [16]byte // see subjectHash
 	gen     uint64
 	exp     int64
 	auth    int64
@@ -104,6 +104,22 @@ func (v Verified) IssuedAtMilli() int64 {
 		return 0
 	}
 	return v.entry().iat
+}
+
+// Began returns when the session began: "sst", or "iat" if the token has none. It is not after IssuedAt.
+func (v Verified) Began() time.Time {
+	if v.c == nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(v.entry().began)
+}
+
+// BeganMilli returns when the session began in Unix milliseconds. It is what a not-before is compared with.
+func (v Verified) BeganMilli() int64 {
+	if v.c == nil {
+		return 0
+	}
+	return v.entry().began
 }
 
 // Expires returns "exp", without any leeway.

@@ -128,7 +128,7 @@ func (v *Verifier) Window(known Verified) (from, until time.Time, ok bool) {
 	if e.parties != v.parties || e.generation != v.keys.load().generation {
 		return time.Time{}, time.Time{}, false
 	}
-	return time.UnixMilli(e.from), time.UnixMilli(e.until), true
+	return time.UnixMilli(e.iat - v.leeway), time.UnixMilli(e.until), true
 }
 
 // machineTime, for a time, means that the machine is to be asked when it matters: hits look at the verifier's clock, everything else takes the true time.
@@ -153,17 +153,18 @@ func (v *Verifier) verify(raw string, now int64) (Verified, error) {
 
 // warm judges a token that was verified before: only time can have changed.
 func (v *Verifier) warm(e *entry, now int64) (Verified, error) {
+	from := e.iat - v.leeway
 	if now == machineTime {
-		if now = v.clock.milli(); now < e.from || now >= e.until {
+		if now = v.clock.milli(); now < from || now >= e.until {
 			now = time.Now().UnixMilli() // a refusal is judged by the true time
 		}
 	}
-	if e.from <= now && now < e.until {
+	if from <= now && now < e.until {
 		v.stats.hit()
 		return Verified{unsafe.Pointer(e)}, nil
 	}
 	v.stats.refused.Add(1)
-	if now < e.from {
+	if now < from {
 		return Verified{}, errIssuedFuture
 	}
 	return Verified{}, &ExpiredError{e.exp}
@@ -220,7 +221,7 @@ func (v *Verifier) read(p parts, k *key, generation uint64) (*entry, error) {
 	if err := e.scan(v); err != nil {
 		return nil, err
 	}
-	e.from, e.until = e.iat-v.leeway, e.exp+v.leeway
+	e.until = e.exp + v.leeway
 	if e.exp <= e.iat || e.exp-e.iat > v.maxLife {
 		return nil, errLifetime
 	}
@@ -230,7 +231,7 @@ func (v *Verifier) read(p parts, k *key, generation uint64) (*entry, error) {
 // admit judges the time of a token of which everything else is right, and remembers it.
 func (v *Verifier) admit(e *entry, now int64) error {
 	switch {
-	case now < e.from:
+	case now < e.iat-v.leeway:
 		return errIssuedFuture
 	case now >= e.until:
 		return &ExpiredError{e.exp}
@@ -249,7 +250,7 @@ func (e *entry) scan(v *Verifier) error {
 		return errPayload
 	}
 	var seen uint // by the index of the registered name
-	var extras [maxMembers]span
+	var extras [maxExtra]span
 	n := 0
 	for first := true; ; first = false {
 		if first && s.next('}') { // an empty set, refused below
@@ -277,7 +278,7 @@ func (e *entry) scan(v *Verifier) error {
 					return errDuplicate
 				}
 			}
-			if n == maxMembers-knownClaims {
+			if n == maxExtra {
 				return errRange
 			}
 			extras[n] = span{int32(start), int32(start + len(name))}
@@ -307,6 +308,11 @@ func (e *entry) scan(v *Verifier) error {
 	}
 	if seen&requiredClaims != requiredClaims {
 		return errMissing
+	}
+	if seen&(1<<claimSst) == 0 {
+		e.began = e.iat
+	} else if e.began > e.iat {
+		return errRange
 	}
 	return nil
 }
@@ -361,6 +367,8 @@ func (e *entry) claim(s *scanner, index int, v *Verifier) error {
 	case claimAuthTime:
 		e.auth, ok = milliseconds(number)
 		e.hasAuth = true
+	case claimSst:
+		e.began, ok = milliseconds(number)
 	}
 	if !ok {
 		return errRange

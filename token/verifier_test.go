@@ -31,6 +31,7 @@ func TestVerifyGivesTheClaims(t *testing.T) {
 			want := token.Claims{
 				Subject: `Zoë "the" \ 日本`, Session: tokentest.SessionID(t), Generation: 1<<53 - 1,
 				IssuedAt: tokentest.Start.Add(123 * time.Millisecond), Expires: tokentest.Start.Add(299_990 * time.Millisecond), AuthTime: tokentest.Start.Add(-time.Hour),
+				Began: tokentest.Start.Add(-time.Minute - time.Millisecond),
 				Extra: []token.Claim{{Name: "plan", JSON: ` {"tier" : "pro","n":[1,2.5e3,null]} `}, {Name: "https://example.test/claim", JSON: "true"}},
 			}
 			v := i.Verifier()
@@ -42,7 +43,7 @@ func TestVerifyGivesTheClaims(t *testing.T) {
 				}
 				at, has := got.AuthTime()
 				if !got.Valid() || got.Issuer() != tokentest.IssuerName || got.Audience() != tokentest.Audience || got.Subject() != want.Subject || got.Session() != want.Session ||
-					got.Generation() != want.Generation || !got.IssuedAt().Equal(want.IssuedAt) || !got.Expires().Equal(want.Expires) || !has || !at.Equal(want.AuthTime) || got.KeyID() != key.ID() ||
+					got.Generation() != want.Generation || !got.IssuedAt().Equal(want.IssuedAt) || !got.Expires().Equal(want.Expires) || !got.Began().Equal(want.Began) || got.BeganMilli() != want.Began.UnixMilli() || !has || !at.Equal(want.AuthTime) || got.KeyID() != key.ID() ||
 					got.IssuedAtMilli() != want.IssuedAt.UnixMilli() || got.ExpiresMilli() != want.Expires.UnixMilli() || got.SubjectHash() != token.SubjectHash(tokentest.IssuerName, want.Subject) {
 					t.Errorf("%s: not what was minted", way)
 				}
@@ -72,6 +73,9 @@ func TestAnonymous(t *testing.T) {
 	if _, has := v.AuthTime(); has {
 		t.Error("auth_time out of nothing")
 	}
+	if !v.Began().Equal(v.IssuedAt()) || v.BeganMilli() != v.IssuedAtMilli() {
+		t.Error("a session whose token does not say when it began did not begin with it")
+	}
 }
 
 func TestZeroVerified(t *testing.T) {
@@ -79,7 +83,7 @@ func TestZeroVerified(t *testing.T) {
 	_, claim := v.Claim("x")
 	at, has := v.AuthTime()
 	if v.Valid() || v.Issuer()+v.Audience()+v.Subject()+v.KeyID() != "" || !v.Session().IsZero() || v.Generation() != 0 || !v.IssuedAt().IsZero() || !v.Expires().IsZero() ||
-		v.IssuedAtMilli() != 0 || v.ExpiresMilli() != 0 || has || !at.IsZero() || claim || v.SubjectHash() != [16]byte{} {
+		!v.Began().IsZero() || v.BeganMilli() != 0 || v.IssuedAtMilli() != 0 || v.ExpiresMilli() != 0 || has || !at.IsZero() || claim || v.SubjectHash() != [16]byte{} {
 		t.Error("the zero Verified says something")
 	}
 }

@@ -62,6 +62,8 @@ export interface Claims {
   readonly iat: number;
   readonly exp: number;
   readonly auth_time?: number;
+  /** When the session began, if that was before iat. */
+  readonly sst?: number;
   readonly [name: string]: unknown;
 }
 

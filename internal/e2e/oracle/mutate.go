@@ -162,7 +162,7 @@ func (m Mutator) change(members []string) []string {
 	case 5:
 		return append(members, strings.Replace(name, `"`, `"\u00`+fmt.Sprintf("%02x", name[1]), 1)[:6]+name[1:]+":"+value)
 	case 6, 7:
-		at := m.pick("iat", "exp", "nbf", "auth_time")
+		at := m.pick("iat", "exp", "nbf", "auth_time", "sst")
 		offset := []int64{-100000, -901, -900, -300, -11, -10, -9, -1, 0, 1, 9, 10, 11, 300, 899, 900, 901, 100000, 1 << 40}[m.IntN(19)]
 		number := strconv.FormatInt(now+offset, 10) + m.pick("", "", "", ".0", ".5", ".999", ".1234", "e0", "E1")
 		for j := range members {

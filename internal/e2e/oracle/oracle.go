@@ -109,7 +109,7 @@ var Explained = map[string]string{
 	"unsupported claim":       "nbf and jti promise what nobody here would honour",
 	"claim type":              "a string where a number belongs, an array for aud, null",
 	"claim missing":           "sid and gen are required here",
-	"claim out of range":      "numbers with exponents, signs, over three decimals or 2^40 seconds; malformed session IDs; empty, long or control-character subjects",
+	"claim out of range":      "numbers with exponents, signs, over three decimals or 2^40 seconds; a session that began after its token; malformed session IDs; empty, long or control-character subjects",
 	"lifetime":                "exp - iat is bounded; others accept fifty years",
 	"issued in the future":    "others look at iat only when told, or not to the millisecond",
 	"expired":                 "others cut times to seconds, or count the end of the leeway in",
