@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
@@ -17,7 +18,7 @@ import (
 
 // warm returns an application's handler and a request with a token that has been seen before, in three kinds.
 func warm(t testing.TB) map[string]func() {
-	r := rig.New(t, rig.Embedded)
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.MaxStale = 10 * time.Minute })
 	r.Fresh(t)
 	s, err := r.Login(context.Background(), nil, "alice", counterfoil.LoginOptions{})
 	if err != nil {
@@ -30,7 +31,7 @@ func warm(t testing.TB) map[string]func() {
 		"verify":   func(a *fiber.App) { a.Use(fiberadapter.Verify(r.Guard())) },
 		"sessions": func(a *fiber.App) { a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager})) },
 	}
-	_ = r.Close() // what it does beside the requests would count; the list stays fresh for ten seconds
+	_ = r.Close() // what it does beside the requests would count; the list stays fresh for ten minutes
 	run := map[string]func(){}
 	for name, use := range kinds {
 		a := fiber.New()
