@@ -155,7 +155,7 @@ func TestRotate(t *testing.T) {
 		if err != nil || len(list) != 1 || list[0].Label != "laptop" || !list[0].Persistent || !list[0].Current {
 			t.Errorf("devices: %+v, %v", list, err)
 		}
-		if after, _ := r.Sessions(ctx, "alice"); after[0].Expires != before[0].Expires || after[0].AuthTime != before[0].AuthTime || after[0].Idle != before[0].Idle {
+		if after, _ := r.Sessions(ctx, "alice"); after[0].Expires != before[0].Expires || after[0].AuthTime != before[0].AuthTime || after[0].Created != before[0].Created || after[0].Idle != before[0].Idle {
 			t.Errorf("lives: before %+v, after %+v", before[0], after[0])
 		}
 		if _, err := r.Guard().Check(ctx, issued.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {

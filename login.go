@@ -104,7 +104,7 @@ type RotateOptions struct {
 
 // Rotate gives a session a new ID, and with it new tokens, and ends the old one. Call it for every change of what the session may do, such as a
 // second factor or an administrator's mode, so that whatever was known of the old one is of no use any more. All fields come along, as do subject,
-// device and lives; the absolute life is not prolonged. What [Manager.Login] says of errors and retries holds here too.
+// device and lives; the absolute life is not prolonged, and without Reauthenticated the session is as old as it was. What [Manager.Login] says of errors and retries holds here too.
 //
 // [ErrNotFound] if the session has ended, or was never stored. If somebody ends the session while this runs, it does not go on. Once it goes on under
 // its new ID, an ending that names the old ID comes too late and ends nothing.
@@ -269,7 +269,10 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 	} else if err != nil {
 		return Created{}, err
 	}
-	if c.At <= m.list.AllNotBefore() { // the store's clock is behind this process's, or it was revoked meanwhile
+	if c.Began == 0 {
+		c.Began = c.At
+	}
+	if c.Began <= m.list.AllNotBefore() { // the store's clock is behind this process's, or it was revoked meanwhile
 		_ = m.End(ctx, r.Session) // nobody has its tokens
 		return Created{}, m.paused()
 	}
@@ -282,7 +285,7 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 		}
 	}
 	g := grant{
-		generation: 1, began: c.At, at: c.At, expires: c.Expires, idleEnds: min(c.At+r.Idle.Milliseconds(), c.Expires), authTime: r.AuthTime,
+		generation: 1, began: c.Began, at: c.At, expires: c.Expires, idleEnds: min(c.At+r.Idle.Milliseconds(), c.Expires), authTime: r.AuthTime,
 		pair: true, persistent: device.ParseNote(r.Device).Persistent, claims: claims,
 	}
 	if r.Login {
@@ -293,7 +296,7 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 		return Created{}, err
 	}
 	// The client has not got the tokens yet: generation 0 confirms nothing.
-	s.id, s.begun, s.issued = r.Session, c.At, &tokens
+	s.id, s.begun, s.issued = r.Session, c.Began, &tokens
 	if g.authTime != 0 { // then s is new, and nobody else has it
 		s.authTime = milli(g.authTime)
 	}

@@ -453,8 +453,8 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// TestRenewedByWhoDidNotKnow: where a master that was cut off renews a session that has ended at its successor, the new token is dead by the entry
-// of the log that ended it.
+// TestRenewedByWhoDidNotKnow: where a master that was cut off renews or rotates a session that has ended at its successor, the new token is dead by the
+// entry of the log that ended it. A new proof of who it is begins a session anew.
 func TestRenewedByWhoDidNotKnow(t *testing.T) {
 	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
@@ -469,6 +469,16 @@ func TestRenewedByWhoDidNotKnow(t *testing.T) {
 			late = r.Verify(t, renewed.Access)
 			return late.IssuedAt().After(v.IssuedAt())
 		})
+		rotate := func(v token.Verified, opt counterfoil.RotateOptions) token.Verified {
+			s, err := r.Rotate(ctx, r.Open(v), opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens, _ := s.Issued()
+			return r.Verify(t, tokens.Access)
+		}
+		rotated := rotate(late, counterfoil.RotateOptions{})
+		proved := rotate(rotated, counterfoil.RotateOptions{Reauthenticated: true})
 		_, later := login(t, r, "alice")
 		if !late.Began().Equal(v.IssuedAt()) {
 			t.Fatalf("the session began at %v, want %v", late.Began(), v.IssuedAt())
@@ -486,10 +496,10 @@ func TestRenewedByWhoDidNotKnow(t *testing.T) {
 			if err := list.Add(e); err != nil {
 				t.Fatal(err)
 			}
-			if !list.Contains(late) {
-				t.Errorf("%s: what was renewed after the end of its session is not in the list", name)
+			if !list.Contains(late) || !list.Contains(rotated) {
+				t.Errorf("%s: renewed after the end of its session: in the list %v; rotated: %v", name, list.Contains(late), list.Contains(rotated))
 			}
-			if list.Contains(r.Verify(t, later.Access)) {
+			if list.Contains(r.Verify(t, later.Access)) || list.Contains(proved) {
 				t.Errorf("%s: a session that began later is in the list", name)
 			}
 		}

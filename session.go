@@ -29,7 +29,7 @@ type Session struct {
 	mu         sync.Mutex
 	barred     error           // why this request may not begin a session, nil if it may
 	id         token.SessionID // zero until the session is stored
-	begun      int64           // no later than this, Unix ms; 0 = not known
+	begun      int64           // no later than this, Unix ms; a token that does not say it was issued later; 0 = not known
 	generation uint64
 	successor  *Session // begun by a login that is not finished: the old session still has to end
 	ended      bool

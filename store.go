@@ -78,9 +78,9 @@ const (
 // Implementations are safe for concurrent use, return soon after ctx ends, and keep nothing of the slices they are given.
 type Store interface {
 	// Create makes a record under an ID that was never used. It sets created and newest-issued to
-	// max(now, subject's not-before + 1), generation 1, and applies the operations. If the subject then has more live sessions than
+	// max(now, subject's not-before + 1), but see r.Replaces, generation 1, and applies the operations. If the subject then has more live sessions than
 	// r.Cap, those renewed longest ago are ended and returned; ErrNotDurable may come with the whole answer then. ErrNotFound, and nothing is made, if
-	// r.NotAfter is not after created, or if r.Replaces is not a frozen record that lives as Load has it.
+	// r.NotAfter is not after that time, or if r.Replaces is not a frozen record that lives as Load has it.
 	// An ID that is in use is an error, none of those of this package, and nothing is touched.
 	Create(ctx context.Context, r NewRecord) (Created, error)
 
@@ -138,7 +138,8 @@ type NewRecord struct {
 	Cap      int           // live sessions a subject may have, this one included; 0 = no bound
 
 	// Replaces is the frozen session that goes on as this one, of the same subject and slot tag; zero = none. The step that makes the record also
-	// judges whether it still lives: a session that was ended after its freezing does not go on under another ID.
+	// judges whether it still lives: a session that was ended after its freezing does not go on under another ID. Unless Login is set, created is that
+	// of what is replaced: an end of all sessions that began until a time must not miss it because it goes on under another ID where nobody had heard.
 	Replaces token.SessionID
 	// Inherited says that the fields are what another session held. Their size and number are then not refused, because that session is frozen
 	// and cannot become smaller. A session over its budget may shrink, not grow.
@@ -147,7 +148,8 @@ type NewRecord struct {
 
 // Created is the answer of Create.
 type Created struct {
-	At      int64             // created, Unix ms
+	At      int64             // issue time for the tokens, Unix ms
+	Began   int64             // created, Unix ms: At, or earlier where Replaces says so; 0 = At
 	Expires int64             // absolute expiry, Unix ms
 	Values  []Value           // one for each operation, as in Saved
 	Evicted []token.SessionID // ended to keep the cap
@@ -240,7 +242,7 @@ type Refreshed struct {
 	Subject    string
 	Generation uint64 // the current one
 	At         int64  // issue time for the tokens, Unix ms: max(now, newest handed out before)
-	Created    int64  // Unix ms
+	Created    int64  // Unix ms, no later than At
 	Expires    int64  // absolute expiry, Unix ms
 	IdleEnds   int64  // when the record now ends if it is not renewed again, Unix ms
 	AuthTime   int64  // Unix ms; 0 = never

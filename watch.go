@@ -95,7 +95,7 @@ func (w *watch) rouse() {
 }
 
 // heard takes in one entry of the log. The store is asked only where the entry does not decide: it ends what began until a time, and of a session that was
-// never looked at that may not be known.
+// never looked at it knows that only from a token that says it.
 func (w *watch) heard(e revocation.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

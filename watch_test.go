@@ -200,6 +200,9 @@ func TestDoneByTheLogAlone(t *testing.T) {
 		{"its subject, never looked at", "alice", false, func(_, now int64) revocation.Entry {
 			return revocation.Entry{Kind: revocation.KindSubject, At: now, Subject: hash, NotBefore: now}
 		}, true},
+		{"its subject until it began, known by a renewed token, never looked at", "alice", false, func(began, now int64) revocation.Entry {
+			return revocation.Entry{Kind: revocation.KindSubject, At: now, Subject: hash, NotBefore: began}
+		}, true},
 		{"everything", "alice", true, func(_, now int64) revocation.Entry {
 			return revocation.Entry{Kind: revocation.KindAll, At: now, NotBefore: now}
 		}, true},
@@ -226,13 +229,23 @@ func TestDoneByTheLogAlone(t *testing.T) {
 			t.Parallel()
 			inBubble(t, nil, func(t *testing.T, m *counterfoil.Manager, p *partly) {
 				ctx := t.Context()
-				s := m.Anonymous()
+				s, began := m.Anonymous(), time.Now().UnixMilli()
 				if tt.subject != "" {
-					s, _ = begin(t, m, tt.subject, counterfoil.LoginOptions{})
+					var tokens counterfoil.Tokens
+					s, tokens = begin(t, m, tt.subject, counterfoil.LoginOptions{})
+					time.Sleep(time.Second)
+					_, tokens, err := m.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					v, err := m.Guard().Check(ctx, tokens.Access.Reveal())
+					if err != nil {
+						t.Fatal(err)
+					}
+					s = m.Open(v)
 				} else if _, err := visits.Incr(ctx, s, 1); err != nil {
 					t.Fatal(err)
 				}
-				began := time.Now().UnixMilli()
 				if !tt.looked {
 					p.lose(s.ID())
 				}

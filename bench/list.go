@@ -260,7 +260,8 @@ func freshList(ids []token.SessionID) *revocation.List {
 }
 
 // guardTable checks warm tokens while a million sessions and a thousand subjects are revoked, beside a warm hit of the verifier and then a miss of the list. Subjects
-// are looked up only for tokens that are older than the newest not-before of any; the other row has such tokens.
+// are looked up only for tokens whose session is older than the newest not-before that the list holds, for a quarter of an hour after anybody has logged
+// out everywhere; the other row has such tokens.
 func guardTable(m *material) (*group, error) {
 	ids := randomIDs(mebi, 1)
 	list, later := freshList(ids), freshList(ids)

@@ -10,7 +10,8 @@ import (
 
 // Horizon is how long an entry matters: the longest life of an access token (15 minutes), the largest leeway (60 seconds) and a margin. It
 // is a constant because verifiers with different settings share one log. A list forgets an entry when the horizon has
-// passed since its time, and a log may drop it then.
+// passed since its time, and a log may drop it then. What is left beyond the access life also meets tokens that a master which had not heard of the
+// end, because it was cut off, minted after it.
 const Horizon = 17 * time.Minute
 
 // MaxEntryLen is the length in bytes of the longest binary entry.

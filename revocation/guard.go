@@ -229,7 +229,7 @@ func (g *Guard) judge(ctx context.Context, v token.Verified, p Policy, s *sight)
 // token could be looked for in a stale list and accepted by the freshness of the next.
 func (g *Guard) decide(v token.Verified, p Policy, s *sight) (why string, err error) {
 	// What the list holds is true whatever its age: the union of all that was ever revoked only grows.
-	// Nearly every session is younger than every not-before, and it is not there.
+	// While nobody has logged out everywhere lately every session is younger than every not-before, and nearly none is there.
 	l := g.list
 	if v.BeganMilli() <= l.newest.Load() || l.keys.Load() != nil || l.sessions.has(v.Session()) {
 		if r := l.find(v); r != nil {

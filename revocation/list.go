@@ -44,7 +44,7 @@ type List struct {
 	subjects table
 	all      atomic.Int64 // the everything-not-before, Unix ms
 	keys     atomic.Pointer[map[string]struct{}]
-	newest   atomic.Int64 // no not-before, of a subject or of everything, is later than this, Unix ms
+	newest   atomic.Int64 // no not-before that is held, of a subject or of everything, is later than this, Unix ms
 
 	lacks   atomic.Int64 // until then (Unix ms) an entry is missing
 	unknown atomic.Int64 // until then an entry is in force that this version does not understand
@@ -301,7 +301,7 @@ func (l *List) find(v token.Verified) *refusal {
 	case l.Has(v.Session()):
 		return &revokedSession
 	}
-	// Few sessions are older than the last time that anybody logged out everywhere.
+	// No session is older than the last time that anybody logged out everywhere once the list has forgotten it.
 	if began <= l.newest.Load() {
 		if a, b := v.SubjectWords(); a|b != 0 && began <= l.subjectNotBefore(a, b) {
 			return &revokedSubject
@@ -315,7 +315,7 @@ func (l *List) Incomplete(now time.Time) bool { return now.UnixMilli() < l.lacks
 
 // Sweep forgets every entry that has expired at now and returns how many. Readers go on meanwhile.
 //
-// An entry that is forgotten cannot be needed by a verifier whose clock shows now or later, because the tokens that it hits
+// An entry that is forgotten cannot be needed by a verifier whose clock shows now or later, because the tokens from before it
 // have expired there. A clock that may step back must not be trusted alone: the Follower gives the earlier of this process's clock
 // and the log's.
 func (l *List) Sweep(now time.Time) int {
@@ -332,6 +332,14 @@ func (l *List) sweep(now int64) {
 		l.sessions.sweep(i, now, true)
 		l.subjects.sweep(i, now, true)
 	}
+	l.settle()
+}
+
+// settle spares checks the look at the subjects when there is none. The lock is held, and whoever adds one raises newest first.
+func (l *List) settle() {
+	if l.subjects.n == 0 {
+		l.newest.Store(l.all.Load())
+	}
 }
 
 // sweepSome looks at the next n sixty-fourths of the list.
@@ -344,6 +352,7 @@ func (l *List) sweepSome(n int, now int64) {
 		l.sessions.sweep(l.at, now, false)
 		l.subjects.sweep(l.at, now, false)
 	}
+	l.settle()
 }
 
 // Entries returns the entries of the list, in no order, while it may change. Times are as exact as the list keeps them: an

@@ -7,7 +7,7 @@
 //
 // # One log
 //
-// Revocations go to one append-only log. An entry matters only until the newest token that it can hit has expired, so a log trimmed by age is whole:
+// Revocations go to one append-only log. An entry matters only until the newest token from before it has expired, so a log trimmed by age is whole:
 // it is at once the snapshot and the tail. [Entry] says what can be revoked: a session, the sessions of a subject that began until a time, all that
 // began until a time, a signing key. A token is dead when its session did not begin after the latest not-before that applies to it. When the token was
 // issued does not count: a renewal that did not know of the end must not undo it.

@@ -76,7 +76,7 @@ func (s *Redis) Create(ctx context.Context, r counterfoil.NewRecord) (counterfoi
 	if err := codeError(rep); err != nil {
 		return none, err
 	}
-	c := counterfoil.Created{At: rep.int(1), Expires: rep.int(2), Values: values(rep.list(3), len(r.Ops))}
+	c := counterfoil.Created{At: rep.int(1), Began: rep.int(6), Expires: rep.int(2), Values: values(rep.list(3), len(r.Ops))}
 	for i := range rep.list(4) {
 		id, err := token.ParseSessionID(rep.list(4).string(i))
 		if err != nil {

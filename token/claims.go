@@ -7,6 +7,9 @@ import (
 )
 
 // Claims is what a token says, before it is signed. [Verified] is what a verified token said; there is no way from a token to Claims.
+//
+// Began belongs in every token but a session's first: what ends all sessions that began until a time meets tokens by it. Without it, a token that was
+// minted after that time, by somebody who had not heard, is good.
 type Claims struct {
 	Issuer     string    // "iss"
 	Audience   string    // "aud", one string
@@ -16,7 +19,7 @@ type Claims struct {
 	IssuedAt   time.Time // "iat", cut to milliseconds
 	Expires    time.Time // "exp", cut to milliseconds
 	AuthTime   time.Time // "auth_time", when the user last proved who they are, cut to milliseconds; zero for none
-	Began      time.Time // "sst", when the session began, cut to milliseconds, not after IssuedAt; zero for IssuedAt, which needs no claim
+	Began      time.Time // "sst", when the session began, cut to milliseconds, not after IssuedAt; zero = IssuedAt, without a claim
 	Extra      []Claim   // the application's own
 }
 
@@ -166,7 +169,7 @@ func (c Claims) AppendJSON(b []byte) ([]byte, error) {
 	}
 	if !c.Began.IsZero() {
 		began := c.Began.UnixMilli()
-		if began < 0 || began > iat {
+		if began <= 0 || began > iat { // 0 would be older than no not-before at all
 			return b[:start], errRange
 		}
 		if began < iat {

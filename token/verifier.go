@@ -311,7 +311,7 @@ func (e *entry) scan(v *Verifier) error {
 	}
 	if seen&(1<<claimSst) == 0 {
 		e.began = e.iat
-	} else if e.began > e.iat {
+	} else if e.began == 0 || e.began > e.iat { // 0 would be older than no not-before at all
 		return errRange
 	}
 	return nil

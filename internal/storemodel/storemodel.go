@@ -145,33 +145,39 @@ func (m *Model) Create(_ context.Context, n counterfoil.NewRecord) (counterfoil.
 	if r := m.sessions[n.Session]; r != nil && r.idleEnd > m.forward && m.Fault != "used ID taken over" {
 		return counterfoil.Created{}, errors.New("model: used before")
 	}
-	created := max(m.now, m.nbf[n.Subject]+1)
+	at := max(m.now, m.nbf[n.Subject]+1)
 	if m.Fault == "created before the not-before" {
-		created = m.now
+		at = m.now
+	}
+	created := at
+	if !n.Replaces.IsZero() {
+		old := m.live(n.Replaces, n.Subject)
+		if (old == nil || old.frozen == 0) && m.Fault != "the ended replaced" {
+			return counterfoil.Created{}, counterfoil.ErrNotFound
+		}
+		if old != nil && !n.Login && m.Fault != "younger by a rotation" {
+			created = old.Created
+			at = max(at, created)
+		}
 	}
 	r := &record{idle: n.Idle.Milliseconds(), state: state{cur: 1, h: m.now}}
-	r.Record = counterfoil.Record{Session: n.Session, Subject: n.Subject, Created: created, Renewed: created, Idle: n.Idle,
-		Expires: created + n.Absolute.Milliseconds(), AuthTime: n.AuthTime, Device: n.Device, Fields: map[string][]byte{}}
+	r.Record = counterfoil.Record{Session: n.Session, Subject: n.Subject, Created: created, Renewed: at, Idle: n.Idle,
+		Expires: at + n.Absolute.Milliseconds(), AuthTime: n.AuthTime, Device: n.Device, Fields: map[string][]byte{}}
 	if n.NotAfter > 0 && m.Fault != "life prolonged" {
 		r.Expires = min(r.Expires, n.NotAfter)
 	}
-	if r.Expires <= created {
+	if r.Expires <= at {
 		return counterfoil.Created{}, counterfoil.ErrNotFound
 	}
 	if n.Login {
-		r.AuthTime = created
-	}
-	if !n.Replaces.IsZero() && m.Fault != "the ended replaced" {
-		if old := m.live(n.Replaces, n.Subject); old == nil || old.frozen == 0 {
-			return counterfoil.Created{}, counterfoil.ErrNotFound
-		}
+		r.AuthTime = at
 	}
 	values, err := m.apply(r, n.Ops, n.Inherited)
 	if err != nil {
 		return counterfoil.Created{}, err
 	}
 	r.idleEnd = m.forward + min(r.idle, r.Expires-m.now)
-	c := counterfoil.Created{At: created, Expires: r.Expires, Values: values}
+	c := counterfoil.Created{At: at, Began: created, Expires: r.Expires, Values: values}
 	if n.Subject != "" {
 		x := m.members(n.Subject)
 		m.prune(x, n.Subject)

@@ -9,7 +9,7 @@
 --       for good: '' none, n everything-not-before, k:<kid> a revoked key; its value for n, ms
 -- reply {1, ID of the newest record, epoch, the time of this node in ms}, or {-1, index}: that entry is past the horizon; nothing was appended
 --
--- Keeps promises 4 and 5. A revocation matters until the newest token it can hit has expired, so trimming by age makes no harmful gap.
+-- Keeps promises 4 and 5. A revocation matters until the newest token from before it has expired, so trimming by age makes no harmful gap.
 -- Each record names the one before (p); meta keeps the newest ID (l). If they disagree, or the newest record is far from this node's
 -- clock, the log cannot vouch for what was in it: a new epoch begins (e), and with it a new birth (b), before which it vouches for nothing.
 -- Records ahead of the clock would make every later ID a time in the future, so there the stream goes first.

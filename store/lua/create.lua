@@ -6,31 +6,37 @@
 --       6 latest absolute expiry (0 = none)  7 authentication time (0 = never, -1 = now)
 --       8 device  9 cap (0 = none)  10 the session that it replaces ('' = none)  11 '1' = its operations are within another session's budget
 --       12… operations (ops.lua)
--- reply {1, created, absolute expiry, {value, …}, {evicted ID, …}, when those ended: no earlier than any time handed out in a token of theirs},
---       or {code}: 0 nothing of its life is left, or what it replaces has ended, -1 … -3 as in ops.lua, -4 the ID was used before
+-- reply {1, issue time, absolute expiry, {value, …}, {evicted ID, …}, when those ended: no earlier than any time handed out in a token of theirs,
+--       created}, or {code}: 0 nothing of its life is left, or what it replaces has ended, -1 … -3 as in ops.lua, -4 the ID was used before
 --
 -- Keeps promise 1: a session begins after its subject's not-before, so that ending all sessions never hits a later login and
 -- no earlier session outlives it. An ID that is in use is refused, never taken over (fixation). What was ended after it was frozen, by whomever, is
--- replaced by nothing: a session does not survive its end under another ID.
+-- replaced by nothing: a session does not survive its end under another ID. Nor does it where nobody has heard of that end: without a new proof of who it
+-- is it goes on as old as it was, so that a not-before which its successor is older than meets it.
 if redis.call('EXISTS', KEYS[1]) == 1 then
 	return {-4}
 end
 local sid, subject, base = ARGV[1], ARGV[2], ARGV[3]
 local n = notbefore(KEYS[2])
-local created = math.max(now, n + 1)
-local expires = created + ARGV[5]
-local latest = tonumber(ARGV[6])
-if latest > 0 and latest < expires then
-	expires = latest
-end
-if expires <= created then
-	return {0}
-end
+local at = math.max(now, n + 1)
+local created = at
 if ARGV[10] ~= '' then
 	local r = fields(base .. ARGV[10], 'id', 'u', 'c', 'a', 'z')
 	if not live(r, ARGV[10], subject, n) or not r[5] then
 		return {0}
 	end
+	if ARGV[7] ~= '-1' then
+		created = tonumber(r[3])
+		at = math.max(at, created) -- where the clock stepped back
+	end
+end
+local expires = at + ARGV[5]
+local latest = tonumber(ARGV[6])
+if latest > 0 and latest < expires then
+	expires = latest
+end
+if expires <= at then
+	return {0}
 end
 
 -- The other sessions of the subject, read before anything is written. A frozen one is being replaced by this very step or was
@@ -60,11 +66,11 @@ local code, out = apply(KEYS[1], 12, 0, ARGV[11] == '1' and math.huge or budget,
 if code ~= 1 then
 	return {code}
 end
-redis.call('HSET', KEYS[1], 'id', sid, 'u', subject, 'c', num(created), 'a', num(expires), 'i', ARGV[4], 't', num(created),
+redis.call('HSET', KEYS[1], 'id', sid, 'u', subject, 'c', num(created), 'a', num(expires), 'i', ARGV[4], 't', num(at),
 	'g', '1', 'p', '0', 'h', num(now), 'k', '0')
 local authenticated = tonumber(ARGV[7])
 if authenticated < 0 then
-	authenticated = created
+	authenticated = at
 end
 if authenticated > 0 then
 	redis.call('HSET', KEYS[1], 'at', num(authenticated))
@@ -102,4 +108,4 @@ if subject ~= '' then
 		redis.call('PEXPIRE', KEYS[3], num(expires - now))
 	end
 end
-return {1, num(created), num(expires), out, evicted, num(ended)}
+return {1, num(at), num(expires), out, evicted, num(ended), num(created)}

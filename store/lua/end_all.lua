@@ -6,7 +6,8 @@
 -- reply {now, not-before}
 --
 -- Keeps promise 1: the not-before decides, so that a session that the index lost is dead as well. It is no earlier than the newest time
--- handed out in a token of the listed sessions, so that a clock that stepped back spares none of them.
+-- handed out in a token of the listed sessions, so that a clock that stepped back spares none of them, nor a
+-- token that does not say when its session began.
 local n = now
 local old = redis.pcall('GET', KEYS[1])
 if type(old) == 'string' then

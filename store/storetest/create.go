@@ -32,7 +32,7 @@ var createRules = []rule{
 			c, err := s.under.Store.Create(s.ctx, r)
 			s.must(err, "Create for subject "+name)
 			got := s.load(counterfoil.Ref{Session: r.Session, Subject: subject})
-			if c.At <= 0 || c.Expires != c.At+absolute.Milliseconds() {
+			if c.At <= 0 || c.Began != c.At || c.Expires != c.At+absolute.Milliseconds() {
 				s.broken("subject %s: created %d, expires %d, want %v later", name, c.At, c.Expires, absolute)
 			}
 			if got.Session != r.Session || got.Subject != subject || got.Created != c.At || got.Renewed != c.At || got.Expires != c.Expires ||
@@ -118,6 +118,30 @@ var createRules = []rule{
 					s.is(err, counterfoil.ErrNotFound, "Create in place of one of "+name+" that is "+what)
 				}
 				s.lives(counterfoil.Ref{Session: r.Session, Subject: r.Subject}, what == "frozen", "in place of one of "+name+" that is "+what)
+			}
+		}
+	}},
+	{"going on", "Create in place of a frozen session makes one as old, which ends with all that began until then, unless it is a login", func(s *suite) {
+		for name, subject := range map[string]string{"alice": "alice", "anonymous": ""} {
+			for _, login := range []bool{false, true} {
+				old := s.create(subject)
+				s.pass(old.Session, time.Minute)
+				frozen, err := s.under.Store.Freeze(s.ctx, old)
+				s.must(err, "Freeze")
+				r := record(subject)
+				r.Session, err = token.NewSessionID(old.Session.Tag(), [16]byte([]byte(rand.Text())))
+				s.must(err, "an ID in the same slot")
+				r.Replaces, r.Login = old.Session, login
+				c, err := s.under.Store.Create(s.ctx, r)
+				s.must(err, "Create in place of a frozen session")
+				began := frozen.Created
+				if login {
+					began = c.At
+				}
+				got := s.load(counterfoil.Ref{Session: r.Session, Subject: subject})
+				if c.Began != began || got.Created != began || got.Renewed != c.At || c.At <= frozen.Created || c.Expires != c.At+absolute.Milliseconds() {
+					s.broken("%s, login %v: in place of one created at %d there is one of %d, says Create, of %d, says Load, issued at %d", name, login, frozen.Created, c.Began, got.Created, c.At)
+				}
 			}
 		}
 	}},

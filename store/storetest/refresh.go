@@ -183,8 +183,8 @@ var refreshRules = []rule{
 			if got.Subject != "alice" || got.AuthTime != first.AuthTime+delta(got.Created, first.Created) || got.Expires-got.Created != absolute.Milliseconds() {
 				s.broken("answer %+v to a record %+v", got, first)
 			}
-			if got.At < newest {
-				s.broken("issue time %d after %d", got.At, newest)
+			if got.At < newest || got.At < got.Created {
+				s.broken("issue time %d after %d, created %d", got.At, newest, got.Created)
 			}
 			if d := got.IdleEnds - got.At; d < (idle-time.Minute).Milliseconds() || d > idle.Milliseconds() {
 				s.broken("idle ends %d ms after the issue time, want about %v", d, idle)

@@ -38,6 +38,7 @@ func TestFaults(t *testing.T) {
 		"no cap":                        "renewed longest ago",
 		"life prolonged":                "an absolute expiry that is earlier",
 		"the ended replaced":            "does not go on under another ID",
+		"younger by a rotation":         "makes one as old",
 		"heirs refused":                 "what is inherited",
 		"fields shared":                 "What Load answered is the caller's",
 		"loading renews":                "reading or writing it does not renew it",
