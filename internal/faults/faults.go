@@ -13,7 +13,7 @@
 // The promised bound is MaxStale + leeway of the verifiers, which are Strict. A list is stale when the request that brought its newest
 // record was sent more than MaxStale ago by the monotonic clock, or when that record is older than MaxStale + leeway by the wall clock, so no
 // list that may be believed lacks what was acknowledged longer ago than that. A check that was begun later than the bound after
-// the acknowledgement, and accepted, is accepted after the bound. What the origin does with the record itself (load, save, renew) has no bound: there the
+// the acknowledgement, and accepted, is accepted after the bound. What the origin does with the record itself (load, save, renew, rotate) has no bound: there the
 // revocation holds from the acknowledgement on, except that a split keeps origins at a server that is no master any more; there it takes as
 // long as Redis takes to notice, and the bound here.
 //
@@ -101,7 +101,8 @@ type subject struct {
 type Session struct {
 	Subject string
 	o       *Oracle
-	born    time.Time
+	called  time.Time     // when the login was
+	born    time.Time     // when it had succeeded
 	ends    []*revocation // all that were tried
 	acked   time.Time     // of the first that was acknowledged
 	mixed   bool
@@ -146,7 +147,7 @@ func (o *Oracle) Begun(name string, called time.Time) *Session {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	sub := o.subject(name)
-	s := &Session{Subject: name, o: o, born: now}
+	s := &Session{Subject: name, o: o, called: called, born: now}
 	s.history = append(s.history, o.operation(actLogin, nil, called, now))
 	for _, r := range sub.alls {
 		if r.ended.After(called) { // at the same time as the login: it may have been before or after it
@@ -155,6 +156,42 @@ func (o *Oracle) Begun(name string, called time.Time) *Session {
 	}
 	sub.sessions = append(sub.sessions, s)
 	return s
+}
+
+// GoesOn notes that a session, by a rotation that was called at the given time and has just succeeded, goes on under another ID, and returns the session
+// that it is now. What ended all sessions of its subject before has ended this one too: a rotation does not make it younger. Whatever named the old
+// ID has not.
+func (o *Oracle) GoesOn(old *Session, called time.Time) *Session {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.replaced(old, called)
+	s := &Session{Subject: old.Subject, o: o, called: old.called, born: old.born}
+	s.history = append(s.history, o.operation(actLogin, nil, old.called, old.born))
+	sub := o.subject(s.Subject)
+	for _, r := range sub.alls {
+		switch {
+		case old.born.Before(r.begun):
+			s.hit(r)
+		case r.ended.After(old.called):
+			s.end(r, false)
+		}
+	}
+	sub.sessions = append(sub.sessions, s)
+	return s
+}
+
+// Replaced notes that a rotation of a session, called at the given time, has just failed: the session may have ended, or not.
+func (o *Oracle) Replaced(old *Session, called time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.replaced(old, called)
+}
+
+// replaced is called with the lock held. A rotation does not say whether the end of what it replaces is durable.
+func (o *Oracle) replaced(old *Session, called time.Time) {
+	r := &revocation{begun: called, ended: time.Now()}
+	old.ends = append(old.ends, r)
+	old.end(r, false)
 }
 
 // end enters a revocation in the history: one that is sure to have hit the session, or one that may have, or may still. Of these the first is as good as all.
@@ -209,11 +246,7 @@ func (o *Oracle) EndedAll(name string, called time.Time, how Outcome) {
 // ended is called with the lock held.
 func (o *Oracle) ended(hit []*Session, r *revocation, how Outcome) {
 	for _, s := range hit {
-		s.ends = append(s.ends, r)
-		if r.acked && s.acked.IsZero() {
-			s.acked = r.ended
-		}
-		s.end(r, r.acked)
+		s.hit(r)
 	}
 	switch how {
 	case Acknowledged:
@@ -224,6 +257,15 @@ func (o *Oracle) ended(hit []*Session, r *revocation, how Outcome) {
 	default:
 		o.counts.Refused++
 	}
+}
+
+// hit is called with the oracle's lock held.
+func (s *Session) hit(r *revocation) {
+	s.ends = append(s.ends, r)
+	if r.acked && s.acked.IsZero() {
+		s.acked = r.ended
+	}
+	s.end(r, r.acked)
 }
 
 // A Verdict is what a use came to.

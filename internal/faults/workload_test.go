@@ -20,7 +20,7 @@ const (
 	checkers = 3
 )
 
-// work starts the workload: each subject logs in, loads, saves, renews and logs out, here and everywhere, in two goroutines; others check
+// work starts the workload: each subject logs in, loads, saves, renews, rotates and logs out, here and everywhere, in two goroutines; others check
 // tokens, of ended sessions too.
 func (r *run) work() {
 	users, enough := context.WithCancel(r.ctx)
@@ -72,8 +72,10 @@ func (r *run) act(subject string) {
 		r.login(ctx, o, subject)
 	case n < 50:
 		r.load(ctx, o, pick(live))
-	case n < 75:
+	case n < 72:
 		r.refresh(ctx, o, pick(live))
+	case n < 75:
+		r.rotate(ctx, o, pick(live))
 	case n < 93:
 		r.end(ctx, o, pick(live))
 	case n < 97:
@@ -98,22 +100,55 @@ func (r *run) login(ctx context.Context, o *origin, subject string) {
 		return
 	}
 	tokens, _ := s.Issued()
-	c := &client{Session: r.oracle.Begun(subject, called), id: s.ID(), access: tokens.Access.Reveal(), refresh: tokens.Refresh.Reveal()}
+	c := &client{Session: r.oracle.Begun(subject, called), id: s.ID(), mark: s.ID().String(), access: tokens.Access.Reveal(), refresh: tokens.Refresh.Reveal()}
 	if v, err := r.plain.Verify(c.access); err == nil {
 		c.verified = v
 		if v.Session() != c.id || v.Subject() != subject {
 			r.oracle.MixedUp(c.Session, "a login was given another's token")
 		}
 	}
-	if err := mark.Set(s, c.id.String()); err == nil {
+	if err := mark.Set(s, c.mark); err == nil {
 		if err := s.Save(ctx); err != nil {
 			r.note("save", err)
 		}
 	}
+	r.knows(c)
+}
+
+// knows has the workload use a session.
+func (r *run) knows(c *client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.clients[subject] = append(r.clients[subject], c)
+	r.clients[c.Subject] = append(r.clients[c.Subject], c)
 	r.all = append(r.all, c)
+}
+
+// rotate has a session go on under another ID.
+func (r *run) rotate(ctx context.Context, o *origin, c *client) {
+	_, _, v := c.tokens()
+	if !v.Valid() {
+		return
+	}
+	at, called := r.record(o), time.Now()
+	s, err := o.Rotate(ctx, o.Open(v), counterfoil.RotateOptions{})
+	switch {
+	case err == nil:
+		r.oracle.Used(c.Session, at, called, faults.Accepted)
+	case errors.Is(err, counterfoil.ErrNotFound):
+		r.oracle.Used(c.Session, at, called, faults.Refused)
+		r.oracle.Replaced(c.Session, called)
+		return
+	default:
+		r.note("rotate", err)
+		r.oracle.Replaced(c.Session, called)
+		return
+	}
+	tokens, _ := s.Issued()
+	next := &client{Session: r.oracle.GoesOn(c.Session, called), id: s.ID(), mark: c.mark, access: tokens.Access.Reveal(), refresh: tokens.Refresh.Reveal()}
+	if next.verified, err = r.plain.Verify(next.access); err == nil && (next.verified.Session() != next.id || next.verified.Subject() != c.Subject) {
+		r.oracle.MixedUp(next.Session, "a rotation was given another's token")
+	}
+	r.knows(next)
 }
 
 // record is where the record of a session is used. It is asked before the use.
@@ -134,7 +169,7 @@ func (r *run) load(ctx context.Context, o *origin, c *client) {
 	value, present, err := mark.Get(ctx, o.Open(v))
 	switch {
 	case err == nil:
-		if present && value != c.id.String() {
+		if present && value != c.mark {
 			r.oracle.MixedUp(c.Session, "a load answered another's data")
 		}
 		r.oracle.Used(c.Session, at, called, faults.Accepted)
@@ -253,7 +288,7 @@ func (r *run) ask(w *verifier, c *client, access string) {
 	}
 }
 
-// haunt tries to load or to renew a session that has ended.
+// haunt tries to load, to renew or to rotate a session that has ended.
 func (r *run) haunt() {
 	r.mu.Lock()
 	var c *client
@@ -270,9 +305,12 @@ func (r *run) haunt() {
 	ctx, cancel := context.WithTimeout(r.ctx, timeout)
 	defer cancel()
 	o := r.origins[rand.IntN(len(r.origins))]
-	if rand.IntN(2) == 0 {
+	switch rand.IntN(5) {
+	case 0, 1:
 		r.load(ctx, o, c)
-	} else {
+	case 2, 3:
 		r.refresh(ctx, o, c)
+	default:
+		r.rotate(ctx, o, c)
 	}
 }

@@ -124,7 +124,8 @@ func (g *gate) Shut() (open func()) {
 // client is a session as the one who is logged in has it.
 type client struct {
 	*faults.Session
-	id token.SessionID
+	id   token.SessionID
+	mark string // what its data carry: its first ID
 
 	mu              sync.Mutex
 	access, refresh string
