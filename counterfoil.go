@@ -122,7 +122,8 @@ type Config struct {
 	// Claims returns the application's own claims for a token of a session: small, and fit to be read by every verifier. It is called for each new
 	// token, so claims follow the session within an access life. It may read the session, which costs a command at a renewal, and must not write, nor
 	// log in or out by the [Exchange] of the request, which waits for it. An error from it is one of the login or renewal. Browsers keep no cookie of
-	// more than 4,096 bytes with its name; the Logger is warned of one, at most once a minute. nil = no such claims.
+	// more than 4,096 bytes with its name; the Logger is warned of one, at most once a minute. The later tokens of a session are some thirty characters
+	// longer than its first. nil = no such claims.
 	Claims func(context.Context, *Session) ([]token.Claim, error)
 
 	// Bind may refuse a renewal: an error from it becomes [ErrUnbound], unless it is [ErrUnavailable], which says that it could not decide. It sees
