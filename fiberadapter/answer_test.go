@@ -125,6 +125,32 @@ func TestMounted(t *testing.T) {
 	}
 }
 
+// TestLocalsUnderTheManager: an application may keep something of its own under the Manager, as under any key but a package's own, and finds nothing there before.
+func TestLocalsUnderTheManager(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	middleware := fiberadapter.New(fiberadapter.Config{Manager: r.Manager})
+	a := fiber.New()
+	a.Use(middleware, func(c *fiber.Ctx) error {
+		if found := c.Locals(r.Manager); found != nil {
+			t.Errorf("a %T lies there", found)
+		}
+		c.Locals(r.Manager, "the application's")
+		return c.Next()
+	}, middleware, fiberadapter.Endpoints(r.Manager))
+	a.Get("/visit", func(c *fiber.Ctx) error {
+		_, err := visits.Incr(c.UserContext(), fiberadapter.Session(c), 1)
+		return err
+	})
+	b := &browser{t, a, map[string]string{}}
+	if res, _ := b.do("GET", "/visit"); len(res.Cookies()) != 2 {
+		t.Errorf("%d cookies, want 2", len(res.Cookies()))
+	}
+	r.Advance(3 * time.Minute) // the token is due for renewal
+	if res, _ := b.do("GET", "/session/active"); len(res.Cookies()) != 2 {
+		t.Errorf("renewed by an endpoint: %d cookies, want 2", len(res.Cookies()))
+	}
+}
+
 func TestRefuseUnknownError(t *testing.T) {
 	a := fiber.New()
 	a.Get("/", func(c *fiber.Ctx) error {

@@ -33,7 +33,7 @@ func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fi
 			defer c.Response().SetConnectionClose()
 		}
 		ctx := lasting(c)
-		if x, ok := c.Context().UserValue(m).(*counterfoil.Exchange); ok {
+		if x, ok := c.Context().UserValue(managerKey{m}).(*counterfoil.Exchange); ok {
 			ctx = opened.With(ctx, x)
 		}
 		serve(ctx, c, h)

@@ -102,6 +102,9 @@ const (
 	quitKey // a handler has logged out, which reads no body
 )
 
+// managerKey has the exchange that a Manager has opened for the request. It is as wide as a pointer, so making one allocates nothing.
+type managerKey struct{ m *counterfoil.Manager }
+
 // New makes the middleware of an application with sessions. Those of several Managers may stand around each other: a handler has the session of the
 // nearest one. Mounted twice around a handler it opens one exchange. It panics without a Manager, as Fiber's own middlewares do on a configuration
 // that cannot work.
@@ -117,7 +120,7 @@ func New(cfg Config) fiber.Handler {
 		if cfg.Next != nil && cfg.Next(c) {
 			return c.Next()
 		}
-		if again, ok := c.Context().UserValue(cfg.Manager).(*counterfoil.Exchange); ok {
+		if again, ok := c.Context().UserValue(managerKey{cfg.Manager}).(*counterfoil.Exchange); ok {
 			return inside(c, again) // mounted twice: one exchange, lest two of them renew beside each other
 		}
 		if unended(c) {
@@ -132,7 +135,7 @@ func New(cfg Config) fiber.Handler {
 		if err != nil {
 			return refused(c, refuse(c, err))
 		}
-		c.Context().SetUserValue(cfg.Manager, x)
+		c.Context().SetUserValue(managerKey{cfg.Manager}, x)
 		before := headers.Get().(*fasthttp.ResponseHeader)
 		c.Response().Header.CopyTo(before)
 		failed := inside(c, x)
