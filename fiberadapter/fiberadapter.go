@@ -85,7 +85,8 @@ type Config struct {
 	// Next skips the middleware for a request when it returns true; nil = never.
 	Next func(*fiber.Ctx) bool
 
-	// ErrorHandler answers a request that is refused; nil = [Refuse]. It must not tell a client which check failed.
+	// ErrorHandler answers a request that is refused, by the middleware or by [Require] and [RequireFresh] behind it; nil = [Refuse]. It must not tell a
+	// client which check failed.
 	ErrorHandler fiber.ErrorHandler
 
 	// Extractor says which credential of a request counts; nil = the bearer token or, if there is none, the session cookies. With
@@ -98,8 +99,10 @@ type key int
 const (
 	exchangeKey key = iota
 	verifiedKey
-	weakKey // something has ended that could come back
-	quitKey // a handler has logged out, which reads no body
+	weakKey   // something has ended that could come back
+	quitKey   // a handler has logged out, which reads no body
+	refuseKey // the error handler of the nearest middleware in front; absent = Refuse
+	shutKey   // Require has refused the request
 )
 
 // managerKey has the exchange that a Manager has opened for the request. It is as wide as a pointer, so making one allocates nothing.
@@ -121,7 +124,7 @@ func New(cfg Config) fiber.Handler {
 			return c.Next()
 		}
 		if again, ok := c.Context().UserValue(managerKey{cfg.Manager}).(*counterfoil.Exchange); ok {
-			return inside(c, again) // mounted twice: one exchange, lest two of them renew beside each other
+			return inside(c, again, cfg.ErrorHandler) // mounted twice: one exchange, lest two of them renew beside each other
 		}
 		if unended(c) {
 			defer c.Response().SetConnectionClose()
@@ -138,20 +141,37 @@ func New(cfg Config) fiber.Handler {
 		c.Context().SetUserValue(managerKey{cfg.Manager}, x)
 		before := headers.Get().(*fasthttp.ResponseHeader)
 		c.Response().Header.CopyTo(before)
-		failed := inside(c, x)
+		failed := inside(c, x, cfg.ErrorHandler)
 		err = commit(c, x, failed, before, refuse)
 		headers.Put(before)
 		return err
 	}
 }
 
-// inside runs the handlers behind the middleware with its exchange. What is in front may have that of another Manager, which it gets back.
-func inside(c *fiber.Ctx, x *counterfoil.Exchange) error {
+// inside runs the handlers behind the middleware with its exchange and its error handler. What is in front may have those of another Manager, which it gets
+// back.
+func inside(c *fiber.Ctx, x *counterfoil.Exchange, handler fiber.ErrorHandler) error {
 	if outer := c.Context().UserValue(exchangeKey); outer != nil { // otherwise a handler in front may still want to know who it was
 		defer c.Context().SetUserValue(exchangeKey, outer)
 	}
+	if outer := refusing(c, handler); outer != nil {
+		defer c.Context().SetUserValue(refuseKey, outer)
+	}
 	c.Context().SetUserValue(exchangeKey, x)
 	return c.Next()
+}
+
+// refusing notes the error handler of a middleware for [Require] behind it, nil = Refuse, and returns that of what is in front. Where there is none, as
+// nearly always, nothing is noted.
+func refusing(c *fiber.Ctx, handler fiber.ErrorHandler) (outer any) {
+	outer = c.Context().UserValue(refuseKey)
+	switch {
+	case handler != nil:
+		c.Context().SetUserValue(refuseKey, handler)
+	case outer != nil:
+		c.Context().SetUserValue(refuseKey, fiber.ErrorHandler(Refuse))
+	}
+	return outer
 }
 
 // headers are the headers of answers as they were before the handler; they are copied, never handed out.
@@ -163,7 +183,7 @@ func commit(c *fiber.Ctx, x *counterfoil.Exchange, failed error, before *fasthtt
 		x.Session().Discard()
 	}
 	cookies, err := x.Commit(lasting(c))
-	if err == nil && failed != nil {
+	if err == nil && failed != nil && c.Context().UserValue(shutKey) == nil { // what Require was told to answer is the answer
 		if status, _ := counterfoil.Status(failed); status != 0 {
 			err = failed // the application's error handler would tell the client what failed
 		}
@@ -305,9 +325,9 @@ func EndDevice(c *fiber.Ctx, handle string) error {
 	return ended(c, Exchange(c).EndDevice(c.UserContext(), handle))
 }
 
-// RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401 with the challenge of RFC 9470, on which the
-// application logs the subject in again, or asks for a second factor and calls [Rotate]. It goes behind [New] or behind [Verify], and
-// decides from the token alone.
+// RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401, or what the ErrorHandler of the middleware in front
+// answers, with the challenge of RFC 9470, on which the application logs the subject in again, or asks for a second factor and calls [Rotate]. It goes
+// behind [New] or behind [Verify], and decides from the token alone.
 func RequireFresh(d time.Duration) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		var err error
@@ -319,19 +339,29 @@ func RequireFresh(d time.Duration) fiber.Handler {
 		if err == nil {
 			return c.Next()
 		}
-		err = refused(c, Refuse(c, err))
+		err = shut(c, err)
 		c.Set(fiber.HeaderWWWAuthenticate, counterfoil.StepUpChallenge(d))
 		return err
 	}
 }
 
-// Require lets only requests of somebody who is logged in pass; others get 401. Put it behind the middleware, or behind [Verify]. Where neither has
-// looked at the request, for example after Config.Next, nobody is logged in.
+// Require lets only requests of somebody who is logged in pass; others get 401, or what the ErrorHandler of the middleware in front answers. Put it behind
+// [New], or behind [Verify]. Where neither has looked at the request, for example after Config.Next, nobody is logged in.
 func Require(c *fiber.Ctx) error {
 	if err := somebody(c); err != nil {
-		return refused(c, Refuse(c, err))
+		return shut(c, err)
 	}
 	return c.Next()
+}
+
+// shut refuses a request as the nearest middleware in front does.
+func shut(c *fiber.Ctx, err error) error {
+	refuse, ok := c.Context().UserValue(refuseKey).(fiber.ErrorHandler)
+	if !ok {
+		refuse = Refuse
+	}
+	c.Context().SetUserValue(shutKey, true)
+	return refused(c, refuse(c, err))
 }
 
 // somebody returns why the request is nobody's, nil if it is somebody's.
@@ -393,6 +423,7 @@ func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
 			return refused(c, refuse(c, err))
 		}
 		c.Context().SetUserValue(verifiedKey, v)
+		refusing(c, cfg.ErrorHandler)
 		return c.Next()
 	}
 }

@@ -67,6 +67,23 @@ func TestStepUpAndDevices(t *testing.T) {
 	}
 }
 
+// TestErrorHandlerThatHandsOn: one that leaves the answer to the application's own is asked once for a closed door, and its answer keeps the challenge.
+func TestErrorHandlerThatHandsOn(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	asked := 0
+	a := fiber.New(fiber.Config{ErrorHandler: func(c *fiber.Ctx, err error) error { return c.SendStatus(fiber.StatusTeapot) }})
+	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager, ErrorHandler: func(_ *fiber.Ctx, err error) error { asked++; return err }}))
+	a.Get("/danger", fiberadapter.RequireFresh(5*time.Minute))
+	b := &browser{t, a, map[string]string{}}
+	res, body := b.do("GET", "/danger")
+	if res.StatusCode != 418 || body != "I'm a teapot" || res.Header.Get("WWW-Authenticate") != `Bearer error="insufficient_user_authentication", max_age="300"` {
+		t.Errorf("%d %q %v", res.StatusCode, body, res.Header)
+	}
+	if asked != 1 {
+		t.Errorf("it was asked %d times", asked)
+	}
+}
+
 // TestPanic shows the rule for a handler that panics: what it set is gone, what took effect stays, and nothing is written by a handler that never returned.
 func TestPanic(t *testing.T) {
 	r := rig.New(t, rig.Embedded)

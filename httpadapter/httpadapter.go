@@ -45,7 +45,8 @@ import (
 type Config struct {
 	Manager *counterfoil.Manager // required
 
-	// ErrorHandler answers a request that is refused; nil = [Refuse]. It must not tell a client which check failed.
+	// ErrorHandler answers a request that is refused, by the middleware or by [Require] and [RequireFresh] behind it; nil = [Refuse]. It must not tell a
+	// client which check failed.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 
 	// Address returns the address of the client, for the list of devices and [counterfoil.Config.Bind]; nil = the peer of the connection. Behind a
@@ -58,6 +59,7 @@ type key int
 const (
 	exchangeKey key = iota
 	verifiedKey
+	refuseKey // the error handler of the nearest middleware in front; absent = Refuse
 )
 
 // New makes the middleware of an application with sessions. Those of several Managers may stand around each other: a handler has the session of the
@@ -78,10 +80,11 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			nearest, _ := r.Context().Value(exchangeKey).(*mount)
 			if again := nearest.of(cfg.Manager); again != nil { // mounted twice: one exchange, lest two of them renew beside each other
+				ctx := refusing(r.Context(), cfg.ErrorHandler)
 				if again != nearest.response {
-					r = r.WithContext(context.WithValue(r.Context(), exchangeKey, &mount{again, nearest}))
+					ctx = context.WithValue(ctx, exchangeKey, &mount{again, nearest})
 				}
-				next.ServeHTTP(w, r)
+				next.ServeHTTP(w, r.WithContext(ctx))
 				return
 			}
 			x := opened.From(r.Context(), cfg.Manager)
@@ -97,7 +100,7 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 			if h := w.Header(); len(h) > 0 {
 				out.before = h.Clone()
 			}
-			out.r = r.WithContext(context.WithValue(r.Context(), exchangeKey, &out.mount))
+			out.r = r.WithContext(context.WithValue(refusing(r.Context(), cfg.ErrorHandler), exchangeKey, &out.mount))
 			next.ServeHTTP(out, out.r)
 			out.finish()
 		})
@@ -120,6 +123,26 @@ func Refuse(w http.ResponseWriter, _ *http.Request, err error) {
 		h.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	http.Error(w, http.StatusText(status), status)
+}
+
+// refusing returns the context of the handlers behind a middleware with that error handler, by which [Require] refuses as well.
+func refusing(ctx context.Context, handler func(http.ResponseWriter, *http.Request, error)) context.Context {
+	if handler == nil {
+		if ctx.Value(refuseKey) == nil {
+			return ctx // as nearly always; the other one is an allocation
+		}
+		handler = Refuse
+	}
+	return context.WithValue(ctx, refuseKey, handler)
+}
+
+// shut refuses a request as the nearest middleware in front does.
+func shut(w http.ResponseWriter, r *http.Request, err error) {
+	refuse, ok := r.Context().Value(refuseKey).(func(http.ResponseWriter, *http.Request, error))
+	if !ok {
+		refuse = Refuse
+	}
+	refuse(w, r, err)
 }
 
 func peer(r *http.Request) string { return r.RemoteAddr }
@@ -234,12 +257,12 @@ func ended(r *http.Request, err error) error {
 	return err
 }
 
-// Require lets only requests of somebody who is logged in pass; others get 401. It goes behind the middleware, or behind [Verify]; without either
-// nobody is logged in.
+// Require lets only requests of somebody who is logged in pass; others get 401, or what the ErrorHandler of the middleware in front answers. It goes behind
+// [New], or behind [Verify]; without either nobody is logged in.
 func Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := somebody(r); err != nil {
-			Refuse(w, r, err)
+			shut(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -266,9 +289,9 @@ func somebody(r *http.Request) error {
 	return counterfoil.ErrNotFound
 }
 
-// RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401 with the challenge of RFC 9470, on which the
-// application logs the subject in again, or asks for a second factor and calls [Rotate]. It goes behind [New] or behind [Verify], and
-// decides from the token alone.
+// RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401, or what the ErrorHandler of the middleware in front
+// answers, with the challenge of RFC 9470, on which the application logs the subject in again, or asks for a second factor and calls [Rotate]. It goes
+// behind [New] or behind [Verify], and decides from the token alone.
 func RequireFresh(d time.Duration) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -279,7 +302,9 @@ func RequireFresh(d time.Duration) func(http.Handler) http.Handler {
 				err = counterfoil.RequireFresh(Verified(r), d, time.Now())
 			}
 			if err != nil {
-				Refuse(challenge{w, d}, r, err)
+				c := challenge{w, counterfoil.StepUpChallenge(d)}
+				c.Header().Set("WWW-Authenticate", c.text) // for a handler that calls no WriteHeader
+				shut(c, r, err)
 				return
 			}
 			next.ServeHTTP(w, r)
@@ -290,13 +315,16 @@ func RequireFresh(d time.Duration) func(http.Handler) http.Handler {
 // challenge says in a refusal how long ago the subject may have proved who it is.
 type challenge struct {
 	http.ResponseWriter
-	d time.Duration
+	text string
 }
 
 func (c challenge) WriteHeader(status int) {
-	c.Header().Set("WWW-Authenticate", counterfoil.StepUpChallenge(c.d))
+	c.Header().Set("WWW-Authenticate", c.text)
 	c.ResponseWriter.WriteHeader(status)
 }
+
+// Unwrap serves [http.ResponseController].
+func (c challenge) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // VerifyConfig says how [Verify] works. The zero value is the default.
 type VerifyConfig struct {
@@ -328,7 +356,7 @@ func Verify(guard *revocation.Guard, config ...VerifyConfig) func(http.Handler) 
 				refuse(w, r, err)
 				return
 			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), verifiedKey, v)))
+			next.ServeHTTP(w, r.WithContext(context.WithValue(refusing(r.Context(), cfg.ErrorHandler), verifiedKey, v)))
 		})
 	}
 }

@@ -298,6 +298,31 @@ func TestLoginAfterTheHeader(t *testing.T) {
 	}
 }
 
+// TestChallengeStays: whatever an ErrorHandler does with the answer of RequireFresh, it says how long ago the proof may be.
+func TestChallengeStays(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for name, answer := range map[string]func(http.ResponseWriter, *http.Request, error){
+		"refuses":      httpadapter.Refuse,
+		"only a body":  func(w http.ResponseWriter, _ *http.Request, _ error) { _, _ = io.WriteString(w, "prove it") },
+		"says nothing": func(http.ResponseWriter, *http.Request, error) {},
+		"flushes":      func(w http.ResponseWriter, _ *http.Request, _ error) { _ = http.NewResponseController(w).Flush() },
+		"its own": func(w http.ResponseWriter, _ *http.Request, _ error) {
+			w.Header().Set("WWW-Authenticate", "Basic")
+			w.WriteHeader(401)
+		},
+	} {
+		sessions, _ := httpadapter.New(httpadapter.Config{Manager: r.Manager, ErrorHandler: answer})
+		w := httptest.NewRecorder()
+		sessions(httpadapter.RequireFresh(5*time.Minute)(http.NotFoundHandler())).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		if got := w.Result().Header.Get("WWW-Authenticate"); got != `Bearer error="insufficient_user_authentication", max_age="300"` {
+			t.Errorf("%s: %q", name, got)
+		}
+		if flushed := name == "flushes"; w.Flushed != flushed {
+			t.Errorf("%s: flushed %v", name, w.Flushed)
+		}
+	}
+}
+
 // A door behind no middleware at all is closed.
 func TestRequireWhereNobodyLooked(t *testing.T) {
 	mine := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "mine") })

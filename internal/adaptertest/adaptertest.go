@@ -1,5 +1,6 @@
 // Package adaptertest runs the same requests through httpadapter and fiberadapter and expects the same answers. It is all tests: [Answer] is
 // what they compare, [HTTP] and [Fiber] are the two ways to get one, each also with the endpoints behind the middleware.
+// [HTTPLayers] and [FiberLayers] have several middlewares in front of one another.
 package adaptertest
 
 import (

@@ -1,0 +1,51 @@
+package adaptertest_test
+
+import (
+	"testing"
+
+	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/httpadapter"
+	"github.com/counterfoil/counterfoil/internal/adaptertest"
+	"github.com/counterfoil/counterfoil/internal/rig"
+)
+
+// TestDoorsRefuseAsTheNearestMiddleware: whoever sends people to a login has Require and RequireFresh do so too. The endpoints answer as they always do.
+func TestDoorsRefuseAsTheNearestMiddleware(t *testing.T) {
+	users := rig.New(t, rig.Embedded)
+	staff := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Audience, c.CookieSuffix = "staff", "-staff" })
+	a, b := users.Manager, staff.Manager
+	cookie := session + "=" + visit(t, users)
+	for name, tt := range map[string]struct {
+		layers []adaptertest.Layer
+		to     string // where a door sends the visitor; "" = it answers 401
+	}{
+		"New":                            {[]adaptertest.Layer{{a, false, "/a"}}, "/a"},
+		"New, no handler":                {[]adaptertest.Layer{{a, false, ""}}, ""},
+		"Verify":                         {[]adaptertest.Layer{{a, true, "/a"}}, "/a"},
+		"Verify, no handler":             {[]adaptertest.Layer{{a, true, ""}}, ""},
+		"New twice":                      {[]adaptertest.Layer{{a, false, "/outer"}, {a, false, "/inner"}}, "/inner"},
+		"New twice, none inside":         {[]adaptertest.Layer{{a, false, "/outer"}, {a, false, ""}}, ""},
+		"two Managers":                   {[]adaptertest.Layer{{a, false, "/a"}, {b, false, "/b"}}, "/b"},
+		"two Managers, none inside":      {[]adaptertest.Layer{{a, false, "/a"}, {b, false, ""}}, ""},
+		"two Managers, the first again":  {[]adaptertest.Layer{{a, false, "/a"}, {b, false, "/b"}, {a, false, "/again"}}, "/again"},
+		"Verify behind New":              {[]adaptertest.Layer{{a, false, "/new"}, {a, true, "/verify"}}, "/verify"},
+		"Verify behind New, none inside": {[]adaptertest.Layer{{a, false, "/new"}, {a, true, ""}}, ""},
+		"New behind Verify":              {[]adaptertest.Layer{{a, true, "/verify"}, {a, false, "/new"}}, "/new"},
+		"New behind Verify, none inside": {[]adaptertest.Layer{{a, true, "/verify"}, {a, false, ""}}, ""},
+	} {
+		for adapter, app := range map[string]adaptertest.App{"net/http": adaptertest.HTTPLayers(t, tt.layers), "Fiber": adaptertest.FiberLayers(t, tt.layers)} {
+			wants := map[string]string{
+				adaptertest.Mine: is(401, "Unauthorized", unauthorized), adaptertest.Fresh: is(401, "Unauthorized", stepUp), httpadapter.ListPath: is(401, "Unauthorized", unauthorized),
+			}
+			if tt.to != "" {
+				wants[adaptertest.Mine] = is(303, "", "[Location: "+tt.to+"]")
+				wants[adaptertest.Fresh] = is(303, "", stepUp[len(noStore):]+"[Location: "+tt.to+"]")
+			}
+			for path, want := range wants {
+				if got := app(t, request("GET", path, "Cookie", cookie)).String(); got != want {
+					t.Errorf("%s, %s: %s\n got %s\nwant %s", name, adapter, path, got, want)
+				}
+			}
+		}
+	}
+}
