@@ -12,7 +12,7 @@
 // place, without the headers that the handler had set.
 //
 // A router that answers the errors of its handlers has to do so inside the middleware. echo does it after all that echo.WrapMiddleware has wrapped, for
-// which the answer was an empty 200; so put all of echo inside, as package examples/frameworks does.
+// which the answer of such a handler was an empty 200; so put all of echo inside, as package examples/frameworks does, or have no handler return an error.
 //
 // A handler that hijacks the connection writes the header itself: changes are saved before, cookies are not sent.
 //

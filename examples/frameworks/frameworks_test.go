@@ -49,9 +49,33 @@ func manager(t *testing.T) *counterfoil.Manager {
 	return m
 }
 
+// wrapped has echo take the middleware by echo.WrapMiddleware, which does for handlers that answer what fails by themselves, and return nil.
+func wrapped(m *counterfoil.Manager) (http.Handler, error) {
+	endpoints, err := httpadapter.Endpoints(m)
+	if err != nil {
+		return nil, err
+	}
+	sessions, err := httpadapter.New(httpadapter.Config{Manager: m})
+	if err != nil {
+		return nil, err
+	}
+	e := echo.New()
+	e.Use(echo.WrapMiddleware(endpoints), echo.WrapMiddleware(sessions))
+	e.POST("/login", func(c echo.Context) error {
+		if err := httpadapter.Login(c.Request(), c.FormValue("name"), counterfoil.LoginOptions{}); err != nil {
+			httpadapter.Refuse(c.Response(), c.Request(), err)
+		}
+		return nil // with no answer of its own: the middleware's is 200
+	})
+	e.GET("/", func(c echo.Context) error {
+		return c.String(http.StatusOK, httpadapter.Session(c.Request()).Subject())
+	}, echo.WrapMiddleware(httpadapter.Require))
+	return e, nil
+}
+
 func TestSameUnderEach(t *testing.T) {
 	for name, app := range map[string]func(*counterfoil.Manager) (http.Handler, error){
-		"chi": frameworks.Chi, "gin": frameworks.Gin, "echo": frameworks.Echo,
+		"chi": frameworks.Chi, "gin": frameworks.Gin, "echo": frameworks.Echo, "echo, wrapped": wrapped,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, err := app(manager(t))
