@@ -53,8 +53,10 @@
 //
 // # Endpoints
 //
-// [Endpoints] serves what package httpadapter describes: refresh, logout, the page "Where you are signed in" and more. Fiber's own csrf, limiter,
-// idempotency and cache share the sessions' Redis through package fiberadapter/storage.
+// [Endpoints] serves what package httpadapter describes: refresh, logout, the page "Where you are signed in" and more. It sends people to the login with the
+// parameter "return", which anybody can write: c.Redirect(c.Query("return")) would lead wherever a link says, so redirect to what [httpadapter.ReturnPath]
+// makes of it, as package examples/devices does. Fiber's own csrf, limiter, idempotency and cache share the sessions' Redis through package
+// fiberadapter/storage.
 //
 // # Compatibility
 //

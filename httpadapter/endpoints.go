@@ -54,7 +54,8 @@ type EndpointsConfig struct {
 	Feed http.Handler
 
 	// Login is the path of this host where people log in. Whoever is not logged in is sent there by [RenewPath], and finds a link to it on the page,
-	// whose status is 401; both have the parameter "return", for the way back. "" = both answer 401, and there is no link.
+	// whose status is 401; both have the parameter "return", for the way back. Anybody can make such a link, so redirect to it only if [ReturnPath] says
+	// that it is a path of this host. "" = both answer 401, and there is no link.
 	Login string
 
 	// Home is the path of this host that the page leads back to; "" = "/".

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"html"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -33,6 +35,39 @@ func TestEndTheOtherDevice(t *testing.T) {
 	}
 	if status, _ := phone.Get("/session/devices"); status != 401 {
 		t.Errorf("the phone: %d, want 401", status)
+	}
+}
+
+// TestLoginLeadsBack: whoever was sent to the login gets to where they wanted to, also if they mistype their name first, and nobody to another host.
+func TestLoginLeadsBack(t *testing.T) {
+	at := exampletest.Start(t, run)
+	for _, tt := range []struct{ want, gets string }{
+		{"/?of=a&b", "/?of=a&b"},
+		{"", httpadapter.PagePath},
+		{"https://evil.test/", httpadapter.PagePath},
+		{"//evil.test/", httpadapter.PagePath},
+		{`/\evil.test/`, httpadapter.PagePath},
+	} {
+		b := exampletest.NewBrowser(t, at)
+		if status, form := b.Get("/login?return=" + url.QueryEscape(tt.want)); status != 200 || !strings.Contains(form, `name="return" value="`+html.EscapeString(tt.gets)+`"`) {
+			t.Errorf("%q: %d %s", tt.want, status, form)
+		}
+		if _, form := b.Post("/login", url.Values{"return": {tt.want}}); !strings.Contains(form, `name="return" value="`+html.EscapeString(tt.gets)+`"`) {
+			t.Errorf("%q, without a name: %s", tt.want, form)
+		}
+		b.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		res, err := b.PostForm(at+"/login", url.Values{"name": {"alice"}, "return": {tt.want}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if got := res.Header.Get("Location"); res.StatusCode != 303 || got != tt.gets {
+			t.Errorf("%q: %d to %q, want %q", tt.want, res.StatusCode, got, tt.gets)
+		}
+	}
+	b := exampletest.NewBrowser(t, at)
+	if _, form := b.Get("/session/renew?return=/x"); !strings.Contains(form, `name="return" value="/x"`) {
+		t.Errorf("an endpoint sends them there with something else: %s", form)
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 	"crypto/rand"
 	"flag"
 	"fmt"
+	"html/template"
 	"io"
 	"log"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -30,11 +32,11 @@ import (
 	"github.com/counterfoil/counterfoil/token/issuer"
 )
 
-const form = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Sign in</title><meta name="viewport" content="width=device-width">
+var form = template.Must(template.New("").Parse(`<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Sign in</title><meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><h1>Sign in</h1><form method="post" action="/login">
-<p><label>Your name <input name="name" required maxlength="64"></label></p>
+<input type="hidden" name="return" value="{{.}}"><p><label>Your name <input name="name" required maxlength="64"></label></p>
 <p><label><input type="checkbox" name="remember"> Stay signed in when I close the browser</label></p>
-<p><button>Sign in</button></p></form>`
+<p><button>Sign in</button></p></form>`))
 
 const home = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Welcome</title><meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><h1>Welcome</h1>
@@ -58,19 +60,31 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 		c.Set("Cache-Control", "no-store") // it is of somebody
 		return c.Type("html", "utf-8").SendString(home)
 	})
-	app.Get("/login", func(c *fiber.Ctx) error { return c.Type("html", "utf-8").SendString(form) })
+	app.Get("/login", func(c *fiber.Ctx) error {
+		return form.Execute(c.Type("html", "utf-8"), returnPath(c.Query("return")))
+	})
 	app.Post("/login", func(c *fiber.Ctx) error {
+		back := returnPath(c.FormValue("return"))
 		name := strings.ToValidUTF8(strings.TrimSpace(c.FormValue("name")), "")
 		if name == "" || len(name) > 64 {
-			return c.Redirect("/login", fiber.StatusSeeOther)
+			return c.Redirect("/login?return="+url.QueryEscape(back), fiber.StatusSeeOther)
 		}
 		// Here a real application finds out whether it is really them. The device's label comes from its User-Agent.
 		if err := fiberadapter.Login(c, name, counterfoil.LoginOptions{Remember: c.FormValue("remember") != ""}); err != nil {
 			return err
 		}
-		return c.Redirect(httpadapter.PagePath, fiber.StatusSeeOther)
+		return c.Redirect(back, fiber.StatusSeeOther)
 	})
 	return app
+}
+
+// returnPath returns where somebody goes after the login: to where the endpoints have sent them to it from, by the parameter "return". Anybody can make a link
+// to /login with that parameter, so a target that is not a path of this host does not count.
+func returnPath(target string) string {
+	if path, ok := httpadapter.ReturnPath(target); ok {
+		return path
+	}
+	return httpadapter.PagePath
 }
 
 func run(ctx context.Context, addr string, out io.Writer) error {
