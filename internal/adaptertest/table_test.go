@@ -231,6 +231,7 @@ var table = []row{
 
 	{"endpoint: keys", nil, false, "POST", httpadapter.JWKSPath, nothing, is(405, "method not allowed", "")},
 	{"endpoint: refresh", nil, false, "POST", httpadapter.RefreshPath, both, is(204, "", noStore, setAccess)},
+	{"endpoint: refresh by a refresh token that is no cookie", nil, false, "POST", httpadapter.RefreshPath, func(c client) []string { return []string{"Authorization", "Bearer " + c.refresh} }, is(401, "Unauthorized", unauthorized)},
 	{"endpoint: refresh of nobody", nil, false, "POST", httpadapter.RefreshPath, nothing, is(401, "Unauthorized", unauthorized)},
 	{"endpoint: refresh at half of the life", after(3 * time.Minute), false, "POST", httpadapter.RefreshPath, both, is(204, "", noStore, fresh...)},
 	{"endpoint: refresh of an expired token", after(6 * time.Minute), false, "POST", httpadapter.RefreshPath, both, is(204, "", noStore, fresh...)},
