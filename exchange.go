@@ -73,7 +73,7 @@ type Exchange struct {
 // [Exchange.Refusal] says why. Begin returns an error if the request must not be served at all:
 //
 //   - [ErrCrossSite]: an unsafe method, a cookie, and a page of another site;
-//   - a bearer token that is refused, with the reason; [token.ErrInvalid] also if bearer and cookie are not of one session;
+//   - a bearer token that is refused, with the reason; [token.ErrInvalid] also if a cookie that counts is of another session;
 //   - [revocation.ErrStale], [ErrUnavailable]: it cannot be known who is asking.
 func (m *Manager) Begin(ctx context.Context, r Request) (*Exchange, error) {
 	x := &Exchange{m: m, arrived: m.now(), cookie: true}
@@ -530,8 +530,8 @@ func bearerToken(header string) (string, bool) {
 // Verify decides for a service that only verifies: it takes the bearer token or, if there is none, the session cookie with the given suffix (see
 // [Config.CookieSuffix]; "" = none), and has guard check it. A cookie with the plain name of [Config.InsecurePlainCookies] counts on loopback only.
 //
-// [token.ErrInvalid] if there is no credential, if two cookies have the name, or if bearer and cookie are not of one session; [ErrCrossSite] as for
-// [Manager.Begin]; otherwise the errors of [revocation.Guard.Check].
+// [token.ErrInvalid] if there is no credential, if two cookies have the name, or if bearer and cookie count and are not of one session; [ErrCrossSite]
+// as for [Manager.Begin]; otherwise the errors of [revocation.Guard.Check].
 func Verify(ctx context.Context, guard *revocation.Guard, r Request, suffix string) (token.Verified, error) {
 	names := defaultNames
 	if suffix != "" {

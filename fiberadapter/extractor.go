@@ -15,7 +15,8 @@ import (
 // be views on Fiber's buffers, since they are read before the handler runs. [FromCookies], [FromBearer], [FromHeader] and [Chain] make one.
 type Extractor func(*fiber.Ctx) Credential
 
-// Credential is what an [Extractor] found; the zero value is none. Both fields may be set: then they must be of one session.
+// Credential is what an [Extractor] found; the zero value is none. Both fields may be set: then a cookie whose token is good must be
+// of the bearer token's session.
 type Credential struct {
 	Bearer  string   // an access token that some program attached on purpose
 	Cookies []string // values of Cookie headers, which browsers attach unasked: the rules against cross-site requests apply

@@ -92,7 +92,7 @@ type Config struct {
 	ErrorHandler fiber.ErrorHandler
 
 	// Extractor says which credential of a request counts; nil = the bearer token or, if there is none, the session cookies. With
-	// both, they must be of one session.
+	// both, a cookie whose token is good must be of the bearer token's session.
 	Extractor Extractor
 }
 
@@ -397,8 +397,8 @@ type VerifyConfig struct {
 }
 
 // Verify makes the middleware of a service that only verifies: what passes carries a valid token of a session that has not been revoked, as far
-// as guard can prove it. It reads the bearer token or, if there is none, the session cookie; with both, they must be of one session. At most one config is used.
-// It panics without a Guard.
+// as guard can prove it. It reads the bearer token or, if there is none, the session cookie; with both, a cookie whose token is good must be of
+// the bearer token's session. At most one config is used. It panics without a Guard.
 func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
 	if guard == nil {
 		panic("fiberadapter: Verify needs a Guard")

@@ -147,6 +147,8 @@ var table = []row{
 	{"bearer and cookies agree", nil, false, "GET", "/", func(c client) []string { return append(bearer(c), both(c)...) }, is(200, "alice/alice", "")},
 	{"bearer that is none, beside good cookies", nil, false, "GET", "/", plus("Authorization", "Bearer x"), is(401, "Unauthorized", unauthorized)},
 	{"bearer and another session's cookie", nil, false, "GET", "/", beside, is(401, "Unauthorized", unauthorized)},
+	{"bearer and a cookie that is none", nil, false, "GET", "/", func(c client) []string { return append(bearer(c), "Cookie", session+"=x") }, is(200, "alice/alice", "")},
+	{"bearer and another session's cookie, twice", nil, false, "GET", "/", func(c client) []string { return append(beside(c), "Cookie", session+"="+c.other) }, is(200, "alice/alice", "")},
 	{"refresh token as bearer", nil, false, "GET", "/", func(c client) []string { return []string{"Authorization", "Bearer " + c.refresh} }, is(401, "Unauthorized", unauthorized)},
 	{"two session cookies, one refresh cookie", nil, false, "GET", "/me", plus("Cookie", session+"=planted"), is(200, "alice", noStore, setAccess)},
 	{"two of both", nil, false, "GET", "/me", plus("Cookie", session+"=planted; "+refresh+"=planted"), is(401, "Unauthorized", unauthorized)},
