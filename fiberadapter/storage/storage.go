@@ -1,7 +1,8 @@
 // Package storage keeps what Fiber's own middleware has to remember (csrf, limiter, idempotency, cache) in the Redis that holds the sessions.
 //
-// [New] makes a [Storage] on a client of go-redis; it is a fiber.Storage. Give each middleware one of its own, with a prefix of its own. Package
-// fiberadapter says why cache and idempotency must stand behind the sessions.
+// [New] makes a [Storage] on a client of go-redis; it is a fiber.Storage. The sessions share that client if their store is made on it by store.New, as in the
+// example; store.Open makes one that it keeps to itself. Give each middleware a Storage of its own, with a prefix of its own. Package fiberadapter says why
+// cache and idempotency must stand behind the sessions.
 //
 // # Compatibility
 //

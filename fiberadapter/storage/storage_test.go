@@ -368,20 +368,30 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// What one instance of an application stores, the others find; csrf, limiter, idempotency and cache take it as Config.Storage.
+// One client for the sessions and for what Fiber's middleware stores, which the other instances of the application then find.
 func Example() {
-	server, err := embedded.Start("") // or a real one
+	server, err := embedded.Start("") // or one of your own
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer server.Close()
-	client := server.Client()
+	opt, err := redis.ParseURL(server.URL())
+	if err != nil {
+		log.Fatal(err)
+	}
+	opt.ContextTimeoutEnabled = true
+	client := redis.NewClient(opt)
 	defer client.Close()
+	sessions, err := store.New(context.Background(), client, store.Config{}) // counterfoil.Config.Store
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer sessions.Close()
 	limits, err := storage.New(client, storage.Config{Prefix: "limiter:"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	var forFiber fiber.Storage = limits
+	var forFiber fiber.Storage = limits // limiter.Config.Storage
 	if err := forFiber.Set("203.0.113.7", []byte("3 requests"), time.Minute); err != nil {
 		log.Fatal(err)
 	}
