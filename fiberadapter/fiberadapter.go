@@ -388,7 +388,7 @@ func somebody(c *fiber.Ctx) error {
 
 // VerifyConfig says how [Verify] works. The zero value is the default.
 type VerifyConfig struct {
-	// CookieSuffix is that of the application which sets the cookies.
+	// CookieSuffix is that of the application which sets the cookies, [counterfoil.Config.CookieSuffix]; "" = none.
 	CookieSuffix string
 	// Next, ErrorHandler and Extractor as in [Config].
 	Next         func(*fiber.Ctx) bool

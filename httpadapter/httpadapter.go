@@ -328,7 +328,7 @@ func (c challenge) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // VerifyConfig says how [Verify] works. The zero value is the default.
 type VerifyConfig struct {
-	// CookieSuffix is that of the application which sets the cookies.
+	// CookieSuffix is that of the application which sets the cookies, [counterfoil.Config.CookieSuffix]; "" = none.
 	CookieSuffix string
 	// ErrorHandler as in [Config].
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
