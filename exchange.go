@@ -614,7 +614,9 @@ func Status(err error) (status, retryAfter int) {
 		return 403, 0
 	case is(ErrConflict), is(ErrSuperseded):
 		return 409, 0
-	case is(ErrTooLarge), is(ErrNotInteger):
+	case is(ErrTooLarge):
+		return 413, 0 // nearly always it is the content of the request that does not fit
+	case is(ErrNotInteger):
 		return 500, 0
 	case errors.As(err, &paused):
 		return 503, max(1, int((time.Until(paused.Until)+time.Second-1)/time.Second))

@@ -758,7 +758,7 @@ func TestStatus(t *testing.T) {
 		counterfoil.ErrSuperseded:  409,
 		counterfoil.ErrNotFound:    401,
 		counterfoil.ErrReuse:       401,
-		counterfoil.ErrTooLarge:    500,
+		counterfoil.ErrTooLarge:    413,
 		counterfoil.ErrNotInteger:  500,
 		counterfoil.ErrUnavailable: 503,
 		revocation.ErrRevoked:      401,

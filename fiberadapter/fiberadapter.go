@@ -230,9 +230,12 @@ func lasting(c *fiber.Ctx) context.Context {
 }
 
 // Refuse answers err with its status (see [counterfoil.Status]) and a body that says no more than the status does. An error that is not of this
-// module is answered with 500.
+// module is answered with 500. Of data that are too large ([counterfoil.ErrTooLarge]) a handler keeps nothing: what it set beside them is discarded.
 func Refuse(c *fiber.Ctx, err error) error {
 	status, retryAfter := counterfoil.Status(err)
+	if x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange); ok && status == fiber.StatusRequestEntityTooLarge {
+		x.Session().Discard()
+	}
 	if status == 0 {
 		status = fiber.StatusInternalServerError
 	}

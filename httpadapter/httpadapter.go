@@ -7,9 +7,9 @@
 // # When what is saved
 //
 // Cookies are set and collected changes are saved when the answer's header is written, so a handler that streams saves before it streams. An answer
-// of status 500 or more, and a panic before the header, discard what was set with counterfoil.Field.Set; increments, updates and pops have taken
-// effect when they return, whatever the answer. If the changes cannot be saved, the handler's answer is not sent: the client gets the refusal in its
-// place, without the headers that the handler had set.
+// of status 500 or more, [Refuse] of data that are too large, and a panic before the header, discard what was set with counterfoil.Field.Set;
+// increments, updates and pops have taken effect when they return, whatever the answer. If the changes cannot be saved, the handler's answer is not
+// sent: the client gets the refusal in its place, without the headers that the handler had set.
 //
 // A router that answers the errors of its handlers has to do so inside the middleware. echo does it after all that echo.WrapMiddleware has wrapped, for
 // which the answer of such a handler was an empty 200; so put all of echo inside, as package examples/frameworks does, or have no handler return an error.
@@ -108,9 +108,14 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 }
 
 // Refuse answers err with its status (see [counterfoil.Status]) and a body that says no more than the status does. An error that is not of this
-// module is answered with 500.
-func Refuse(w http.ResponseWriter, _ *http.Request, err error) {
+// module is answered with 500. Of data that are too large ([counterfoil.ErrTooLarge]) a handler keeps nothing: what it set beside them is discarded.
+func Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, retryAfter := counterfoil.Status(err)
+	if status == http.StatusRequestEntityTooLarge {
+		if at, ok := r.Context().Value(exchangeKey).(*mount); ok {
+			at.x.Session().Discard()
+		}
+	}
 	if status == 0 {
 		status = http.StatusInternalServerError
 	}

@@ -3,6 +3,7 @@ package adaptertest_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -58,7 +59,34 @@ func (l one) Accept() (net.Conn, error) {
 func (one) Close() error   { return nil }
 func (one) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
 
-var note = counterfoil.NewField[string]("note")
+// What /note and /refused set: the second is the body, and may be too large.
+var (
+	earlier = counterfoil.NewField[string]("earlier")
+	note    = counterfoil.NewField[string]("note")
+)
+
+// most is how long a note may be: the budget, less both names, the other value and the quotes of JSON.
+const most = counterfoil.MaxDataLen - len("earlier") - len(`"x"`) - len("note") - len(`""`)
+
+// block is nearly as much. It is what a chunk holds, and what a seed of [FuzzRawRequests] has one word for.
+const block = most - 1
+
+// large returns a request with a body of n bytes, as one piece or in chunks.
+func large(path, cookie string, n int, chunked bool) string {
+	head := "POST " + path + " HTTP/1.1\r\nHost: app.test\r\nCookie: " + cookie + "\r\n"
+	body := strings.Repeat("a", n)
+	if !chunked {
+		return head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", n, body)
+	}
+	var b strings.Builder
+	b.WriteString(head + "Transfer-Encoding: chunked\r\n\r\n")
+	for ; len(body) > 0; body = body[min(len(body), block):] {
+		piece := body[:min(len(body), block)]
+		fmt.Fprintf(&b, "%x\r\n%s\r\n", len(piece), piece)
+	}
+	b.WriteString("0\r\n\r\n")
+	return b.String()
+}
 
 // raws are the two adapters with an application that does all it can with a request: each takes bytes from a connection and returns all that it answers.
 func raws(m *counterfoil.Manager) map[string]func([]byte) string {
@@ -71,7 +99,21 @@ func raws(m *counterfoil.Manager) map[string]func([]byte) string {
 	onFiber.Use(fiberadapter.Endpoints(m, cfg))
 	onFiber.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
 	onFiber.All("/who", func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) })
-	onFiber.All("/note", func(c *fiber.Ctx) error { return note.Set(fiberadapter.Session(c), string(c.Body())) })
+	onFiber.All("/note", func(c *fiber.Ctx) error {
+		if err := earlier.Set(fiberadapter.Session(c), "x"); err != nil {
+			return err
+		}
+		return note.Set(fiberadapter.Session(c), string(c.Body()))
+	})
+	onFiber.All("/refused", func(c *fiber.Ctx) error { // answers the error itself
+		if err := earlier.Set(fiberadapter.Session(c), "x"); err != nil {
+			return err
+		}
+		if err := note.Set(fiberadapter.Session(c), string(c.Body())); err != nil {
+			return fiberadapter.Refuse(c, err)
+		}
+		return nil
+	})
 	onFiber.All("/verify", fiberadapter.Verify(m.Guard()), func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Verified(c).Subject()) })
 	onFiber.Handler() // builds the routes
 
@@ -87,16 +129,22 @@ func raws(m *counterfoil.Manager) map[string]func([]byte) string {
 	pages.HandleFunc("/who", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, httpadapter.Session(r).Subject())
 	})
-	pages.HandleFunc("/note", func(w http.ResponseWriter, r *http.Request) {
+	takeNote := func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
+		if err := earlier.Set(httpadapter.Session(r), "x"); err != nil {
+			httpadapter.Refuse(w, r, err)
+			return
+		}
 		if err := note.Set(httpadapter.Session(r), string(body)); err != nil {
 			httpadapter.Refuse(w, r, err)
 		}
-	})
+	}
+	pages.HandleFunc("/note", takeNote)
+	pages.HandleFunc("/refused", takeNote)
 	verify := httpadapter.Verify(m.Guard())(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, httpadapter.Verified(r).Subject())
 	}))
@@ -166,16 +214,25 @@ func FuzzRawRequests(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	// Bodies around the budget of a session, and far over it. Mutated as they are they would be slow, so a word stands for most of each.
+	blockOf, filling := []byte("BLOCK"), bytes.Repeat([]byte("a"), block)
+	for _, n := range []int{most, most + 1, counterfoil.MaxDataLen - 1, counterfoil.MaxDataLen, counterfoil.MaxDataLen + 1, 1 << 20} {
+		for _, chunked := range []bool{false, true} {
+			for _, c := range []string{"", "COOKIE"} {
+				f.Add([]byte(strings.ReplaceAll(large("/note", c, n, chunked), strings.Repeat("a", block), string(blockOf))))
+			}
+		}
+	}
 	// A cookie can be put together from any bytes; it is worth more beside a real token.
 	cookieOf := []byte("COOKIE")
 	f.Add([]byte("GET /who HTTP/1.1\r\nHost: app.test\r\nCookie: COOKIE; __Host-Http-session=COOKIE\r\n\r\n"))
 
 	f.Fuzz(func(t *testing.T, request []byte) {
-		if len(request) > 1<<20 {
+		if len(request) > 1<<20 || bytes.Count(request, blockOf) > 20 {
 			return
 		}
 		for name, app := range apps {
-			answer := app(bytes.ReplaceAll(request, cookieOf, []byte(cookie)))
+			answer := app(bytes.ReplaceAll(bytes.ReplaceAll(request, cookieOf, []byte(cookie)), blockOf, filling))
 			for rest := answer; ; {
 				i := strings.Index(rest, "HTTP/1.1 5")
 				if i < 0 {
@@ -193,6 +250,37 @@ func FuzzRawRequests(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLargeNotes: data over the budget of a session are the client's fault, whichever way they come, and nothing of the request is kept. Up to it all is.
+func TestLargeNotes(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for name, app := range raws(r.Manager) {
+		for _, path := range []string{"/note", "/refused"} {
+			for n, want := range map[int]string{
+				most: "HTTP/1.1 200", most + 1: "HTTP/1.1 413", counterfoil.MaxDataLen - 1: "HTTP/1.1 413", counterfoil.MaxDataLen: "HTTP/1.1 413",
+				counterfoil.MaxDataLen + 1: "HTTP/1.1 413", 1 << 20: "HTTP/1.1 413",
+			} {
+				for _, chunked := range []bool{false, true} {
+					c := login(t, r)
+					what := fmt.Sprintf("%s, %s, %d bytes, chunked %v", name, path, n, chunked)
+					if got := app([]byte(large(path, c.cookies(), n, chunked))); !strings.HasPrefix(got, want) {
+						t.Errorf("%s: %.60q, want %s", what, got, want)
+					}
+					record, err := r.Faults.Find(t.Context(), c.s.ID())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if kept := len(record.Fields) > 0; kept != (n == most) {
+						t.Errorf("%s: of the data are kept %d fields", what, len(record.Fields))
+					}
+					if got := app([]byte(large(path, "", n, chunked))); !strings.HasPrefix(got, want) || n > most && strings.Contains(got, "Set-Cookie") {
+						t.Errorf("%s, of nobody: %.200q, want %s", what, got, want)
+					}
+				}
+			}
+		}
+	}
 }
 
 // TestLargeSeedsArrive: what FuzzRawRequests has of large headers is seen by the middleware, and not refused by the server in front of it.
