@@ -22,29 +22,31 @@ import (
 // TestStoreGoneInTheMiddleOfAPage: a page that has read and written already finds the store gone. Nothing of it is answered, no cookie is set or cleared,
 // and nobody gets a fresh session.
 func TestStoreGoneInTheMiddleOfAPage(t *testing.T) {
-	for name, adapter := range adapters {
-		for who, header := range map[string]func(client) []string{"alice": both, "nobody": nothing} {
-			t.Run(name+"/"+who, func(t *testing.T) {
-				r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Timeout = 500 * time.Millisecond })
-				r.Fresh(t)
-				c := login(t, r)
-				whole := adapter(t, r.Manager)
-				if got, want := whole(t, request("GET", "/page", both(c)...)).String(), is(200, "1 2", ""); got != want {
-					t.Errorf("\n got %s\nwant %s", got, want)
-				}
-				broken := adapter(t, r.Manager, r.StopServer)
-				a := broken(t, request("GET", "/page", header(c)...))
-				if a.Status != 503 || a.Body != "Service Unavailable" || !strings.HasPrefix(a.Header, unavailable) {
-					t.Errorf("%s", a)
-				}
-				// Whoever came without a session has begun one before the store went; its cookies are worth something.
-				if who == "alice" && len(a.SetCookie) > 0 {
-					t.Errorf("cookies %q", a.SetCookie)
-				}
-				if a := whole(t, request("GET", "/me", both(c)...)); a.Status != 200 || a.Body != "alice" {
-					t.Errorf("who it is was known before: %s", a)
-				}
-			})
+	for _, backend := range []rig.Backend{rig.Embedded, rig.Server} {
+		for name, adapter := range adapters {
+			for who, header := range map[string]func(client) []string{"alice": both, "nobody": nothing} {
+				t.Run(string(backend)+"/"+name+"/"+who, func(t *testing.T) {
+					r := rig.New(t, backend, func(c *counterfoil.Config) { c.Timeout = 500 * time.Millisecond })
+					r.Fresh(t)
+					c := login(t, r)
+					whole := adapter(t, r.Manager)
+					if got, want := whole(t, request("GET", "/page", both(c)...)).String(), is(200, "1 2", ""); got != want {
+						t.Errorf("\n got %s\nwant %s", got, want)
+					}
+					broken := adapter(t, r.Manager, r.StopServer)
+					a := broken(t, request("GET", "/page", header(c)...))
+					if a.Status != 503 || a.Body != "Service Unavailable" || !strings.HasPrefix(a.Header, unavailable) {
+						t.Errorf("%s", a)
+					}
+					// Whoever came without a session has begun one before the store went; its cookies are worth something.
+					if who == "alice" && len(a.SetCookie) > 0 {
+						t.Errorf("cookies %q", a.SetCookie)
+					}
+					if a := whole(t, request("GET", "/me", both(c)...)); a.Status != 200 || a.Body != "alice" {
+						t.Errorf("who it is was known before: %s", a)
+					}
+				})
+			}
 		}
 	}
 }
