@@ -75,6 +75,9 @@ func nothing(client) []string  { return nil }
 func anonymous(c client) []string {
 	return []string{"Authorization", "Bearer " + c.visitor}
 }
+func largeRefresh(c client) []string {
+	return []string{"Cookie", session + "=" + c.access + "; " + refresh + "=" + strings.Repeat("b", 64<<10)}
+}
 func beside(c client) []string { return append(bearer(c), "Cookie", session+"="+c.other) }
 func plus(more ...string) func(client) []string {
 	return func(c client) []string { return append(both(c), more...) }
@@ -160,7 +163,10 @@ var table = []row{
 	}, is(200, "alice", "")},
 	{"another application's cookie", nil, false, "GET", "/me", func(c client) []string { return []string{"Cookie", "session=" + c.access} }, is(401, "Unauthorized", unauthorized)},
 	{"a cookie of 64 KiB", nil, false, "GET", "/me", func(c client) []string { return []string{"Cookie", session + "=" + strings.Repeat("a", 64<<10)} }, is(401, "Unauthorized", unauthorized)},
-	{"a refresh cookie of 64 KiB", nil, false, "GET", "/", plus("Cookie", "x="+strings.Repeat("b", 64<<10)), is(200, "alice/alice", "")},
+	{"a refresh cookie of 64 KiB", nil, false, "GET", "/", largeRefresh, is(200, "alice/alice", "")},
+	{"a refresh cookie of 64 KiB at half of the life", after(3 * time.Minute), false, "GET", "/", largeRefresh, is(200, "alice/alice", "")},
+	{"a refresh cookie of 64 KiB, expired access token", after(6 * time.Minute), false, "GET", "/me", largeRefresh, is(401, "Unauthorized", unauthorized)},
+	{"another cookie of 64 KiB", nil, false, "GET", "/", plus("Cookie", "x="+strings.Repeat("b", 64<<10)), is(200, "alice/alice", "")},
 	{"thousands of cookies", nil, false, "GET", "/me", plus("Cookie", strings.Repeat("x=y; ", 5000)), is(200, "alice", "")},
 	{"cookies that are none", nil, false, "GET", "/", func(client) []string {
 		return []string{"Cookie", ";;=;=; " + session + "; " + refresh + "=\"\";\x01=\x02"}
@@ -251,6 +257,7 @@ var table = []row{
 	{"endpoint: active, a cookie in quotes", nil, false, "GET", httpadapter.ActivePath, func(c client) []string {
 		return []string{"Cookie", session + `="` + c.access + `"`}
 	}, is(200, `{"active":false}`, noStore)},
+	{"endpoint: refresh, a refresh cookie of 64 KiB", nil, false, "POST", httpadapter.RefreshPath, largeRefresh, is(401, "Unauthorized", unauthorized)},
 	{"endpoint: refresh by another site", nil, false, "POST", httpadapter.RefreshPath, plus("Sec-Fetch-Site", "cross-site"), is(403, "Forbidden", noStore)},
 	{"endpoint: refresh by GET", nil, false, "GET", httpadapter.RefreshPath, both, is(405, "Method Not Allowed", "")},
 	{"endpoint: logout", nil, false, "POST", httpadapter.LogoutPath, both, is(204, "", noStore, clearRefresh, clearAccess)},
