@@ -17,6 +17,7 @@ import (
 	"github.com/counterfoil/counterfoil/fiberadapter"
 	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/internal/rig"
+	"github.com/counterfoil/counterfoil/revocation/feed"
 )
 
 // TestStoreGoneInTheMiddleOfAPage: a page that has read and written already finds the store gone. Nothing of it is answered, no cookie is set or cleared,
@@ -163,6 +164,72 @@ func TestClientIsNoted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestGetEndsNothing asks every endpoint that changes something by methods that must not, with all that it would need: cookies, a handle, a token and a
+// caller's credential.
+func TestGetEndsNothing(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	credential, err := feed.NewCredential("caller")
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := credential.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var callers feed.Edges
+	if err := callers.Allow("caller", digest); err != nil {
+		t.Fatal(err)
+	}
+	cfg := httpadapter.EndpointsConfig{Callers: &callers}
+	endpoints, err := httpadapter.Endpoints(r.Manager, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	onHTTP := endpoints(http.NotFoundHandler())
+	onFiber := fiber.New()
+	onFiber.Use(fiberadapter.Endpoints(r.Manager, cfg))
+	c, other := login(t, r), login(t, r)
+	devices, err := r.Devices(t.Context(), c.s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for name, app := range map[string]func(*http.Request) (*http.Response, error){
+		"net/http": func(req *http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			onHTTP.ServeHTTP(w, req)
+			return w.Result(), nil
+		},
+		"Fiber": func(req *http.Request) (*http.Response, error) { return onFiber.Test(req, -1) },
+	} {
+		for _, path := range []string{
+			httpadapter.RefreshPath, httpadapter.LogoutPath, httpadapter.LogoutEverywherePath, httpadapter.EndPath, httpadapter.EndOthersPath,
+			httpadapter.IntrospectPath, httpadapter.RevokePath,
+		} {
+			for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"} {
+				for _, d := range devices {
+					query := url.Values{"handle": {d.Handle}, "token": {other.refresh}, "return": {"/"}}.Encode()
+					req := request(method, path+"?"+query, both(c)...)
+					req.SetBasicAuth("caller", credential.Secret.Reveal())
+					res, err := app(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					res.Body.Close()
+					if res.StatusCode != 405 || res.Header.Get("Allow") != "POST" || len(res.Cookies()) > 0 {
+						t.Errorf("%s: %s %s: %d %v", name, method, path, res.StatusCode, res.Header)
+					}
+					asked++
+					if list, err := r.Sessions(t.Context(), "alice"); err != nil || len(list) != 2 {
+						t.Fatalf("%s: %s %s: %d sessions are left of 2, %v", name, method, path, len(list), err)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d answers", asked)
 }
 
 // TestNoTokenInAnyBody asks every endpoint with the cookies of a session, in each way. No body holds a token or the session's ID, and no
