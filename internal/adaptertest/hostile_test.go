@@ -1,8 +1,10 @@
 package adaptertest_test
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -62,7 +64,7 @@ func TestUserAgentIsText(t *testing.T) {
 		v.want("POST", "/login", 200, "")
 		for _, agent := range []string{
 			`<script>alert(1)</script>`, `Mozilla/5.0 (<img src=x onerror=alert(1)>) "><svg/onload=alert(1)>/9`, `Chrome/1 {{.Subject}} ${7*7}`,
-			"Firefox/1 \u202egnirts \u2028", strings.Repeat("A", 60<<10), "'; DROP TABLE sessions; --", "*3\r\n$3\r\nSET"[:2],
+			"Firefox/1 \u202egnirts \u2028", strings.Repeat("A", 60<<10), "'; DROP TABLE sessions; --", "*3\r\n$3\r\nSET\r\n",
 		} {
 			req := request("POST", "/login")
 			req.Header.Set("User-Agent", agent)
@@ -83,6 +85,97 @@ func TestUserAgentIsText(t *testing.T) {
 			if strings.ContainsAny(a.Body, marks) || len(a.Body) > 16<<10 {
 				t.Errorf("%s: %s: control characters, or %d bytes", name, path, len(a.Body))
 			}
+		}
+	}
+}
+
+// TestLabelsStayOnTheirLine logs in with labels that would be lines of their own: of the list, of the page, and of the event stream, where a line is an order.
+func TestLabelsStayOnTheirLine(t *testing.T) {
+	const order = "\r\n\r\nevent: gone\r\ndata: 1\r\n\r\n"
+	labels := []counterfoil.LoginOptions{
+		{Device: "x" + order}, {Device: order}, {Device: "y\n\nevent: gone\ndata: 1\n\n"}, {Device: "z\revent: gone\rdata: 1\r\r"},
+		{Device: "\u2028event: gone\u2029data: 1\u0085"}, {UserAgent: "Firefox/1" + order}, {UserAgent: order + "Firefox/1"},
+	}
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	stop := make(chan struct{})
+	cfg := httpadapter.EndpointsConfig{Stop: stop}
+	endpoints, err := httpadapter.Endpoints(r.Manager, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	onHTTP := httptest.NewServer(endpoints(http.NotFoundHandler()))
+	t.Cleanup(onHTTP.Close)
+	onFiber := fiber.New(fiber.Config{DisableStartupMessage: true})
+	onFiber.Use(fiberadapter.Endpoints(r.Manager, cfg))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- onFiber.Listener(ln) }()
+	t.Cleanup(func() {
+		close(stop)
+		_ = onFiber.Shutdown()
+		<-served
+	})
+	web := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for name, at := range map[string]string{"net/http": onHTTP.URL, "Fiber": "http://" + ln.Addr().String()} {
+		c := login(t, r)
+		get := func(path string) *http.Response {
+			req, _ := http.NewRequestWithContext(t.Context(), "GET", at+path, nil)
+			req.Header.Set("Cookie", c.cookies())
+			res, err := web.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.StatusCode != 200 {
+				t.Fatalf("%s: %s: %d", name, path, res.StatusCode)
+			}
+			return res
+		}
+		events := get(httpadapter.EventsPath)
+		for _, opt := range labels {
+			if _, err := r.Login(t.Context(), nil, "alice", opt); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, path := range []string{httpadapter.ListPath, httpadapter.PagePath} {
+			res := get(path)
+			body, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			if n := strings.Count(string(body), "event: gone"); n < 5 {
+				t.Errorf("%s: %s shows %d of the labels", name, path, n)
+			}
+			for line := range strings.Lines(string(body)) {
+				if line = strings.TrimSpace(line); strings.HasPrefix(line, "event:") || strings.HasPrefix(line, "data:") || strings.Contains(line, "\r") {
+					t.Errorf("%s: %s has the line %q", name, path, line)
+				}
+			}
+			if path == httpadapter.ListPath && strings.Count(string(body), "\n") != 1 {
+				t.Errorf("%s: the list is more than one line: %q", name, body)
+			}
+		}
+		began := 0
+		for lines := bufio.NewScanner(events.Body); lines.Scan(); {
+			switch line := lines.Text(); {
+			case line == "event: began":
+				if began++; began == len(labels) {
+					if err := r.End(t.Context(), c.s.ID()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			case line == "event: gone":
+				if began != len(labels) {
+					t.Errorf("%s: the stream said that the session is gone after %d of %d others", name, began, len(labels))
+				}
+			case line != "" && line != ":" && line != "retry: 1000" && !strings.HasPrefix(line, "data: {"), strings.Contains(line, "\r"):
+				t.Errorf("%s: the stream has the line %q", name, line)
+			}
+		}
+		events.Body.Close()
+		if err := r.EndAll(t.Context(), "alice"); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
