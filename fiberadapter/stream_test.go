@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +109,97 @@ func TestStreamsAndUpgradesStayIntact(t *testing.T) {
 	fmt.Fprint(conn, "hello\n")
 	if got, err := io.ReadAll(in); string(got) != "upgraded, <nil>: hello\n" || err != nil {
 		t.Errorf("over the connection comes %q, %v", got, err)
+	}
+}
+
+// TestStreamedUploadRestoresNothing: with StreamRequestBody the handler has the request before its body is there. While that arrives, another tab renews,
+// logs in anew or logs out; whatever the upload then answers, it sets no cookie, for it could only be an older one.
+func TestStreamedUploadRestoresNothing(t *testing.T) {
+	const first, last = 16 << 10, 1 << 10 // fasthttp reads the first 8 KiB before it calls the handler
+	r := rig.New(t, rig.Embedded)
+	a := fiber.New(fiber.Config{DisableStartupMessage: true, StreamRequestBody: true})
+	a.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	reached := make(chan struct{}, 1)
+	a.Post("/upload", func(c *fiber.Ctx) error {
+		body := c.Context().RequestBodyStream()
+		n, err := io.CopyN(io.Discard, body, first)
+		if err != nil {
+			return err
+		}
+		reached <- struct{}{}
+		rest, err := io.Copy(io.Discard, body)
+		if err != nil {
+			return err
+		}
+		return c.SendString(fmt.Sprint(n+rest, fiberadapter.Session(c).Subject()))
+	})
+	a.Post("/login", func(c *fiber.Ctx) error { return fiberadapter.Login(c, "alice", counterfoil.LoginOptions{}) })
+	a.Post("/logout", fiberadapter.Logout)
+	a.Get("/me", fiberadapter.Require, func(c *fiber.Ctx) error { return c.SendString(fiberadapter.Session(c).Subject()) })
+	at := serve(t, a, make(chan struct{}))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	ask := func(method, path string, cookies []*http.Cookie) *http.Response {
+		req, _ := http.NewRequestWithContext(t.Context(), method, at+path, nil)
+		for _, c := range cookies {
+			req.AddCookie(c)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res
+	}
+	for _, meanwhile := range []struct {
+		method, path string
+		after        int // the status of /me, with what the other tab was given
+	}{{"GET", "/me", 200}, {"POST", "/login", 200}, {"POST", "/logout", 401}} {
+		// The token that comes is due for renewal, or has expired and is renewed on arrival.
+		for _, age := range []time.Duration{3 * time.Minute, 6 * time.Minute} {
+			for _, chunked := range []bool{false, true} {
+				what := fmt.Sprintf("token %v old, %s meanwhile, chunked %v", age, meanwhile.path, chunked)
+				old := ask("POST", "/login", nil).Cookies()
+				r.Advance(age)
+				conn, err := net.Dial("tcp", at[len("http://"):])
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				head := fmt.Sprintf("POST /upload HTTP/1.1\r\nHost: app.test\r\nCookie: %s=%s; %s=%s\r\n", old[0].Name, old[0].Value, old[1].Name, old[1].Value)
+				piece := func(n int) string { return strings.Repeat("a", n) }
+				end := ""
+				if chunked {
+					head += "Transfer-Encoding: chunked\r\n\r\n"
+					piece = func(n int) string { return fmt.Sprintf("%x\r\n%s\r\n", n, strings.Repeat("a", n)) }
+					end = "0\r\n\r\n"
+				} else {
+					head += fmt.Sprintf("Content-Length: %d\r\n\r\n", first+last)
+				}
+				fmt.Fprint(conn, head+piece(first))
+				<-reached
+				r.Advance(15 * time.Second)
+				other := ask(meanwhile.method, meanwhile.path, old)
+				if other.StatusCode != 200 || len(other.Cookies()) != 2 {
+					t.Errorf("%s: it was answered %d with %d cookies", what, other.StatusCode, len(other.Cookies()))
+				}
+				r.Advance(15 * time.Second)
+				fmt.Fprint(conn, piece(last)+end)
+				res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				body, _ := io.ReadAll(res.Body)
+				if want := fmt.Sprint(first+last, "alice"); res.StatusCode != 200 || string(body) != want || len(res.Cookies()) > 0 {
+					t.Errorf("%s: the upload was answered %d %q with %d cookies, want 200 %q with none", what, res.StatusCode, body, len(res.Cookies()), want)
+				}
+				if me := ask("GET", "/me", other.Cookies()); me.StatusCode != meanwhile.after {
+					t.Errorf("%s: afterwards /me is answered %d, want %d", what, me.StatusCode, meanwhile.after)
+				}
+			}
+		}
 	}
 }
 
