@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/rig"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/revocation/feed"
+	"github.com/counterfoil/counterfoil/token/issuer"
 )
 
 func TestReturnPath(t *testing.T) {
@@ -371,9 +373,10 @@ func TestActive(t *testing.T) {
 	}
 }
 
-func TestIntrospectionAndRevocation(t *testing.T) {
-	r := rig.New(t, rig.Embedded)
-	credential, err := feed.NewCredential("edge-1")
+// caller returns who may introspect and revoke, which is the one of that name, and its secret.
+func caller(t *testing.T, name string) (*feed.Edges, string) {
+	t.Helper()
+	credential, err := feed.NewCredential(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,12 +384,85 @@ func TestIntrospectionAndRevocation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var edges feed.Edges
-	if err := edges.Allow("edge-1", digest); err != nil {
+	edges := new(feed.Edges)
+	if err := edges.Allow(name, digest); err != nil {
 		t.Fatal(err)
 	}
-	secret := credential.Secret.Reveal()
-	h := handler(t, r, httpadapter.EndpointsConfig{Callers: &edges})
+	return edges, credential.Secret.Reveal()
+}
+
+// TestIntrospectionOfInactiveTokens: of a token that would not be accepted here nothing is said, not even why, though each has a session that lives.
+func TestIntrospectionOfInactiveTokens(t *testing.T) {
+	key := func() *issuer.Key {
+		k, err := issuer.GenerateKey("EdDSA")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	signedBy := func(keys ...*issuer.Key) func(*counterfoil.Config) {
+		ring, err := issuer.NewRing(keys...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func(c *counterfoil.Config) { c.Keys = ring }
+	}
+	second := key()
+	r := rig.New(t, rig.Embedded, signedBy(key(), second))
+	edges, secret := caller(t, "edge-1")
+	h := handler(t, r, httpadapter.EndpointsConfig{Callers: edges})
+	introspect := func(raw string) (int, string) {
+		req := httptest.NewRequest("POST", httpadapter.IntrospectPath, strings.NewReader(url.Values{"token": {raw}}.Encode()))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.SetBasicAuth("edge-1", secret)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		return w.Code, strings.TrimSuffix(w.Body.String(), "\n")
+	}
+	active := func(raw string) {
+		t.Helper()
+		if status, body := introspect(raw); status != 200 || !strings.HasPrefix(body, `{"active":true,`) {
+			t.Errorf("a good token: %d %s", status, body)
+		}
+	}
+	r.Fresh(t)
+	for name, tt := range map[string]struct {
+		change func(*counterfoil.Config)
+		before func(raw string)
+	}{
+		"of another audience":     {func(c *counterfoil.Config) { c.Audience = "other" }, nil},
+		"of another issuer":       {func(c *counterfoil.Config) { c.Issuer = "https://other.test" }, nil},
+		"signed by a foreign key": {signedBy(key()), nil},
+		"signed by a revoked key": {signedBy(second), func(raw string) {
+			active(raw)
+			if _, err := r.Revoke(t.Context(), counterfoil.Revocation{Key: second.ID()}); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"that has expired": {func(*counterfoil.Config) {}, func(raw string) {
+			active(raw)
+			r.Advance(6 * time.Minute)
+		}},
+	} {
+		by := r.Again(t, tt.change)
+		p := signIn(t, by, h, "")
+		if tt.before != nil {
+			tt.before(p.access)
+		}
+		if list, err := by.Sessions(t.Context(), "alice"); err != nil || !slices.ContainsFunc(list, func(r counterfoil.Record) bool { return r.Session == p.s.ID() }) {
+			t.Errorf("the session of a token %s does not live: %v", name, err)
+		}
+		if status, body := introspect(p.access); status != 200 || body != `{"active":false}` {
+			t.Errorf("a token %s: %d %s", name, status, body)
+		}
+		active(signIn(t, r, h, "").access)
+	}
+}
+
+func TestIntrospectionAndRevocation(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	edges, secret := caller(t, "edge-1")
+	h := handler(t, r, httpadapter.EndpointsConfig{Callers: edges})
 	call := func(name, password, path string, raw ...string) *httptest.ResponseRecorder {
 		req := httptest.NewRequest("POST", path, strings.NewReader(url.Values{"token": raw}.Encode()))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -1031,15 +1107,7 @@ func TestAuthFunc(t *testing.T) {
 // What a user ends while a replica is down has ended, and the user is told what is true. Another service is told to repeat it, and can.
 func TestEndingsThatAreNotDurable(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
-	callers := &feed.Edges{}
-	credential, err := feed.NewCredential("service")
-	if err != nil {
-		t.Fatal(err)
-	}
-	digest, _ := credential.Digest()
-	if err := callers.Allow("service", digest); err != nil {
-		t.Fatal(err)
-	}
+	callers, secret := caller(t, "service")
 	h := handler(t, r, httpadapter.EndpointsConfig{Callers: callers})
 	laptop, phone, tablet := signIn(t, r, h, "Laptop"), signIn(t, r, h, "Phone"), signIn(t, r, h, "Tablet")
 	handle := ""
@@ -1077,7 +1145,7 @@ func TestEndingsThatAreNotDurable(t *testing.T) {
 	revoke := func(raw string) int {
 		req := httptest.NewRequest("POST", httpadapter.RevokePath, strings.NewReader(url.Values{"token": {raw}}.Encode()))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.SetBasicAuth(credential.Name, credential.Secret.Reveal())
+		req.SetBasicAuth("service", secret)
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, req)
 		return w.Code
