@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,34 +15,62 @@ import (
 	"github.com/gofiber/fiber/v2/middleware/csrf"
 	"github.com/gofiber/fiber/v2/middleware/idempotency"
 	"github.com/gofiber/fiber/v2/middleware/limiter"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/fiberadapter"
 	"github.com/counterfoil/counterfoil/fiberadapter/storage"
 	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/internal/rig"
-	"github.com/counterfoil/counterfoil/store/embedded"
+	"github.com/counterfoil/counterfoil/store"
 )
 
-// TestFibersOwnMiddleware has two instances of an application share what csrf, limiter, idempotency and cache remember.
-func TestFibersOwnMiddleware(t *testing.T) {
-	redis, err := embedded.Start("")
+// TestFibersOwnMiddleware has two instances of an application share what csrf, limiter, idempotency and cache remember, on the client that the sessions
+// are on. Each of them can forget what it remembers, and the sessions live on.
+func TestFibersOwnMiddleware(t *testing.T) { rig.Each(t, fibersOwnMiddleware) }
+
+func fibersOwnMiddleware(t *testing.T, r *rig.Rig) {
+	opt, err := redis.ParseURL(r.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer redis.Close()
-	client := redis.Client()
+	opt.ContextTimeoutEnabled = true
+	client := redis.NewClient(opt)
 	defer client.Close()
+	sessions, err := store.New(t.Context(), client, store.Config{Logger: r.Config.Logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sessions.Close()
+	cfg := r.Config
+	cfg.Store = sessions
+	m, err := counterfoil.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	visits := counterfoil.NewCounter("visits")
+	storages := map[string]*storage.Storage{}
 	in := func(prefix string) fiber.Storage {
 		s, err := storage.New(client, storage.Config{Prefix: prefix})
 		if err != nil {
 			t.Fatal(err)
 		}
+		storages[prefix] = s
 		return s
 	}
 	runs := 0
 	instance := func() *fiber.App {
 		a := fiber.New()
+		a.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
+		a.Post("/login", func(c *fiber.Ctx) error { return fiberadapter.Login(c, "alice", counterfoil.LoginOptions{}) })
+		a.Get("/visits", fiberadapter.Require, func(c *fiber.Ctx) error {
+			n, err := visits.Incr(c.UserContext(), fiberadapter.Session(c), 1)
+			if err != nil {
+				return err
+			}
+			return c.SendString(fmt.Sprint(n))
+		})
 		count := func(c *fiber.Ctx) error { runs++; return c.SendString(fmt.Sprint(runs)) }
 		a.All("/csrf", csrf.New(csrf.Config{Storage: in("csrf:"), KeyLookup: "header:X-Csrf-Token"}), count)
 		a.All("/limiter", limiter.New(limiter.Config{Storage: in("limiter:"), Max: 2}), count)
@@ -64,7 +93,19 @@ func TestFibersOwnMiddleware(t *testing.T) {
 		body, _ := io.ReadAll(res.Body)
 		return res, string(body)
 	}
-	res, _ := ask(0, "GET", "/csrf")
+	var cookies []string
+	res, _ := ask(0, "POST", "/login")
+	for _, c := range res.Cookies() {
+		cookies = append(cookies, c.Name+"="+c.Value)
+	}
+	visit := func(instance, want int) {
+		t.Helper()
+		if res, got := ask(instance, "GET", "/visits", "Cookie", strings.Join(cookies, "; ")); res.StatusCode != 200 || got != fmt.Sprint(want) {
+			t.Errorf("visit %d of the session: %d %q", want, res.StatusCode, got)
+		}
+	}
+	visit(0, 1)
+	res, _ = ask(0, "GET", "/csrf")
 	token := res.Cookies()[0]
 	if res, _ := ask(1, "POST", "/csrf", "X-Csrf-Token", token.Value, "Cookie", token.Name+"="+token.Value); res.StatusCode != 200 {
 		t.Errorf("csrf: the other instance refuses the token: %d", res.StatusCode)
@@ -87,6 +128,37 @@ func TestFibersOwnMiddleware(t *testing.T) {
 		t.Errorf("cache: run %s, then %s", first, again)
 	}
 
+	visit(1, 2)
+	for prefix, s := range storages {
+		if n := len(client.Keys(t.Context(), prefix+"*").Val()); n == 0 {
+			t.Errorf("%s remembers nothing", prefix)
+		}
+		if err := s.Reset(); err != nil {
+			t.Errorf("%s: %v", prefix, err)
+		}
+		if keys := client.Keys(t.Context(), prefix+"*").Val(); len(keys) > 0 {
+			t.Errorf("%s still remembers %q", prefix, keys)
+		}
+	}
+	visit(0, 3)
+	if res, _ := ask(1, "POST", "/csrf", "X-Csrf-Token", token.Value, "Cookie", token.Name+"="+token.Value); res.StatusCode != 403 {
+		t.Errorf("csrf: a token that was forgotten: %d", res.StatusCode)
+	}
+	if res, _ := ask(0, "GET", "/limiter"); res.StatusCode != 200 {
+		t.Errorf("limiter: after it has forgotten: %d", res.StatusCode)
+	}
+	for _, again := range []struct {
+		method, path string
+		header       []string
+	}{{"POST", "/idempotency", []string{"X-Idempotency-Key", key}}, {"GET", "/cache", nil}} {
+		before := runs
+		if ask(1, again.method, again.path, again.header...); runs != before+1 {
+			t.Errorf("%s: what was forgotten is answered", again.path)
+		}
+	}
+	if list, err := m.Sessions(t.Context(), "alice"); err != nil || len(list) != 1 {
+		t.Errorf("%d sessions are left of one, %v", len(list), err)
+	}
 }
 
 // TestCacheBehindSessions: Fiber's cache, where package fiberadapter says that it goes, gives nobody another's page, and none to whoever has logged out.
