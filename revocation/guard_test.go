@@ -450,20 +450,27 @@ func TestGuardAllocates(t *testing.T) {
 	}
 }
 
-// TestGuardBirth: the log vouches for tokens issued at its birth, not for those issued a millisecond before.
+// TestGuardBirth: the log vouches for tokens issued at its birth, not for those issued a millisecond before. When their session began says nothing: with a
+// renewal the store has looked at the session.
 func TestGuardBirth(t *testing.T) {
 	f := newFixture(t, revocation.GuardConfig{})
 	birth := f.guard.Status().Birth
 	for _, tc := range []struct {
-		iat  time.Time
-		want string
-	}{{birth.Add(-time.Millisecond), "expired"}, {birth, "ok"}} {
-		_, err := f.guard.Check(t.Context(), f.Mint(token.Claims{IssuedAt: tc.iat}))
+		iat, began time.Time
+		want       string
+	}{
+		{birth.Add(-time.Millisecond), time.Time{}, "expired"},
+		{birth, time.Time{}, "ok"},
+		{birth.Add(-time.Millisecond), birth.Add(-time.Hour), "expired"},
+		{birth, birth.Add(-time.Millisecond), "ok"},
+		{birth, birth.Add(-time.Hour), "ok"},
+	} {
+		_, err := f.guard.Check(t.Context(), f.Mint(token.Claims{IssuedAt: tc.iat, Began: tc.began}))
 		if outcome(err) != tc.want {
-			t.Errorf("issued %v after the birth: %v, want %s", tc.iat.Sub(birth), err, tc.want)
+			t.Errorf("issued %v after the birth, in a session of %v: %v, want %s", tc.iat.Sub(birth), tc.began, err, tc.want)
 		}
 	}
-	if s := f.guard.Stats(); s.BeforeBirth != 1 {
+	if s := f.guard.Stats(); s.BeforeBirth != 2 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -22,7 +22,9 @@ func scanPayload(payload string) (*entry, error) {
 // FuzzClaims: what the scanner accepts encoding/json reads alike, token by token, and no scan reads more than it is given.
 func FuzzClaims(f *testing.F) {
 	good := `{"iss":"https://issuer.test","aud":"https://service.test","sub":"u","sid":"abcAAECAwQFBgcICQoLDA0ODw","gen":1,"iat":1.25,"exp":2`
-	for _, s := range []string{good + "}", good + `,"x":{"a":[1,"\u00e9\ud834\udd1e",-1e5,null,true]}}`, good + `,"EXP":1}`, good + `,"exp":1}`, good + "}x", "{}", "", good + `,"x":` + strings.Repeat("[", 40)} {
+	for _, s := range []string{good + "}", good + `,"x":{"a":[1,"\u00e9\ud834\udd1e",-1e5,null,true]}}`, good + `,"EXP":1}`, good + `,"exp":1}`,
+		good + `,"sst":1}`, good + `,"sst":1.25}`, good + `,"sst":1.251}`, good + `,"sst":"1"}`, good + `,"SST":1}`, good + `,"sst":1,"sst":1}`,
+		good + "}x", "{}", "", good + `,"x":` + strings.Repeat("[", 40)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, payload string) {
@@ -141,6 +143,37 @@ func FuzzKeySet(f *testing.F) {
 			t.Fatalf("private member in %s", out)
 		}
 	})
+}
+
+// TestAppendJSONBegan: no token says that its session began after it, and only one that is not the first of its session says when.
+func TestAppendJSONBegan(t *testing.T) {
+	iat := time.UnixMilli(1893499200123)
+	for _, tt := range []struct {
+		began time.Time
+		want  string // of the claim; "-" = none
+		err   error
+	}{
+		{time.Time{}, "-", nil}, {iat, "-", nil}, {iat.Add(time.Millisecond - 1), "-", nil},
+		{iat.Add(-time.Millisecond), "1893499200.122", nil}, {iat.Add(-1), "1893499200.122", nil}, {time.UnixMilli(0), "0", nil},
+		{iat.Add(time.Millisecond), "", errRange}, {iat.Add(time.Hour), "", errRange}, {time.UnixMilli(-1), "", errRange},
+	} {
+		c := Claims{Issuer: fuzzIssuer, Audience: fuzzAudience, Session: MustParseSessionID("abcAAECAwQFBgcICQoLDA0ODw"), IssuedAt: iat, Expires: iat.Add(time.Minute), Began: tt.began}
+		doc, err := c.AppendJSON([]byte("before"))
+		doc, kept := bytes.CutPrefix(doc, []byte("before"))
+		if !kept || err != tt.err || err != nil && len(doc) > 0 {
+			t.Errorf("began %v after: %v, %q", tt.began.Sub(iat), err, doc)
+		}
+		if err != nil {
+			continue
+		}
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(doc, &members); err != nil {
+			t.Fatal(err)
+		}
+		if sst, has := members["sst"]; has != (tt.want != "-") || has && string(sst) != tt.want {
+			t.Errorf("began %v after: %s, want %s", tt.began.Sub(iat), doc, tt.want)
+		}
+	}
 }
 
 // FuzzAppendJSON: what is appended the verifier reads back as it was, and a standard parser too; names cannot break out.

@@ -191,6 +191,8 @@ func TestMintRefuses(t *testing.T) {
 		"no session": func(c *token.Claims) { c.Session = token.SessionID{} }, "too long": func(c *token.Claims) {
 			c.Extra = []token.Claim{{Name: "x", JSON: `"` + strings.Repeat("x", 7000) + `"`}}
 		},
+		"a session that began after its token": func(c *token.Claims) { c.Began = c.IssuedAt.Add(time.Millisecond) },
+		"a session older than time":            func(c *token.Claims) { c.Began = time.UnixMilli(-1) },
 	} {
 		c := ok
 		change(&c)
