@@ -230,10 +230,10 @@ func lasting(c *fiber.Ctx) context.Context {
 }
 
 // Refuse answers err with its status (see [counterfoil.Status]) and a body that says no more than the status does. An error that is not of this
-// module is answered with 500. Of data that are too large ([counterfoil.ErrTooLarge]) a handler keeps nothing: what it set beside them is discarded.
+// module is answered with 500. What the handlers have set in the session is discarded: a request that is refused decides nothing.
 func Refuse(c *fiber.Ctx, err error) error {
 	status, retryAfter := counterfoil.Status(err)
-	if x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange); ok && status == fiber.StatusRequestEntityTooLarge {
+	if x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange); ok {
 		x.Session().Discard()
 	}
 	if status == 0 {

@@ -7,7 +7,7 @@
 // # When what is saved
 //
 // Cookies are set and collected changes are saved when the answer's header is written, so a handler that streams saves before it streams. An answer
-// of status 500 or more, [Refuse] of data that are too large, and a panic before the header, discard what was set with counterfoil.Field.Set;
+// of status 500 or more, [Refuse], and a panic before the header, discard what was set with counterfoil.Field.Set;
 // increments, updates and pops have taken effect when they return, whatever the answer. If the changes cannot be saved, the handler's answer is not
 // sent: the client gets the refusal in its place, without the headers that the handler had set.
 //
@@ -108,13 +108,11 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 }
 
 // Refuse answers err with its status (see [counterfoil.Status]) and a body that says no more than the status does. An error that is not of this
-// module is answered with 500. Of data that are too large ([counterfoil.ErrTooLarge]) a handler keeps nothing: what it set beside them is discarded.
+// module is answered with 500. What the handlers have set in the session is discarded: a request that is refused decides nothing.
 func Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, retryAfter := counterfoil.Status(err)
-	if status == http.StatusRequestEntityTooLarge {
-		if at, ok := r.Context().Value(exchangeKey).(*mount); ok {
-			at.x.Session().Discard()
-		}
+	if at, ok := r.Context().Value(exchangeKey).(*mount); ok {
+		at.x.Session().Discard()
 	}
 	if status == 0 {
 		status = http.StatusInternalServerError

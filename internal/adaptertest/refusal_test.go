@@ -1,9 +1,14 @@
 package adaptertest_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
+	"github.com/gofiber/fiber/v2"
+
 	"github.com/counterfoil/counterfoil"
+	"github.com/counterfoil/counterfoil/fiberadapter"
 	"github.com/counterfoil/counterfoil/httpadapter"
 	"github.com/counterfoil/counterfoil/internal/adaptertest"
 	"github.com/counterfoil/counterfoil/internal/rig"
@@ -45,6 +50,60 @@ func TestDoorsRefuseAsTheNearestMiddleware(t *testing.T) {
 				if got := app(t, request("GET", path, "Cookie", cookie)).String(); got != want {
 					t.Errorf("%s, %s: %s\n got %s\nwant %s", name, adapter, path, got, want)
 				}
+			}
+		}
+	}
+}
+
+// TestRefusalDecidesNothing: of what a handler set before it refused nothing is kept, whatever the reason, and nobody is given a session for it.
+func TestRefusalDecidesNothing(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for what, reason := range map[string]error{"a conflict": counterfoil.ErrConflict, "too large": counterfoil.ErrTooLarge, "too old": counterfoil.ErrNotFresh} {
+		want, _ := counterfoil.Status(reason)
+		sessions, err := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+		if err != nil {
+			t.Fatal(err)
+		}
+		onHTTP := sessions(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := earlier.Set(httpadapter.Session(r), "x"); err != nil {
+				t.Error(err)
+			}
+			httpadapter.Refuse(w, r, reason)
+		}))
+		onFiber := fiber.New()
+		onFiber.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+		onFiber.Get("/", func(c *fiber.Ctx) error {
+			if err := earlier.Set(fiberadapter.Session(c), "x"); err != nil {
+				t.Error(err)
+			}
+			return fiberadapter.Refuse(c, reason)
+		})
+		for name, app := range map[string]func(*http.Request) *http.Response{
+			"net/http": func(q *http.Request) *http.Response {
+				w := httptest.NewRecorder()
+				onHTTP.ServeHTTP(w, q)
+				return w.Result()
+			},
+			"Fiber": func(q *http.Request) *http.Response {
+				res, err := onFiber.Test(q, -1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return res
+			},
+		} {
+			c := login(t, r)
+			q := httptest.NewRequest(http.MethodGet, "https://app.test/", nil)
+			q.Header.Set("Cookie", c.cookies())
+			if got := app(q).StatusCode; got != want {
+				t.Errorf("%s, %s: %d, want %d", name, what, got, want)
+			}
+			record, err := r.Faults.Find(t.Context(), c.s.ID())
+			if err != nil || len(record.Fields) > 0 {
+				t.Errorf("%s, %s: %d fields are kept, %v", name, what, len(record.Fields), err)
+			}
+			if res := app(httptest.NewRequest(http.MethodGet, "https://app.test/", nil)); len(res.Cookies()) > 0 {
+				t.Errorf("%s, %s: nobody was given a session", name, what)
 			}
 		}
 	}
