@@ -22,7 +22,8 @@ type Credential struct {
 	Cookies []string // values of Cookie headers, which browsers attach unasked: the rules against cross-site requests apply
 }
 
-// FromCookies finds the session cookies.
+// FromCookies finds the cookies of the request, of which the Manager or the Guard takes those with its names. In a [Chain] it goes last: any cookie is a
+// find, and what comes after it would not be asked.
 func FromCookies() Extractor {
 	return func(c *fiber.Ctx) Credential { return Credential{Cookies: all(c, fiber.HeaderCookie)} }
 }
