@@ -261,7 +261,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 			at := serve(t, r.Manager)
 			laptop, phone := device(t, browser), device(t, browser)
 			laptop.signIn(at, "alice&device=Firefox on Linux&from=203.0.113.7")
-			phone.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile))
+			phone.narrow()
 			phone.signIn(at, "alice&device=Safari on iPhone&from=2001:db8:1::7")
 			took := laptop.until("the phone is listed", laptop.shows("Safari on iPhone"))
 			t.Logf("the phone was listed after %v", took)

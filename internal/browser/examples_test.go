@@ -55,14 +55,6 @@ func example(t *testing.T, name string, args ...string) string {
 	return strings.TrimSpace(line[strings.Index(line, "http://"):])
 }
 
-// fits checks that a page needs no more room than a phone has.
-func (b *tab) fits(what string) {
-	b.t.Helper()
-	if eval[bool](b, "document.documentElement.scrollWidth > window.innerWidth") {
-		b.t.Errorf("%s is wider than the phone", what)
-	}
-}
-
 // fill writes into the input of that name and sends its form.
 func (b *tab) fill(name, text string) {
 	b.t.Helper()
@@ -83,10 +75,10 @@ func TestExamplesOnAPhone(t *testing.T) {
 		t.Run(tt.example, func(t *testing.T) {
 			at := example(t, tt.example)
 			browser := chromium(t)
-			for _, width := range []int64{360, 1000} {
+			for _, narrow := range []bool{true, false} {
 				b := device(t, browser)
-				if width < 500 {
-					b.do(chromedp.EmulateViewport(width, 740, chromedp.EmulateMobile))
+				if narrow {
+					b.narrow()
 				}
 				b.do(chromedp.Navigate(at + tt.path))
 				b.until("it knows nobody", b.shows(tt.nobody))
@@ -135,7 +127,7 @@ func TestChat(t *testing.T) {
 	browser := chromium(t)
 	at := example(t, "chat")
 	laptop, phone := device(t, browser), device(t, browser)
-	phone.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile))
+	phone.narrow()
 	for _, b := range []*tab{laptop, phone} {
 		b.do(chromedp.Navigate(at))
 		b.until("it asks who is there", b.shows("Sign in to talk"))
@@ -320,7 +312,7 @@ func TestSinglePage(t *testing.T) {
 			t.Errorf("tab %d was logged out %d times", i, lost)
 		}
 	}
-	first.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile))
+	first.narrow()
 	first.fits("the single page")
 	first.picture("spa-phone")
 	first.click("#logout")
