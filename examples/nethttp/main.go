@@ -33,7 +33,7 @@ var visits = counterfoil.NewCounter("visits")
 var page = template.Must(template.New("").Parse(`<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>net/http</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
 <h1>You have visited this page {{.Visits}} times</h1>
-{{if .Name}}<p>You are {{.Name}}. <a href="/session/devices">Where you are signed in</a></p>
+{{if .Name}}<p style="overflow-wrap: anywhere">You are {{.Name}}. <a href="/session/devices">Where you are signed in</a></p>
 <form method="post" action="/session/logout"><input type="hidden" name="return" value="/"><button>Sign out</button></form>
 {{else}}<form method="post" action="/login"><input type="hidden" name="return" value="{{.Return}}">
 <label>Your name <input name="name" required maxlength="64"></label> <button>Sign in</button></form>{{end}}

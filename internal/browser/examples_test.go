@@ -61,16 +61,19 @@ func (b *tab) fill(name, text string) {
 	b.do(chromedp.SetValue(chromedp.CSS("input[name="+name+"]"), text), chromedp.Click(chromedp.CSS("form:has(input[name="+name+"]) button")))
 }
 
-// TestExamplesOnAPhone opens the pages of the other examples as wide as a phone is and as wide as a screen, and signs in and out again.
+// TestExamplesOnAPhone opens the pages of the examples as wide as a phone is and as wide as a screen, and signs in and out again, under a long name without
+// a space.
 func TestExamplesOnAPhone(t *testing.T) {
 	type click struct{ on, shows string }
+	name := strings.Repeat("W", 64)
 	for _, tt := range []struct {
 		example, path, nobody, somebody string
 		then                            []click
 	}{
-		{"visits", "/", "Not logged in", "Logged in as alice", []click{{"form[action='/logout'] button", "Not logged in"}}},
+		{"visits", "/", "Not logged in", "Logged in as " + name, []click{{"form[action='/logout'] button", "Not logged in"}}},
 		{"devices", "/login", "Your name", "Where you are signed in", []click{{".back a", "Welcome"}, {"form button", "Your name"}}},
-		{"nethttp", "/", "You have visited this page 1 times", "You are alice", []click{{"form button", "Your name"}}},
+		{"nethttp", "/", "You have visited this page 1 times", "You are " + name, []click{{"form button", "Your name"}}},
+		{"spa", "/", "You are signed out.", "You are " + name, []click{{"#logout", "You are signed out."}}},
 	} {
 		t.Run(tt.example, func(t *testing.T) {
 			at := example(t, tt.example)
@@ -83,8 +86,8 @@ func TestExamplesOnAPhone(t *testing.T) {
 				b.do(chromedp.Navigate(at + tt.path))
 				b.until("it knows nobody", b.shows(tt.nobody))
 				b.fits(tt.example + ", signed out")
-				b.fill("name", "alice")
-				b.until("it knows alice", b.shows(tt.somebody))
+				b.fill("name", name)
+				b.until("it knows the name", b.shows(tt.somebody))
 				b.fits(tt.example + ", signed in")
 				for _, c := range tt.then {
 					b.click(c.on)
@@ -139,6 +142,10 @@ func TestChat(t *testing.T) {
 	laptop.until("the phone is heard", laptop.shows("alice: is anybody there?"))
 	phone.fits("the chat")
 	phone.picture("chat-phone")
+	long := strings.Repeat("W", 500)
+	laptop.fill("text", long)
+	phone.until("a long word is heard", phone.shows("alice: "+long))
+	phone.fits("the chat with a long word")
 	list := open(t, laptop.ctx)
 	list.do(chromedp.Navigate(at + "/session/devices"))
 	list.until("the page of devices is there", list.shows("Where you are signed in"))
