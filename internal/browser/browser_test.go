@@ -265,6 +265,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 			phone.signIn(at, "alice&device=Safari on iPhone&from=2001:db8:1::7")
 			took := laptop.until("the phone is listed", laptop.shows("Safari on iPhone"))
 			t.Logf("the phone was listed after %v", took)
+			phone.until("the laptop is listed", phone.shows("Firefox on Linux"))
 			phone.fits("the page of devices")
 			if name == "http" {
 				laptop.picture("devices")
