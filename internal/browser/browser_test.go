@@ -270,11 +270,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 			if name == "http" {
 				laptop.picture("devices")
 				phone.picture("devices-phone")
-				dark := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}
-				laptop.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-					_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, dark)
-					return err
-				}))
+				laptop.prefers("dark")
 			}
 			laptop.click("article[data-handle] button")
 			if took := phone.until("the phone is signed out", phone.shows("You are not signed in")); took > time.Second {
