@@ -638,6 +638,11 @@ func TestSixTabs(t *testing.T) {
 				b.do(chromedp.Navigate(at + httpadapter.PagePath))
 				tabs = append(tabs, b)
 			}
+			for _, b := range tabs {
+				b.mu.Lock()
+				b.expect = "status of 409" // another tab has just renewed
+				b.mu.Unlock()
+			}
 			const work = `(async () => {
 		const seen = {};
 		for (let i = 0; i < 40; i++) {
@@ -646,22 +651,27 @@ func TestSixTabs(t *testing.T) {
 			if (renewed) seen['refresh ' + renewed.status] = (seen['refresh ' + renewed.status] || 0) + 1;
 			await new Promise((done) => setTimeout(done, 50));
 		}
-		return JSON.stringify(seen);
+		return seen;
 	})()`
 			var wait sync.WaitGroup
-			results := make([]string, len(tabs))
+			results := make([]map[string]int, len(tabs))
 			for i, b := range tabs {
 				wait.Go(func() {
-					results[i], _ = chromedp.Run(b.ctx, chromedp.Evaluate[string](work, chromedp.EvalAwaitPromise))
+					results[i], _ = chromedp.Run(b.ctx, chromedp.Evaluate[map[string]int](work, chromedp.EvalAwaitPromise))
 				})
 			}
 			wait.Wait()
+			renewed := 0
 			for i, got := range results {
-				if !strings.Contains(got, `"me 200":40`) || strings.Contains(got, "refresh 401") || strings.Contains(got, "refresh 5") {
-					t.Errorf("tab %d: %s", i, got)
+				renewed += got["refresh 204"]
+				if got["me 200"] != 40 || got["refresh 204"]+got["refresh 409"] != 10 || len(got) > 3 {
+					t.Errorf("tab %d: %v, want 200 for each page, and 204, or 409 beside another tab, for each refresh", i, got)
 				}
 			}
-			t.Logf("tab 0: %s", results[0])
+			if renewed == 0 {
+				t.Error("no tab has renewed anything")
+			}
+			t.Logf("tab 0: %v", results[0])
 		})
 	}
 }
