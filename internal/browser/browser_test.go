@@ -20,7 +20,6 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/gofiber/fiber/v2"
 
@@ -565,59 +564,6 @@ func TestConsoleIsHeard(t *testing.T) {
 			heard := len(b.complain) > 0
 			b.complain = nil
 			return heard
-		})
-	}
-}
-
-func TestCookies(t *testing.T) {
-	browser := chromium(t)
-	for name, serve := range adapters {
-		t.Run(name, func(t *testing.T) {
-			r := rig.New(t, rig.Embedded)
-			r.Fresh(t)
-			at := serve(t, r.Manager)
-			b := device(t, browser)
-			b.signIn(at, "alice")
-			if got := eval[string](b, "document.cookie"); got != "" {
-				t.Error("a script sees cookies")
-			}
-			// A script, as of a page that was broken into, plants twins. The browser refuses them, because of the names.
-			for _, twin := range []string{"; path=/; secure", "; path=/session; secure", "; path=/"} {
-				_ = eval[string](b, "document.cookie = '__Host-Http-session=planted"+twin+"'")
-			}
-			if got := eval[string](b, "fetch('/me').then((r) => r.text())"); got != "alice" {
-				t.Errorf("after planting the service says %q", got)
-			}
-			jar := func() []*network.Cookie {
-				res, err := chromedp.Run(b.ctx, chromedp.Action[network.GetCookiesResult](func(ctx context.Context, target *chromedp.Target) (network.GetCookiesResult, error) {
-					return cdp.Call(ctx, target, network.GetCookies, network.GetCookiesParams{URLs: []string{at}})
-				}))
-				if err != nil {
-					t.Fatal(err)
-				}
-				return res.Cookies
-			}
-			if got := jar(); len(got) != 2 {
-				t.Errorf("%d cookies, want 2", len(got))
-			}
-			for _, c := range jar() {
-				if !c.HTTPOnly || !c.Secure || c.Path != "/" || !c.Session || c.SameSite != network.CookieSameSiteLax {
-					t.Errorf("cookie %s: %+v", c.Name, c)
-				}
-			}
-			b.click("#this ~ article button")
-			b.until("it is signed out", b.shows("You are not signed in"))
-			if got := jar(); len(got) != 0 {
-				t.Errorf("%d cookies after the logout", len(got))
-			}
-			_ = eval[bool](b, "window.leaving = true; setTimeout(() => history.back(), 10); true")
-			b.until("the page before is there", "!window.leaving && document.readyState === 'complete' && document.body.innerText !== ''")
-			if eval[bool](b, b.shows("alice")) {
-				t.Error("the back button shows what was private")
-			}
-			if got := eval[int](b, "fetch('/me').then((r) => r.status)"); got != http.StatusUnauthorized {
-				t.Errorf("after the logout the service says %d", got)
-			}
 		})
 	}
 }
