@@ -649,36 +649,3 @@ func TestWithoutScripts(t *testing.T) {
 		})
 	}
 }
-
-// TestKeyboard reaches every button with the Tab key and presses one with Enter; a screen reader finds names and landmarks.
-func TestKeyboard(t *testing.T) {
-	browser := chromium(t)
-	for name, serve := range adapters {
-		t.Run(name, func(t *testing.T) {
-			r := rig.New(t, rig.Embedded)
-			r.Fresh(t)
-			at := serve(t, r.Manager)
-			if _, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{Device: "Phone"}); err != nil {
-				t.Fatal(err)
-			}
-			b := device(t, browser)
-			b.signIn(at, "alice")
-			const described = "document.getElementById(document.querySelector('article[data-handle] button').getAttribute('aria-describedby'))?.innerText || ''"
-			if got := eval[string](b, described); !strings.Contains(got, "Last seen") {
-				t.Errorf("the button, which may be one of several with that name, is described as %q", got)
-			}
-			for _, want := range []string{"Back", "Sign out here", "Sign out Phone", "Sign out everywhere else", "Sign out everywhere, here too"} {
-				b.do(chromedp.KeyEvent("\t"))
-				if got := eval[string](b, "document.activeElement.ariaLabel || document.activeElement.innerText"); got != want {
-					t.Errorf("the focus is on %q, want %q", got, want)
-				}
-			}
-			if eval[bool](b, "!document.documentElement.lang || !document.title || document.querySelectorAll('main,h1').length !== 2 || !document.querySelector('[aria-live]')") {
-				t.Error("language, title, main, h1 or live region is missing")
-			}
-			_ = eval[bool](b, "document.querySelector('.all button').focus(), true")
-			b.do(chromedp.KeyEvent("\r"))
-			b.until("the others are gone", b.shows("nowhere else"))
-		})
-	}
-}
