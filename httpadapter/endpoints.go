@@ -61,7 +61,10 @@ type EndpointsConfig struct {
 	// Home is the path of this host that the page leads back to; "" = "/".
 	Home string
 
-	// Page is the page [PagePath], executed with a [PageData]; nil = the one that comes with this package.
+	// Page is the page [PagePath], executed with a [PageData]; nil = the one that comes with this package, page/devices.html in its directory, which is
+	// the one to start from. The Content-Security-Policy of the answer is fixed: styles and scripts are files of this host, nothing of either is in
+	// line, images are of this host or data:, and there are no fonts and no frames. What a 503 or a 202 means is said on small pages that Page has no
+	// part in, in the style of the one that comes with this package.
 	Page *template.Template
 
 	// MaxStreams is how many event streams may be open at once; 0 = 1000. One subject may have 16 of them. Each asks the store twice a second. One
