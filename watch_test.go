@@ -231,8 +231,7 @@ func TestDoneByTheLogAlone(t *testing.T) {
 				ctx := t.Context()
 				s, began := m.Anonymous(), time.Now().UnixMilli()
 				if tt.subject != "" {
-					var tokens counterfoil.Tokens
-					s, tokens = begin(t, m, tt.subject, counterfoil.LoginOptions{})
+					_, tokens := begin(t, m, tt.subject, counterfoil.LoginOptions{})
 					time.Sleep(time.Second)
 					_, tokens, err := m.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{})
 					if err != nil {

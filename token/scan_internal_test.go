@@ -154,8 +154,8 @@ func TestAppendJSONBegan(t *testing.T) {
 		err   error
 	}{
 		{time.Time{}, "-", nil}, {iat, "-", nil}, {iat.Add(time.Millisecond - 1), "-", nil},
-		{iat.Add(-time.Millisecond), "1893499200.122", nil}, {iat.Add(-1), "1893499200.122", nil}, {time.UnixMilli(0), "0", nil},
-		{iat.Add(time.Millisecond), "", errRange}, {iat.Add(time.Hour), "", errRange}, {time.UnixMilli(-1), "", errRange},
+		{iat.Add(-time.Millisecond), "1893499200.122", nil}, {iat.Add(-1), "1893499200.122", nil}, {time.UnixMilli(1), "0.001", nil},
+		{iat.Add(time.Millisecond), "", errRange}, {iat.Add(time.Hour), "", errRange}, {time.UnixMilli(0), "", errRange}, {time.UnixMilli(-1), "", errRange},
 	} {
 		c := Claims{Issuer: fuzzIssuer, Audience: fuzzAudience, Session: MustParseSessionID("abcAAECAwQFBgcICQoLDA0ODw"), IssuedAt: iat, Expires: iat.Add(time.Minute), Began: tt.began}
 		doc, err := c.AppendJSON([]byte("before"))
