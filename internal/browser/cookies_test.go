@@ -94,9 +94,8 @@ func TestPlantedTwins(t *testing.T) {
 			for name, value := range map[string]string{"session": issued.Access.Reveal(), "refresh": issued.Refresh.Reveal()} {
 				_ = eval[string](b, "document.cookie = '"+name+"="+value+"; path=/me'")
 			}
-			if got := b.cookies(at + "/me"); len(got) != 4 {
-				t.Fatalf("%d cookies, want two and their twins", len(got))
-			}
+			// A page's cookies reach the jar a moment after they are set.
+			rig.Poll(t, "the jar has two cookies and their twins", func() bool { return len(b.cookies(at+"/me")) == 4 })
 			if got := eval[int](b, "fetch('/me').then((r) => r.status)"); got != http.StatusUnauthorized {
 				t.Errorf("beside their twins the cookies are answered with %d: %s", got, me())
 			}
@@ -106,6 +105,7 @@ func TestPlantedTwins(t *testing.T) {
 			for _, name := range []string{"session", "refresh"} {
 				_ = eval[string](b, "document.cookie = '"+name+"=; path=/me; max-age=0'")
 			}
+			rig.Poll(t, "the twins are gone", func() bool { return len(b.cookies(at+"/me")) == 2 })
 			if got := me(); got != "200 alice" {
 				t.Errorf("without the twins the service says %q", got)
 			}
