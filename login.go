@@ -104,7 +104,8 @@ type RotateOptions struct {
 
 // Rotate gives a session a new ID, and with it new tokens, and ends the old one. Call it for every change of what the session may do, such as a
 // second factor or an administrator's mode, so that whatever was known of the old one is of no use any more. All fields come along, as do subject,
-// device and lives; the absolute life is not prolonged, and without Reauthenticated the session is as old as it was. What [Manager.Login] says of errors and retries holds here too.
+// device and lives; the absolute life is not prolonged, and without Reauthenticated the session is as old as it was. What [Manager.Login] says of
+// errors and retries holds here too.
 //
 // [ErrNotFound] if the session has ended, or was never stored. If somebody ends the session while this runs, it does not go on. Once it goes on under
 // its new ID, an ending that names the old ID comes too late and ends nothing.

@@ -201,7 +201,8 @@ func (m *Manager) project(ctx context.Context, s *Session) ([]token.Claim, error
 }
 
 // Shorten makes another access token of the session of v that expires after life, for a place where a token may be seen, such as the query of a URL.
-// It expires no later than v, has the issue time of v, says as v does when the session began, and is revoked with the session like every other. The claims of [Config.Claims] are made anew.
+// It expires no later than v, has the issue time of v, says as v does when the session began, and is revoked with the session like every other. The
+// claims of [Config.Claims] are made anew.
 // [token.ErrInvalid] if v is not of this Manager, a [*token.ExpiredError] if life is not positive or v has expired.
 func (m *Manager) Shorten(ctx context.Context, v token.Verified, life time.Duration) (token.Secret, error) {
 	if !m.ours(v) {

@@ -301,7 +301,7 @@ func (l *List) find(v token.Verified) *refusal {
 	case l.Has(v.Session()):
 		return &revokedSession
 	}
-	// No session is older than the last time that anybody logged out everywhere once the list has forgotten it.
+	// A subject need not be looked up for a session that is younger than every not-before that is held.
 	if began <= l.newest.Load() {
 		if a, b := v.SubjectWords(); a|b != 0 && began <= l.subjectNotBefore(a, b) {
 			return &revokedSubject

@@ -89,7 +89,7 @@ func TestInlining(t *testing.T) {
 	}
 	out, err := exec.Command(goTool, "build", "-gcflags=-m", ".").CombinedOutput()
 	if err != nil {
-		t.Skipf("%v\n%s", err, out) // as in WebAssembly, where no process can be started
+		require.Missing(t, "go", "the go command fails: %v\n%s", err, out) // as in WebAssembly, where no process can be started
 	}
 	for _, f := range []string{
 		"notAlphabet", "load64", "isCanonical", "decodedLen", "(*clock).milli", "(*counters).hit", "(*KeySet).load", "(*table).set",

@@ -213,14 +213,7 @@ func TestClientIsNoted(t *testing.T) {
 	onFiber := fiber.New(fiber.Config{ProxyHeader: real})
 	onFiber.Use(fiberadapter.Endpoints(r.Manager, ends), fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
 	onFiber.Post("/login", func(c *fiber.Ctx) error { return fiberadapter.Login(c, "alice", opt) })
-	for name, app := range map[string]func(*http.Request) (*http.Response, error){
-		"net/http": func(req *http.Request) (*http.Response, error) {
-			w := httptest.NewRecorder()
-			onHTTP.ServeHTTP(w, req)
-			return w.Result(), nil
-		},
-		"Fiber": func(req *http.Request) (*http.Response, error) { return onFiber.Test(req, -1) },
-	} {
+	for name, app := range servers(onHTTP, onFiber) {
 		ask := func(method, path string, cookies ...*http.Cookie) (string, []*http.Cookie) {
 			req := request(method, path, "User-Agent", firefox, real, "203.0.113.7")
 			for _, c := range cookies {
@@ -289,14 +282,7 @@ func TestGetEndsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := 0
-	for name, app := range map[string]func(*http.Request) (*http.Response, error){
-		"net/http": func(req *http.Request) (*http.Response, error) {
-			w := httptest.NewRecorder()
-			onHTTP.ServeHTTP(w, req)
-			return w.Result(), nil
-		},
-		"Fiber": func(req *http.Request) (*http.Response, error) { return onFiber.Test(req, -1) },
-	} {
+	for name, app := range servers(onHTTP, onFiber) {
 		for _, path := range []string{
 			httpadapter.RefreshPath, httpadapter.LogoutPath, httpadapter.LogoutEverywherePath, httpadapter.EndPath, httpadapter.EndOthersPath,
 			httpadapter.IntrospectPath, httpadapter.RevokePath,

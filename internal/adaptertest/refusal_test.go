@@ -78,20 +78,14 @@ func TestRefusalDecidesNothing(t *testing.T) {
 			}
 			return fiberadapter.Refuse(c, reason)
 		})
-		for name, app := range map[string]func(*http.Request) *http.Response{
-			"net/http": func(q *http.Request) *http.Response {
-				w := httptest.NewRecorder()
-				onHTTP.ServeHTTP(w, q)
-				return w.Result()
-			},
-			"Fiber": func(q *http.Request) *http.Response {
-				res, err := onFiber.Test(q, -1)
+		for name, send := range servers(onHTTP, onFiber) {
+			app := func(q *http.Request) *http.Response {
+				res, err := send(q)
 				if err != nil {
 					t.Fatal(err)
 				}
 				return res
-			},
-		} {
+			}
 			c := login(t, r)
 			q := httptest.NewRequest(http.MethodGet, "https://app.test/", nil)
 			q.Header.Set("Cookie", c.cookies())
@@ -106,5 +100,17 @@ func TestRefusalDecidesNothing(t *testing.T) {
 				t.Errorf("%s, %s: nobody was given a session", name, what)
 			}
 		}
+	}
+}
+
+// servers are one application on both servers, by their names.
+func servers(onHTTP http.Handler, onFiber *fiber.App) map[string]func(*http.Request) (*http.Response, error) {
+	return map[string]func(*http.Request) (*http.Response, error){
+		"net/http": func(r *http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			onHTTP.ServeHTTP(w, r)
+			return w.Result(), nil
+		},
+		"Fiber": func(r *http.Request) (*http.Response, error) { return onFiber.Test(r, -1) },
 	}
 }

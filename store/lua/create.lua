@@ -11,8 +11,8 @@
 --
 -- Keeps promise 1: a session begins after its subject's not-before, so that ending all sessions never hits a later login and
 -- no earlier session outlives it. An ID that is in use is refused, never taken over (fixation). What was ended after it was frozen, by whomever, is
--- replaced by nothing: a session does not survive its end under another ID. Nor does it where nobody has heard of that end: without a new proof of who it
--- is it goes on as old as it was, so that a not-before which its successor is older than meets it.
+-- replaced by nothing: a session does not survive its end under another ID. Nor does it on a master that has not
+-- heard of that end: without a new proof of who it is it goes on as old as it was, so a not-before that would have met it meets what replaces it.
 if redis.call('EXISTS', KEYS[1]) == 1 then
 	return {-4}
 end
