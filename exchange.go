@@ -360,27 +360,24 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	defer x.busy.Unlock()
 	again := x.closed
 	err := x.session.Save(ctx)
-	x.close()
-	if err != nil || again {
+	issued := x.close()
+	switch {
+	case err != nil || again:
 		return nil, err
-	}
-	if x.clear {
+	case x.clear:
 		return x.m.cookies.clear(x.m.clearCache), nil
-	}
-	if !x.cookie || x.barred != nil {
+	case !x.cookie || x.barred != nil:
 		return nil, nil
-	}
-	var tokens Tokens
-	if issued, ok := x.session.Issued(); ok {
-		tokens = issued
-	} else if x.tokens != nil {
+	case issued != nil:
+		return x.m.setCookies(ctx, *issued), nil
+	case x.tokens != nil:
 		if x.newest(ctx) {
-			tokens = *x.tokens
+			return x.m.setCookies(ctx, *x.tokens), nil
 		}
-	} else if !x.refresh.IsZero() && x.due(x.m.now()) {
-		tokens = x.renew(ctx)
+	case !x.refresh.IsZero() && x.due(x.m.now()):
+		return x.m.setCookies(ctx, x.renew(ctx)), nil
 	}
-	return x.m.setCookies(ctx, tokens), nil
+	return nil, nil
 }
 
 // Close notes that no cookie can go out any more, because somebody else writes the answer's header, as after an upgrade. It saves nothing. Commit
@@ -391,13 +388,15 @@ func (x *Exchange) Close() {
 	x.close()
 }
 
-func (x *Exchange) close() {
+// close returns the tokens that the request's session was given when this request began it, nil if it did not.
+func (x *Exchange) close() (issued *Tokens) {
 	x.closed = true
 	x.session.mu.Lock()
 	defer x.session.mu.Unlock()
 	if x.session.id.IsZero() {
 		x.session.barred = ErrCommitted
 	}
+	return x.session.issued
 }
 
 // RefreshCookies answers a browser at the refresh endpoint: it judges the refresh cookie and returns the cookies to set. The errors are those of
@@ -459,11 +458,8 @@ func (x *Exchange) from() Client {
 
 // due says whether half of the life of the access token that came is over at that time.
 func (x *Exchange) due(at time.Time) bool {
-	if !x.verified.Valid() || x.session.ID() != x.verified.Session() {
-		return false
-	}
-	begin, end := x.verified.IssuedAt(), x.verified.Expires()
-	return at.After(begin.Add(end.Sub(begin) / 2))
+	v := x.verified
+	return v.Valid() && 2*at.UnixMilli() > v.IssuedAtMilli()+v.ExpiresMilli() && x.session.ID() == v.Session()
 }
 
 // newest says whether the tokens made on arrival are still those to have. Meanwhile somebody else may have logged in with this browser, logged out or renewed,

@@ -253,9 +253,9 @@ func (m *Manager) leave(ctx context.Context, from *Session) (Record, error) {
 
 // create stores a record, makes s its session and gives it tokens. The caller holds the lock of s, or nobody else has s.
 func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created, error) {
-	snapshot := &Session{m: m, id: r.Session, subject: r.Subject, authTime: milli(r.AuthTime), fields: firstFields(r.Ops)}
+	snapshot := &Session{m: m, id: r.Session, subject: r.Subject, authTime: r.AuthTime, fields: firstFields(r.Ops)}
 	if r.Login {
-		snapshot.authTime = m.now()
+		snapshot.authTime = m.now().UnixMilli()
 	}
 	claims, err := m.project(ctx, snapshot)
 	if err != nil {
@@ -299,7 +299,7 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 	// The client has not got the tokens yet: generation 0 confirms nothing.
 	s.id, s.begun, s.issued = r.Session, c.Began, &tokens
 	if g.authTime != 0 { // then s is new, and nobody else has it
-		s.authTime = milli(g.authTime)
+		s.authTime = g.authTime
 	}
 	return c, nil
 }

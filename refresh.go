@@ -172,7 +172,7 @@ func (m *Manager) bound(ctx context.Context, id token.SessionID, client Client) 
 	}
 	n := device.ParseNote(r.Device)
 	err = m.bind(ctx, Renewal{
-		Session: &Session{m: m, id: id, begun: r.Created, subject: r.Subject, authTime: milli(r.AuthTime), fields: r.Fields},
+		Session: &Session{m: m, id: id, begun: r.Created, subject: r.Subject, authTime: r.AuthTime, fields: r.Fields},
 		Device: Device{
 			Handle: m.handles.Seal(id, r.Subject), Label: n.Label, Address: n.Address, Location: n.Location, LoggedIn: milli(r.Created),
 			LastSeen: milli(r.Renewed), Expires: milli(r.Expires), Persistent: n.Persistent, Current: true,
@@ -255,7 +255,7 @@ func (m *Manager) renew(ctx context.Context, t refreshToken, how Presented, clie
 		return nil, Tokens{}, m.endAgain(ctx, t.session)
 	}
 	// The client has not got the new generation yet, so what this request does confirms none: generation 0.
-	s := &Session{m: m, id: t.session, begun: r.Created, subject: r.Subject, authTime: milli(r.AuthTime)}
+	s := &Session{m: m, id: t.session, begun: r.Created, subject: r.Subject, authTime: r.AuthTime}
 	if r.Verdict == Superseded {
 		return s, Tokens{}, ErrSuperseded
 	}

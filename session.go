@@ -24,7 +24,7 @@ import (
 type Session struct {
 	m        *Manager
 	subject  string
-	authTime time.Time
+	authTime int64 // Unix ms; 0 = never
 
 	mu         sync.Mutex
 	barred     error           // why this request may not begin a session, nil if it may
@@ -54,7 +54,9 @@ func (m *Manager) open(s *Session, v token.Verified) *Session {
 	default:
 		s.id, s.subject, s.generation = v.Session(), v.Subject(), v.Generation()
 		s.begun = v.BeganMilli()
-		s.authTime, _ = v.AuthTime()
+		if at, ok := v.AuthTime(); ok {
+			s.authTime = at.UnixMilli()
+		}
 	}
 	return s
 }
@@ -69,7 +71,7 @@ func (s *Session) ID() token.SessionID { s.mu.Lock(); defer s.mu.Unlock(); retur
 func (s *Session) Subject() string { return s.subject }
 
 // AuthTime returns when the subject last proved who it is; the zero time if it never did in this session.
-func (s *Session) AuthTime() time.Time { return s.authTime }
+func (s *Session) AuthTime() time.Time { return milli(s.authTime) }
 
 // ours says whether a verified token was issued for this Manager, and not for another tenant's.
 func (m *Manager) ours(v token.Verified) bool {

@@ -70,10 +70,10 @@ const (
 
 var names = [wanted]string{fiber.HeaderAuthorization, fiber.HeaderOrigin, "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", fiber.HeaderUpgrade}
 
-// request hands out views of Fiber's buffers: Begin and Verify copy what they keep. The caller gives the list back to forget.
-func request(c *fiber.Ctx, extract Extractor) (r counterfoil.Request, list *[]string) {
+// request fills r with views of Fiber's buffers: Begin and Verify copy what they keep. The caller gives the list back to forget.
+func request(c *fiber.Ctx, extract Extractor, r *counterfoil.Request) (list *[]string) {
 	h := &c.Request().Header
-	var values [wanted]string
+	var spelled [wanted][]byte
 	var times [wanted]int
 	plain := true // "Cookie" is spelled so, if it is there
 	// One look at the names costs less than a search for each that is not there.
@@ -98,23 +98,24 @@ func request(c *fiber.Ctx, extract Extractor) (r counterfoil.Request, list *[]st
 			plain = plain && (len(name) != len(fiber.HeaderCookie) || !strings.EqualFold(name, fiber.HeaderCookie))
 		}
 		if i >= 0 {
-			values[i] = utils.UnsafeString(h.PeekBytes(k))
+			spelled[i] = k
 			times[i]++
 		}
 	}
-	for i, n := range times {
-		if n > 1 {
-			values[i] = header(c, names[i])
+	value := func(i int) string {
+		switch times[i] {
+		case 0:
+			return ""
+		case 1:
+			return utils.UnsafeString(h.PeekBytes(spelled[i]))
 		}
+		return header(c, names[i])
 	}
-	r = counterfoil.Request{
-		Method:    c.Method(),
-		Host:      utils.UnsafeString(c.Context().Host()), // never X-Forwarded-Host, which a client can send
-		Origin:    values[origin],
-		FetchSite: values[fetchSite],
-		FetchMode: values[fetchMode],
-		FetchDest: values[fetchDest],
-		Upgrade:   values[upgrade],
+	r.Method = c.Method()
+	r.Host = utils.UnsafeString(c.Context().Host()) // never X-Forwarded-Host, which a client can send
+	r.Origin, r.FetchSite, r.Upgrade = value(origin), value(fetchSite), value(upgrade)
+	if r.FetchSite != "same-origin" { // then, as nearly always, nobody asks for the rest
+		r.FetchMode, r.FetchDest = value(fetchMode), value(fetchDest)
 	}
 	if extract != nil {
 		found := extract(c)
@@ -122,7 +123,7 @@ func request(c *fiber.Ctx, extract Extractor) (r counterfoil.Request, list *[]st
 		if found.Bearer != "" {
 			r.Authorization = "Bearer " + found.Bearer
 		}
-		return r, nil
+		return nil
 	}
 	list = lists.Get().(*[]string)
 	if *list = (*list)[:0]; plain {
@@ -132,8 +133,8 @@ func request(c *fiber.Ctx, extract Extractor) (r counterfoil.Request, list *[]st
 	} else {
 		*list = all(c, fiber.HeaderCookie)
 	}
-	r.Cookie, r.Authorization = *list, values[authorization]
-	return r, list
+	r.Cookie, r.Authorization = *list, value(authorization)
+	return list
 }
 
 // lists holds the slices of cookie headers between requests, since nearly every request needs one.

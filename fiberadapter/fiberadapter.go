@@ -131,7 +131,8 @@ func New(cfg Config) fiber.Handler {
 		if unended(c) {
 			defer c.Response().SetConnectionClose()
 		}
-		r, list := request(c, cfg.Extractor)
+		var r counterfoil.Request
+		list := request(c, cfg.Extractor, &r)
 		if cfg.Manager.WantsClient() {
 			r.Client = counterfoil.Client{UserAgent: c.Get(fiber.HeaderUserAgent), Address: c.IP()}
 		}
@@ -421,7 +422,8 @@ func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
 		if unended(c) {
 			defer c.Response().SetConnectionClose()
 		}
-		r, list := request(c, cfg.Extractor)
+		var r counterfoil.Request
+		list := request(c, cfg.Extractor, &r)
 		v, err := counterfoil.Verify(c.UserContext(), guard, r, cfg.CookieSuffix)
 		forget(list)
 		if err != nil {
