@@ -114,10 +114,10 @@ type Config struct {
 	// refuses Secure cookies there, such as Safari. At any other host cookies are neither used nor set then, and a login is an error.
 	InsecurePlainCookies bool
 
-	// ClearCache has a logout's answer say Clear-Site-Data: "cache", so that the browser's back button does not show what it has kept, no-store or not, of
-	// pages that somebody saw who was signed in. It empties the browser's cache for this origin, for which Chromium looks through all it has cached of the
-	// web: on two slow cores it took a tenth to two tenths of a second for each thousand entries, and the answer waits for it.
-	ClearCache bool
+	// KeepCache has a logout leave the browser's cache alone. Otherwise its answer says Clear-Site-Data: "cache", so that the back button does not show
+	// what the browser has kept, no-store or not, of pages that somebody saw who was signed in. For that Chromium looks through all it has cached of the
+	// web: on two slow cores it took a tenth to two tenths of a second for each thousand entries, and whoever logs out waits for it.
+	KeepCache bool
 
 	// Claims returns the application's own claims for a token of a session: small, and fit to be read by every verifier. It is called for each new
 	// token, so claims follow the session within an access life. It may read the session, which costs a command at a renewal, and must not write, nor
@@ -253,7 +253,7 @@ type Manager struct {
 	census        revocation.Census    // nil: nobody knows who follows the log
 	probe         token.Verified       // of no session: what the store is asked about when only its facts count
 	cookies       cookieNames
-	clearCache    bool
+	keepCache     bool
 	accessLife    time.Duration
 	idleLife      time.Duration
 	anonymousIdle time.Duration
@@ -300,7 +300,7 @@ func New(ctx context.Context, cfg Config) (*Manager, error) {
 		ring:          cfg.Keys,
 		store:         bounded{store: cfg.Store, log: cfg.Log, timeout: cfg.timeout()},
 		cookies:       newCookieNames(cfg.CookieSuffix, cfg.InsecurePlainCookies),
-		clearCache:    cfg.ClearCache,
+		keepCache:     cfg.KeepCache,
 		accessLife:    cfg.accessLife(),
 		idleLife:      cfg.idleLife(),
 		anonymousIdle: cfg.anonymousIdle(),

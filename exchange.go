@@ -365,7 +365,7 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	case err != nil || again:
 		return nil, err
 	case x.clear:
-		return x.m.cookies.clear(x.m.clearCache), nil
+		return x.m.cookies.clear(!x.m.keepCache), nil
 	case !x.cookie || x.barred != nil:
 		return nil, nil
 	case issued != nil:
@@ -634,7 +634,7 @@ type Cookie struct {
 	cache    bool
 }
 
-// ClearsCache says that the answer with this cookie is to say Clear-Site-Data: "cache" besides; see [Config.ClearCache].
+// ClearsCache says that the answer with this cookie is to say Clear-Site-Data: "cache" besides; see [Config.KeepCache].
 func (c Cookie) ClearsCache() bool { return c.cache }
 
 // SetCookie returns the value of the Set-Cookie header. Only the cookies of a session that is to be remembered have a Max-Age; others go with

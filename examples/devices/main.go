@@ -110,7 +110,6 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 	rand.Read(secret)
 	m, err := counterfoil.New(ctx, counterfoil.Config{
 		Issuer: "https://devices.example", Audience: "https://devices.example", Keys: ring, Secrets: [][]byte{secret}, Store: sessions,
-		ClearCache: true, // the back button shows nothing of before
 	})
 	if err != nil {
 		return err

@@ -116,7 +116,6 @@ func newManager(ctx context.Context, sessions *store.Redis, plain bool) (*counte
 	return counterfoil.New(ctx, counterfoil.Config{
 		Issuer: "https://visits.example", Audience: "https://visits.example",
 		Keys: ring, Secrets: [][]byte{secret}, Store: sessions, InsecurePlainCookies: plain,
-		ClearCache: true, // the back button shows nothing of before
 	})
 }
 
