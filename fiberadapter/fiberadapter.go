@@ -429,8 +429,13 @@ func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
 		if err != nil {
 			return refused(c, refuse(c, err))
 		}
+		if outer := c.Context().UserValue(verifiedKey); outer != nil { // as in inside
+			defer c.Context().SetUserValue(verifiedKey, outer)
+		}
+		if outer := refusing(c, cfg.ErrorHandler); outer != nil {
+			defer c.Context().SetUserValue(refuseKey, outer)
+		}
 		c.Context().SetUserValue(verifiedKey, v)
-		refusing(c, cfg.ErrorHandler)
 		return c.Next()
 	}
 }

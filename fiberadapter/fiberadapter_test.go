@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,33 @@ func TestTwoManagers(t *testing.T) {
 	b.jar = map[string]string{}
 	if res, body := b.do("POST", "/staff/"); body != "user" || len(res.Cookies()) != 4 || len(b.jar) != 4 {
 		t.Errorf("inside the session is %q's; %d cookies of %d names, want 4 of 4", body, len(res.Cookies()), len(b.jar))
+	}
+}
+
+// TestTwoVerifiers has one verifier inside another: who stands between them has the token of the outer one before and afterwards.
+func TestTwoVerifiers(t *testing.T) {
+	users := rig.New(t, rig.Embedded)
+	staff := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Audience, c.CookieSuffix = "staff", "-staff" })
+	jar := map[string]string{}
+	for subject, m := range map[string]*counterfoil.Manager{"user": users.Manager, "staff": staff.Manager} {
+		a := fiber.New()
+		a.Use(fiberadapter.New(fiberadapter.Config{Manager: m}))
+		a.Post("/login", func(c *fiber.Ctx) error { return fiberadapter.Login(c, subject, counterfoil.LoginOptions{}) })
+		(&browser{t, a, jar}).do("POST", "/login")
+	}
+	var seen []string
+	see := func(c *fiber.Ctx) error {
+		seen = append(seen, fiberadapter.Verified(c).Subject())
+		err := c.Next()
+		seen = append(seen, fiberadapter.Verified(c).Subject())
+		return err
+	}
+	a := fiber.New()
+	a.Use(fiberadapter.Verify(users.Guard()), see)
+	a.Use(fiberadapter.Verify(staff.Guard(), fiberadapter.VerifyConfig{CookieSuffix: "-staff"}), see)
+	a.Get("/", func(c *fiber.Ctx) error { return c.SendString("hello") })
+	if res, _ := (&browser{t, a, jar}).do("GET", "/"); res.StatusCode != 200 || !slices.Equal(seen, []string{"user", "staff", "staff", "user"}) {
+		t.Errorf("%d, seen were %q", res.StatusCode, seen)
 	}
 }
 
