@@ -273,9 +273,12 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 	if c.Began == 0 {
 		c.Began = c.At
 	}
-	if c.Began <= m.list.AllNotBefore() { // the store's clock is behind this process's, or it was revoked meanwhile
+	if n := m.notBefore(r.Subject); c.Began <= n { // it was revoked meanwhile; or a failover has lost that, and the new master's clock is behind
 		_ = m.End(ctx, r.Session) // nobody has its tokens
-		return Created{}, m.paused()
+		if r.Replaces.IsZero() || r.Login {
+			return Created{}, &PausedError{Until: milli(n)}
+		}
+		return Created{}, ErrNotFound // it is as old as the one that it replaces
 	}
 	if len(c.Evicted) > 0 {
 		// If this process dies here, their last tokens live out their minutes at verifiers. To remember them in the index, as for EndOthers, would help only
@@ -329,13 +332,11 @@ func (m *Manager) mayBegin(ctx context.Context) error {
 	if m.barren.Load() {
 		return ErrKeyRevoked
 	}
-	if m.now().UnixMilli() <= m.list.AllNotBefore() {
-		return m.paused()
+	if n := m.list.AllNotBefore(); m.now().UnixMilli() <= n {
+		return &PausedError{Until: milli(n)}
 	}
 	return nil
 }
-
-func (m *Manager) paused() error { return &PausedError{Until: milli(m.list.AllNotBefore())} }
 
 // learn makes sure that this process's list holds what is revoked for good: everything until a time, and keys. A fresh list does. While it is stale, just after
 // the start or cut off from the log, the store is asked; if that cannot be done, the policy decides as it does for tokens.

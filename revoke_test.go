@@ -319,6 +319,56 @@ func TestRevokeEverything(t *testing.T) {
 	})
 }
 
+// A failover may lose that a subject was logged out everywhere, and give the store a clock that is behind. Then a session that begins would be one of
+// those that have ended, at every verifier that has heard of it: there is none, and whoever logs in is told until when.
+func TestLoginAtAStoreThatIsBehind(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	ctx := t.Context()
+	v, _ := login(t, r, "alice")
+	now := r.Config.Now().UnixMilli()
+	e := revocation.Entry{Kind: revocation.KindSubject, At: now, Subject: token.SubjectHash(r.Config.Issuer, "alice"), NotBefore: now + 5000}
+	hear := sync.OnceFunc(func() {
+		if _, err := r.Faults.Redis.Append(ctx, e); err != nil {
+			t.Error(err)
+		}
+		rig.Poll(t, "it is heard", func() bool {
+			return errors.Is(r.Guard().CheckVerified(ctx, v, revocation.Strict), revocation.ErrRevoked)
+		})
+	})
+	r.Faults.On(func(step string, after bool) error {
+		if step == "Create" && !after {
+			hear()
+		}
+		return nil
+	})
+	if _, err := r.Rotate(ctx, r.Open(v), counterfoil.RotateOptions{}); !errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("a rotation meanwhile: %v, want ErrNotFound: its session has ended", err)
+	}
+	var paused *counterfoil.PausedError
+	if _, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{}); !errors.As(err, &paused) || paused.Until.UnixMilli() != e.NotBefore {
+		t.Fatalf("a login: %v, want to be told until %d", err, e.NotBefore)
+	}
+	if status, _ := counterfoil.Status(paused); status != 503 {
+		t.Errorf("its status is %d", status)
+	}
+	if _, err := r.Login(ctx, nil, "bob", counterfoil.LoginOptions{}); err != nil {
+		t.Errorf("somebody else's: %v", err)
+	}
+	r.Advance(6 * time.Second)
+	list, err := r.Config.Store.Sessions(ctx, "alice")
+	if err != nil || slices.ContainsFunc(list, func(r counterfoil.Record) bool { return !r.Frozen }) { // the one that was to be replaced
+		t.Errorf("left behind: %v, %v", list, err)
+	}
+	s, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatalf("a login afterwards: %v", err)
+	}
+	tokens, _ := s.Issued()
+	r.Verify(t, tokens.Access)
+}
+
 // A log that answers late has the not-before chosen anew, and if it always does nobody is told a lie.
 func TestEverythingIsLateEnough(t *testing.T) {
 	t.Parallel()

@@ -50,13 +50,14 @@ var (
 )
 
 // PausedError is the error of a login, or of any other beginning of a session, shortly after everything was revoked: since the clocks of several
-// masters differ, a session that began now could be one of those that have ended. [errors.As] finds it.
+// masters differ, a session that began now could be one of those that have ended. The same holds of a subject that was logged out everywhere, if a
+// failover has lost that and the new master's clock is behind. [errors.As] finds it.
 type PausedError struct {
 	Until time.Time // sessions begin again after this, by the store's clock
 }
 
 func (e *PausedError) Error() string {
-	return "counterfoil: everything was revoked; sessions begin again after " + e.Until.UTC().Format(time.RFC3339)
+	return "counterfoil: what began until now was revoked; sessions begin again after " + e.Until.UTC().Format(time.RFC3339)
 }
 
 // Bounds of what a session may hold.
