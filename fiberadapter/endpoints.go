@@ -18,9 +18,16 @@ import (
 
 // Endpoints serves the paths of [httpadapter.Endpoints] and passes every other request on: app.Use(fiberadapter.Endpoints(m)), in front of [New] or
 // behind it, as is said there. A fiber.Config.WriteTimeout would end their event streams, since it is for an answer as a whole. At most one config is
-// used. It panics on a configuration that cannot work, as New does.
+// used. Without an Address in it the client's address is c.IP(), as it is to New. It panics on a configuration that cannot work, as New does.
 func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fiber.Handler {
-	endpoints, err := httpadapter.Endpoints(m, config...)
+	var cfg httpadapter.EndpointsConfig
+	if len(config) > 0 {
+		cfg = config[0]
+	}
+	if cfg.Address == nil {
+		cfg.Address = func(r *http.Request) string { return r.Context().Value(addressKey).(string) }
+	}
+	endpoints, err := httpadapter.Endpoints(m, cfg)
 	if err != nil {
 		panic("fiberadapter: " + err.Error())
 	}
@@ -32,7 +39,7 @@ func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fi
 		if unended(c) {
 			defer c.Response().SetConnectionClose()
 		}
-		ctx := lasting(c)
+		ctx := context.WithValue(lasting(c), addressKey, utils.CopyString(c.IP()))
 		if x, ok := c.Context().UserValue(managerKey{m}).(*counterfoil.Exchange); ok {
 			ctx = opened.With(ctx, x)
 		}

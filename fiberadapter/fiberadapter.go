@@ -41,6 +41,12 @@
 // github.com/gofiber/contrib/websocket takes along only locals whose key is a string: a handler in front of it does c.Locals("session",
 // fiberadapter.Session(c)). Package examples/frameworks has one that closes when its session ends.
 //
+// # Behind a proxy
+//
+// Where a client is, for the list of devices and [counterfoil.Config.Bind], is what c.IP() says: the proxy, unless EnableTrustedProxyCheck,
+// TrustedProxies and ProxyHeader of fiber.Config say otherwise. Of X-Forwarded-For Fiber takes all or, with EnableIPValidation, the first address, which
+// anybody can write. So name a header in which the proxy puts the one address that it sees, whatever came with the request, such as X-Real-IP.
+//
 // # Fiber's cache and idempotency
 //
 // They keep whole answers, by path or by a key that the client chooses, for whoever asks next, and heed no Cache-Control. In front of [New] or [Endpoints]
@@ -101,10 +107,11 @@ type key int
 const (
 	exchangeKey key = iota
 	verifiedKey
-	weakKey   // something has ended that could come back
-	quitKey   // a handler has logged out, which reads no body
-	refuseKey // the error handler of the nearest middleware in front; absent = Refuse
-	shutKey   // Require has refused the request
+	weakKey    // something has ended that could come back
+	quitKey    // a handler has logged out, which reads no body
+	refuseKey  // the error handler of the nearest middleware in front; absent = Refuse
+	shutKey    // Require has refused the request
+	addressKey // c.IP(), for Endpoints
 )
 
 // managerKey has the exchange that a Manager has opened for the request. It is as wide as a pointer, so making one allocates nothing.
