@@ -62,7 +62,7 @@
 // [Endpoints] serves what package httpadapter describes: refresh, logout, the page "Where you are signed in" and more. It sends people to the login with the
 // parameter "return", which anybody can write: c.Redirect(c.Query("return")) would lead wherever a link says, so redirect to what [httpadapter.ReturnPath]
 // makes of it, as package examples/devices does. Fiber's own csrf, limiter, idempotency and cache share the sessions' Redis through package
-// fiberadapter/storage.
+// fiberadapter/storage. If there has to be a csrf, it goes behind Endpoints, whose forms carry none of its tokens and need none.
 //
 // # Compatibility
 //
@@ -295,7 +295,8 @@ func Login(c *fiber.Ctx, subject string, opt counterfoil.LoginOptions) error {
 	return Exchange(c).Login(c.UserContext(), subject, opt)
 }
 
-// Logout ends the session of the request and removes its cookies; without a session it is no error. If too few replicas of the store have
+// Logout ends the session of the request and removes its cookies; without a session it is no error. Nothing can be set in it any more
+// ([counterfoil.ErrNotFound]): what the next page is to say goes into its address. If too few replicas of the store have
 // acknowledged the end, it has happened, and there is nothing that the client could repeat. So Logout returns nil then, and the answer, unless the
 // handler gives one of its own, is 202 with the text of [httpadapter.Accepted]. The Logout of [Exchange] returns this as an error instead.
 func Logout(c *fiber.Ctx) error {

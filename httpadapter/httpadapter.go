@@ -240,7 +240,8 @@ func EndDevice(r *http.Request, handle string) error {
 	return ended(r, Exchange(r).EndDevice(r.Context(), handle))
 }
 
-// Logout ends the session of the request and removes its cookies; without a session it is no error. If too few replicas of the store have
+// Logout ends the session of the request and removes its cookies; without a session it is no error. Nothing can be set in it any more
+// ([counterfoil.ErrNotFound]): what the next page is to say goes into its address. If too few replicas of the store have
 // acknowledged the end, it has happened, and there is nothing that the client could repeat. So Logout returns nil then, and the answer, unless the
 // handler gives one of its own, is that of [Accepted]. The Logout of [Exchange] returns this as an error instead.
 func Logout(r *http.Request) error { return ended(r, Exchange(r).Logout(r.Context())) }

@@ -53,7 +53,7 @@ func near(network string) string {
 }
 
 // PageData is what the template of the page "Where you are signed in" is executed with. The page works without a script. That at Script changes it while
-// it is open, and looks for:
+// it is open, and needs:
 //
 //	<body data-events>            Events; empty if nobody is SignedIn
 //	.who                          says who is signed in, so that the list of somebody else does not take this one's place
@@ -61,7 +61,7 @@ func near(network string) string {
 //	<article data-handle>         in it: one of Others, with its Handle, and its Label in an <h3>
 //	<form data-live>              in it: one to End or EndOthers, sent without leaving the page
 //	#news                         where it is told what happens
-//	#past                         the same, with when all servers knew: a <ul>, in what is hidden as long as that is empty
+//	#past                         hidden, until in the <ul> in it there is something: what has ended since the page was opened, and when all servers knew
 type PageData struct {
 	SignedIn bool
 	Refused  bool // somebody who is not signed in wanted to end something: nothing has been ended
