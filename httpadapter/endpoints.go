@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
 	"slices"
@@ -61,10 +62,10 @@ type EndpointsConfig struct {
 	// Home is the path of this host that the page leads back to; "" = "/".
 	Home string
 
-	// Page is the page [PagePath], executed with a [PageData]; nil = the one that comes with this package, page/devices.html in its directory, which is
-	// the one to start from. The Content-Security-Policy of the answer is fixed: styles and scripts are files of this host, nothing of either is in
-	// line, images are of this host or data:, and there are no fonts and no frames. What a 503 or a 202 means is said on small pages that Page has no
-	// part in, in the style of the one that comes with this package.
+	// Page is the page [PagePath], executed with a [PageData], and once at the start with one that is made up, so that a mistake shows then; nil = the one
+	// that comes with this package, page/devices.html in its directory, which is the one to start from. The Content-Security-Policy of the answer is
+	// fixed: styles and scripts are files of this host, nothing of either is in line, images are of this host or data:, and there are no fonts and no
+	// frames. What a 503 or a 202 means is said on small pages that Page has no part in, in the style of the one that comes with this package.
 	Page *template.Template
 
 	// MaxStreams is how many event streams may be open at once; 0 = 1000. One subject may have 16 of them. Each asks the store twice a second. One
@@ -216,6 +217,11 @@ func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, erro
 	}
 	e.streams = streams{limit: cfg.MaxStreams, of: map[string]int{}}
 	e.confirmations.ask = m.Confirmed
+	if cfg.Page != nil {
+		if err := e.try(); err != nil {
+			return nil, fmt.Errorf("httpadapter: EndpointsConfig.Page: %w", err)
+		}
+	}
 	return e, nil
 }
 

@@ -618,7 +618,8 @@ func TestPageOfTheApplicationsOwn(t *testing.T) {
 	if w := p.do("GET", httpadapter.PagePath); w.Code != 200 || !strings.HasPrefix(w.Body.String(), "alice on Laptop since 2") || !strings.HasSuffix(w.Body.String(), ", Phone &amp; Co") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	broken := template.Must(template.New("broken").Parse(`half a page {{.NoSuchField}}`))
+	moody := func(name string) (string, error) { return name, map[string]error{"alice": io.ErrUnexpectedEOF}[name] }
+	broken := template.Must(template.New("broken").Funcs(template.FuncMap{"moody": moody}).Parse(`half a page {{moody .Subject}}`))
 	p.h = handler(t, r, httpadapter.EndpointsConfig{Page: broken})
 	if w := p.do("GET", httpadapter.PagePath); w.Code != 500 || strings.Contains(w.Body.String(), "half") {
 		t.Errorf("a template that fails: %d %s", w.Code, w.Body)
@@ -766,6 +767,36 @@ func TestEndpointsConfigIsChecked(t *testing.T) {
 		if _, err := httpadapter.Endpoints(m, cfg); err == nil {
 			t.Errorf("%s is taken", what)
 		}
+	}
+}
+
+// TestPageIsTried: whoever wrote a page that can never be shown is told so and why, at the start and not by answers that are 500.
+func TestPageIsTried(t *testing.T) {
+	m := rig.New(t, rig.Embedded).Manager
+	for text, want := range map[string]string{
+		"{{.NoSuchField}}": "NoSuchField", "{{if not .SignedIn}}{{.This.Name}}{{end}}": "Name", "{{range .Others}}{{.ID}}{{end}}": "ID",
+		"<a href='{{.Home}}": "non-text context", `{{template "foot"}}`: "foot",
+	} {
+		page := template.Must(template.New("mine").Parse(text))
+		if _, err := httpadapter.Endpoints(m, httpadapter.EndpointsConfig{Page: page}); err == nil || !strings.Contains(err.Error(), "EndpointsConfig.Page: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, err := httpadapter.Endpoints(m, httpadapter.EndpointsConfig{Page: template.New("mine")}); err == nil { // what was read is of another name
+		t.Error("a template without text is taken")
+	}
+	good := template.Must(template.New("mine").Parse("{{.Subject}}"))
+	for range 2 {
+		if _, err := httpadapter.Endpoints(m, httpadapter.EndpointsConfig{Page: good}); err != nil {
+			t.Error(err)
+		}
+		if _, err := good.New("more").Parse("{{.}}"); err != nil {
+			t.Errorf("it cannot be added to any more: %v", err)
+		}
+	}
+	_ = good.Execute(io.Discard, httpadapter.PageData{})
+	if _, err := httpadapter.Endpoints(m, httpadapter.EndpointsConfig{Page: good}); err != nil {
+		t.Errorf("after it was executed: %v", err)
 	}
 }
 

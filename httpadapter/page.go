@@ -5,10 +5,12 @@ import (
 	_ "embed"
 	"errors"
 	"html/template"
+	"io"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
+	text "text/template"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -88,14 +90,37 @@ func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// show writes the page with what does not depend on who asks. For nobody its status is 401, and the way to the login leads to another path of this host afterwards.
-func (e *endpoints) show(w http.ResponseWriter, r *http.Request, data PageData, then string) {
+// execute writes the page with what does not depend on who asks. The way to the login leads to another path of this host afterwards.
+func (e *endpoints) execute(w io.Writer, page *template.Template, data PageData, then string) error {
 	data.Login, _ = e.loginFor(then)
 	data.Home = e.home
 	data.Path, data.End, data.EndOthers, data.Logout, data.LogoutEverywhere = PagePath, EndPath, EndOthersPath, LogoutPath, LogoutEverywherePath
 	data.Style, data.Script, data.Events = pageStylePath, pageScriptPath, EventsPath
+	return page.Execute(w, data)
+}
+
+// try executes a page of the application's own, for nobody and for somebody, since at a request nobody would be told why it fails. What a function
+// of the application says of this somebody, whom it does not know, is no reason to refuse the page.
+func (e *endpoints) try() error {
+	page, err := e.template.Clone() // lest nothing can be added to it any more
+	if err != nil {
+		page = e.template // it was executed before
+	}
+	one := Device{Handle: "handle", Label: "Firefox on Linux", Address: "203.0.113.0/24", Since: e.now(), Seen: e.now(), Expires: e.now()}
+	for _, data := range []PageData{{}, {SignedIn: true, Subject: "alice", This: one, Others: []Device{one}}} {
+		err := e.execute(io.Discard, page, data, PagePath)
+		var failed text.ExecError
+		if err != nil && !(errors.As(err, &failed) && errors.Unwrap(failed.Err) != nil) {
+			return err
+		}
+	}
+	return nil
+}
+
+// show answers with the page. For nobody its status is 401.
+func (e *endpoints) show(w http.ResponseWriter, r *http.Request, data PageData, then string) {
 	var b bytes.Buffer
-	if err := e.template.Execute(&b, data); err != nil {
+	if err := e.execute(&b, e.template, data, then); err != nil {
 		Refuse(w, r, err)
 		return
 	}
