@@ -46,6 +46,7 @@ func TestOpenErrors(t *testing.T) {
 		{"an option in the password", "redis://:12?db=S3CRET@localhost", "escaped"},
 		{"a forgotten scheme", "S3CRET:x@localhost:6379", "no scheme"},
 		{"a negative database", "redis://:S3CRET@localhost/-1", "database"},
+		{"a pool that is no number", "redis://:S3CRET@" + silent.Addr().String() + "?pool_size=ten", "a value"},
 		{"a negative pool", "redis://:S3CRET@" + silent.Addr().String() + "?pool_size=-1", "number of connections"},
 		{"too large a pool", "redis://:S3CRET@" + silent.Addr().String() + "?pool_size=2147483648", "number of connections"},
 		{"too many idle", "redis://:S3CRET@" + silent.Addr().String() + "?max_idle_conns=2147483648", "number of connections"},

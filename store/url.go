@@ -126,7 +126,7 @@ func parseURL(raw string) (target, error) {
 	}
 	opt, err := redis.ParseURL(one)
 	if err != nil || opt.DB < 0 { // go-redis quotes what it does not understand, which may be the rest of a password with a '?' in it
-		return t, errors.New("store: Redis URL has an option that go-redis does not know, or a database that is no number (special characters in a password are escaped: ? is %3F)")
+		return t, errors.New("store: Redis URL has an option or a value that go-redis does not know, or a database that is no number (special characters in a password are escaped: ? is %3F)")
 	}
 	if opt.PoolSize < 0 || max(opt.PoolSize, opt.MaxIdleConns, opt.MaxActiveConns, opt.PipelinePoolSize) > math.MaxInt32 { // go-redis panics
 		return t, errors.New("store: Redis URL has a number of connections that is negative or too large")

@@ -64,6 +64,9 @@ func OpenRing(path string) (*Ring, error) {
 
 // LoadRing reads a ring from its file. It refuses a file that others than its owner may read or write.
 func LoadRing(path string) (*Ring, error) {
+	if path == "" {
+		return nil, errors.New("issuer: the file of a ring needs a path")
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("issuer: %w; OpenRing makes it", err)

@@ -59,6 +59,9 @@ func TestOpenRingRefuses(t *testing.T) {
 	if _, err := issuer.OpenRing(filepath.Join(t.TempDir(), "no", "such", "keys.json")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("in no directory: %v", err)
 	}
+	if _, err := issuer.OpenRing(""); err == nil || errors.Is(err, fs.ErrNotExist) { // as a variable of the environment that is not set
+		t.Errorf("without a path: %v", err)
+	}
 }
 
 // Whoever opens a ring's file first makes it. All others find that ring, whole, however close they follow.

@@ -86,7 +86,7 @@ type Client struct {
 func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	u, err := url.Parse(config.URL)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return nil, errors.New("jwks: not an absolute URL without user and fragment")
+		return nil, errors.New("jwks: ClientConfig.URL is not an absolute URL without user and fragment")
 	}
 	name := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 	if !isTrusted(u) {

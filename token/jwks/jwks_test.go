@@ -341,6 +341,9 @@ func TestClientConfig(t *testing.T) {
 	if _, err := jwks.NewClient(t.Context(), jwks.ClientConfig{URL: "http://issuer.test/keys"}); !strings.Contains(err.Error(), "http://issuer.test/keys") {
 		t.Errorf("the error does not say which URL: %v", err)
 	}
+	if _, err := jwks.NewClient(t.Context(), jwks.ClientConfig{}); !strings.Contains(err.Error(), "ClientConfig.URL") {
+		t.Errorf("the error does not say what is missing: %v", err)
+	}
 	for _, refresh := range []time.Duration{-1, 1, 999 * time.Millisecond} {
 		if _, err := jwks.NewClient(t.Context(), jwks.ClientConfig{URL: "https://issuer.test", Refresh: refresh}); err == nil {
 			t.Errorf("refresh %v accepted", refresh)
