@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
@@ -32,8 +33,9 @@ import (
 
 const name = "https://app.example" // issuer and audience
 
-// edge serves who is asking, until ctx ends. keysURL and redisURL are all that it is told; it waits for both, half a minute at most.
-func edge(ctx context.Context, keysURL, redisURL string) (http.Handler, error) {
+// edge serves who is asking, until ctx ends. keysURL and redisURL are all that it is told; it waits for both, half a minute at most. Whoever ends ctx waits for
+// running before the process ends, since the follower takes its leave: otherwise those who wait for confirmations wait for it.
+func edge(ctx context.Context, running *sync.WaitGroup, keysURL, redisURL string) (http.Handler, error) {
 	start, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	keys, err := jwks.NewClient(start, jwks.ClientConfig{URL: keysURL})
@@ -63,13 +65,13 @@ func edge(ctx context.Context, keysURL, redisURL string) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	go func() {
+	running.Go(func() {
 		defer source.Close()
 		// By ctx, not by start: an edge that follows no longer refuses everybody ten seconds later.
 		if err := follower.Follow(ctx); ctx.Err() == nil {
 			log.Print("edge: the revocation log is followed no longer: ", err)
 		}
-	}()
+	})
 	if err := follower.Ready(start); err != nil {
 		return nil, err
 	}
@@ -109,7 +111,9 @@ func run(ctx context.Context, out io.Writer) error {
 	}
 	app := httptest.NewServer(endpoints(http.NotFoundHandler()))
 	defer app.Close()
-	handler, err := edge(ctx, app.URL+httpadapter.JWKSPath, redis.URL())
+	var running sync.WaitGroup
+	defer func() { stop(); running.Wait() }()
+	handler, err := edge(ctx, &running, app.URL+httpadapter.JWKSPath, redis.URL())
 	if err != nil {
 		return err
 	}

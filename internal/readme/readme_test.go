@@ -77,7 +77,7 @@ func TestProgramCompiles(t *testing.T) {
 // speaks of.
 func TestFragmentsCompile(t *testing.T) {
 	paths := map[string]string{
-		"context": "context", "fmt": "fmt", "log": "log", "time": "time", "counterfoil": "", "fiberadapter": "/fiberadapter", "httpadapter": "/httpadapter",
+		"context": "context", "fmt": "fmt", "log": "log", "sync": "sync", "time": "time", "counterfoil": "", "fiberadapter": "/fiberadapter", "httpadapter": "/httpadapter",
 		"feed": "/revocation/feed", "jwks": "/token/jwks", "revocation": "/revocation", "store": "/store", "token": "/token",
 	}
 	_, pieces := blocks(t)
