@@ -341,7 +341,8 @@ func EndDevice(c *fiber.Ctx, handle string) error {
 
 // RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401, or what the ErrorHandler of the middleware in front
 // answers, with the challenge of RFC 9470, on which the application logs the subject in again, or asks for a second factor and calls [Rotate]. It goes
-// behind [New] or behind [Verify], and decides from the token alone.
+// behind [New] or behind [Verify], and decides from the token alone. Whoever is not logged in is one of the others: put [Require] in front of it to tell
+// the two apart.
 func RequireFresh(d time.Duration) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		var err error

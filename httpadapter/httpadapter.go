@@ -295,7 +295,8 @@ func somebody(r *http.Request) error {
 
 // RequireFresh lets only requests pass whose subject proved who it is within the last d. Others get 401, or what the ErrorHandler of the middleware in front
 // answers, with the challenge of RFC 9470, on which the application logs the subject in again, or asks for a second factor and calls [Rotate]. It goes
-// behind [New] or behind [Verify], and decides from the token alone.
+// behind [New] or behind [Verify], and decides from the token alone. Whoever is not logged in is one of the others: put [Require] in front of it to tell
+// the two apart.
 func RequireFresh(d time.Duration) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
