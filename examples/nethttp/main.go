@@ -32,7 +32,7 @@ var visits = counterfoil.NewCounter("visits")
 
 var page = template.Must(template.New("").Parse(`<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>net/http</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
-<h1>You have visited this page {{.Visits}} times</h1>
+<h1>You have visited this page {{.Visits}} {{if eq .Visits 1}}time{{else}}times{{end}}</h1>
 {{if .Name}}<p style="overflow-wrap: anywhere">You are {{.Name}}. <a href="/session/devices">Where you are signed in</a></p>
 <form method="post" action="/session/logout"><input type="hidden" name="return" value="/"><button>Sign out</button></form>
 {{else}}<form method="post" action="/login"><input type="hidden" name="return" value="{{.Return}}">

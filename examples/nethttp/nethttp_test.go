@@ -29,7 +29,7 @@ func TestCounterLoginAndDevices(t *testing.T) {
 	if status, body := b.Get("/session/devices"); status != 200 || !strings.Contains(body, "This device") {
 		t.Errorf("devices: %d %s", status, body)
 	}
-	if _, body := b.Post("/session/logout", url.Values{"return": {"/"}}); !strings.Contains(body, "1 times") {
+	if _, body := b.Post("/session/logout", url.Values{"return": {"/"}}); !strings.Contains(body, "1 time<") {
 		t.Errorf("after the logout: %s", body)
 	}
 	if status, _ := b.Get("/session/devices"); status != 401 {

@@ -72,7 +72,7 @@ func TestExamplesOnAPhone(t *testing.T) {
 	}{
 		{"visits", "/", "Not logged in", "Logged in as " + name, []click{{"form[action='/logout'] button", "Not logged in"}}},
 		{"devices", "/login", "Your name", "Where you are signed in", []click{{".back a", "Welcome"}, {"form button", "Your name"}}},
-		{"nethttp", "/", "You have visited this page 1 times", "You are " + name, []click{{"form button", "Your name"}}},
+		{"nethttp", "/", "You have visited this page 1 time", "You are " + name, []click{{"form button", "Your name"}}},
 		{"spa", "/", "You are signed out.", "You are " + name, []click{{"#logout", "You are signed out."}}},
 	} {
 		t.Run(tt.example, func(t *testing.T) {
