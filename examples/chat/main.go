@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -186,7 +187,7 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) (http.Handler, error) 
 	}
 	mux.Handle("POST /login", sessions(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		// Here a real application finds out whether it is really them.
-		if err := httpadapter.Login(req, req.FormValue("name"), counterfoil.LoginOptions{}); err != nil {
+		if err := httpadapter.Login(req, strings.TrimSpace(req.FormValue("name")), counterfoil.LoginOptions{}); err != nil {
 			httpadapter.Refuse(w, req, err)
 			return
 		}

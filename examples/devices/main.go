@@ -21,6 +21,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -66,7 +67,7 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 	app.Post("/login", func(c *fiber.Ctx) error {
 		back := returnPath(c.FormValue("return"))
 		name := strings.ToValidUTF8(strings.TrimSpace(c.FormValue("name")), "")
-		if name == "" || len(name) > 64 {
+		if name == "" || utf8.RuneCountInString(name) > 64 {
 			return c.Redirect("/login?return="+url.QueryEscape(back), fiber.StatusSeeOther)
 		}
 		// Here a real application finds out whether it is really them. The device's label comes from its User-Agent.

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -69,7 +70,7 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) (http.Handler, error) 
 			return
 		}
 		// Here a real application finds out whether it is really them.
-		if err := httpadapter.Login(r, r.FormValue("name"), counterfoil.LoginOptions{Carry: []string{"visits"}}); err != nil {
+		if err := httpadapter.Login(r, strings.TrimSpace(r.FormValue("name")), counterfoil.LoginOptions{Carry: []string{"visits"}}); err != nil {
 			httpadapter.Refuse(w, r, err)
 			return
 		}

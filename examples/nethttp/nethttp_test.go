@@ -23,7 +23,7 @@ func TestCounterLoginAndDevices(t *testing.T) {
 	if status, _ := b.Post("/login", url.Values{"name": {"alice"}, "return": {"https://evil.test"}}); status != 400 {
 		t.Errorf("a login that leads elsewhere: %d", status)
 	}
-	if _, body := b.Post("/login", url.Values{"name": {"alice"}, "return": {"/"}}); !strings.Contains(body, "You are alice") || !strings.Contains(body, "3 times") {
+	if _, body := b.Post("/login", url.Values{"name": {"alice "}, "return": {"/"}}); !strings.Contains(body, "You are alice.") || !strings.Contains(body, "3 times") {
 		t.Errorf("after the login: %s", body)
 	}
 	if status, body := b.Get("/session/devices"); status != 200 || !strings.Contains(body, "This device") {

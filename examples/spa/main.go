@@ -21,6 +21,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -59,7 +60,7 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 	app.Get("/spa.js", func(c *fiber.Ctx) error { return c.Type("js", "utf-8").Send(script) })
 	app.Post("/login", fiberadapter.New(fiberadapter.Config{Manager: m}), func(c *fiber.Ctx) error {
 		name := strings.ToValidUTF8(strings.TrimSpace(c.FormValue("name")), "")
-		if name == "" || len(name) > 64 {
+		if name == "" || utf8.RuneCountInString(name) > 64 {
 			return c.SendStatus(fiber.StatusBadRequest)
 		}
 		return fiberadapter.Login(c, name, counterfoil.LoginOptions{}) // after finding out whether it is really them

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,11 @@ func TestTabs(t *testing.T) {
 	b := exampletest.NewBrowser(t, at)
 	if status, _ := b.Get("/api/me"); status != 401 {
 		t.Errorf("nobody: %d", status)
+	}
+	for name, want := range map[string]int{strings.Repeat("語", 64): 200, strings.Repeat("語", 65): 400} { // the form allows 64 characters
+		if status, _ := b.Post("/login", url.Values{"name": {name}}); status != want {
+			t.Errorf("a name of %d bytes: %d, want %d", len(name), status, want)
+		}
 	}
 	if status, _ := b.Post("/login", url.Values{"name": {"alice"}}); status != 200 {
 		t.Fatal(status)

@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -40,7 +41,7 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 	})
 	app.Post("/login", func(c *fiber.Ctx) error {
 		name := strings.ToValidUTF8(strings.TrimSpace(c.FormValue("name")), "")
-		if name == "" || len(name) > 64 {
+		if name == "" || utf8.RuneCountInString(name) > 64 {
 			return c.Redirect("/", fiber.StatusSeeOther)
 		}
 		// Here a real application finds out whether it is really them.

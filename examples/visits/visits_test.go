@@ -182,6 +182,9 @@ func TestNames(t *testing.T) {
 			t.Errorf("logged in as %q: %s", name, page)
 		}
 	}
+	if page := newBrowser(t, base).login(strings.Repeat("語", 64)); strings.Contains(page, "Not logged in") { // the form counts characters
+		t.Errorf("not logged in under a name of 64 characters: %s", page)
+	}
 }
 
 // Pages of other sites can neither log anybody in nor out.
