@@ -33,14 +33,17 @@ async function show() {
 	}
 }
 
-$("login").addEventListener("submit", async (e) => {
-	e.preventDefault();
-	await ask("/login", { method: "POST", body: new URLSearchParams(new FormData(e.target)) });
+// Signs in or out and shows how things are then. Whether anybody answers at all is for show to say.
+async function send(path, body) {
+	const answer = await ask(path, { method: "POST", body });
 	await show();
+	if (answer.status >= 400) $("state").textContent = "This did not work. Try again.";
+}
+
+$("login").addEventListener("submit", (e) => {
+	e.preventDefault();
+	send("/login", new URLSearchParams(new FormData(e.target)));
 });
 $("ask").addEventListener("click", show);
-$("logout").addEventListener("click", async () => {
-	await ask("/session/logout", { method: "POST" });
-	await show();
-});
+$("logout").addEventListener("click", () => send("/session/logout"));
 show();

@@ -281,6 +281,26 @@ func TestSinglePageFindsNobody(t *testing.T) {
 	b.until("it does not say more than it knows", b.shows("The service does not answer"))
 }
 
+// TestSinglePageIsRefused: where signing in or out is refused, the page says that it did not work, and goes on.
+func TestSinglePageIsRefused(t *testing.T) {
+	b := device(t, chromium(t))
+	b.do(chromedp.Navigate(example(t, "spa")))
+	b.until("it asks who is there", b.shows("You are signed out."))
+	const refuse = `window.real ??= fetch, window.fetch = async (path, o) => path.includes("log") ? new Response("", { status: 503 }) : real(path, o), true`
+	_ = eval[bool](b, refuse)
+	b.fill("name", "alice")
+	b.until("it says that nobody was signed in", b.shows("This did not work. Try again."))
+	_ = eval[bool](b, "window.fetch = real, true")
+	b.fill("name", "alice")
+	b.until("it is signed in", b.shows("You are alice"))
+	_ = eval[bool](b, refuse)
+	b.click("#logout")
+	b.until("it says that nobody was signed out", b.shows("This did not work. Try again."))
+	_ = eval[bool](b, "window.fetch = real, true")
+	b.click("#logout")
+	b.until("it is signed out", b.shows("You are signed out."))
+}
+
 // TestSinglePage has six tabs of a single page ask beside each other while access tokens live a second. Each renews and none is logged out; a logout in one
 // is one of all.
 func TestSinglePage(t *testing.T) {
