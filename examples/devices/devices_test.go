@@ -21,7 +21,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 	laptop, phone := exampletest.NewBrowser(t, at), exampletest.NewBrowser(t, at)
 	name := strings.Repeat("語", 64) // as many characters as the form allows
 	for _, b := range []*exampletest.Browser{laptop, phone} {
-		if _, body := b.Post("/login", url.Values{"name": {name}, "remember": {"on"}}); !strings.Contains(body, "Signed in as <strong>"+name) {
+		if _, body := b.Post("/login", url.Values{"name": {name}, "remember": {"on"}}); !strings.Contains(body, "Signed in as <strong><bdi>"+name) {
 			t.Fatal(body)
 		}
 	}

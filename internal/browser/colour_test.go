@@ -79,7 +79,7 @@ func TestLightAndDark(t *testing.T) {
 		b.click("article[data-handle] button")
 		b.until("its end is told", b.shows("every server has known since"))
 		b.until("the list is shorter", "document.querySelectorAll('article[data-handle]').length === 1")
-		readable("devices", "p", "h1", "h2", "h3", "dt", "time", "button", "a", "li")
+		readable("devices", "p", "h1", "h2", "bdi", "dt", "time", "button", "a", "li")
 		b.click(".all form:last-child button")
 		b.until("it is signed out", b.shows("You are not signed in"))
 		b.until("the page is whole", "document.readyState === 'complete'")

@@ -2,6 +2,7 @@ package browser_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -61,6 +62,28 @@ func TestWhereAndSinceWhen(t *testing.T) {
 			.map((d) => (d.querySelector("dt").innerText + ": " + d.querySelector("dd").innerText).replaceAll("\u202f", " "))`)
 		if !slices.Equal(got, want) {
 			t.Errorf("of %s the page says %q, want %q", s.Device, got, want)
+		}
+	}
+}
+
+// TestRightToLeft: what is written from right to left is, whatever the rest of the page does. The first character stands to the right of the last one.
+func TestRightToLeft(t *testing.T) {
+	const subject, label, place = "دينا (Dina", "جهاز Samsung (غرفة)", "حيفا, Haifa (غرفة)"
+	browser := chromium(t)
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.Locate = func(netip.Addr) string { return place } })
+	r.Fresh(t)
+	b := device(t, browser)
+	b.signIn(onHTTP(t, r.Manager), url.QueryEscape(subject)+"&from=203.0.113.7&device="+url.QueryEscape(label))
+	for of, text := range map[string]string{".who bdi": subject, "h3": label, "dd:not(:has(time))": place} {
+		if got := eval[string](b, fmt.Sprintf("document.querySelector(%q).textContent", of)); got != text {
+			t.Errorf("%s is %q, want %q", of, got, text)
+		}
+		if !eval[bool](b, fmt.Sprintf(`(() => {
+			const text = document.createTreeWalker(document.querySelector(%q), NodeFilter.SHOW_TEXT).nextNode();
+			const left = (i) => { const r = new Range(); r.setStart(text, i); r.setEnd(text, i + 1); return r.getBoundingClientRect().left; };
+			return left(0) > left(text.length - 1);
+		})()`, of)) {
+			t.Errorf("%q is shown as if it were of English words", text)
 		}
 	}
 }
