@@ -102,7 +102,7 @@ func only(r *http.Request, field string) string {
 }
 
 // notDurable is what a user is told who ended something while a replica is down.
-const notDurable = "Done. It is not yet certain that this would survive the loss of a server; we go on until it is."
+const notDurable = "Done. It is not yet certain: if one of our servers failed now, it could be undone. We go on until it is certain."
 
 // Accepted answers a user whose session has ended, although too few replicas of the store have acknowledged it ([counterfoil.ErrNotDurable]): with
 // 202, and a text that says so. The Manager goes on until it is safe.
@@ -179,7 +179,7 @@ func (e *endpoints) then(do func(*http.Request) error) http.Handler {
 		case err != nil:
 			refusePeople(w, r, err)
 		case answering(r).weak.Load() && returns:
-			word{"Done", notDurable, path, "Go on", ""}.show(w, http.StatusAccepted)
+			word{"Signed out", notDurable, path, "Go on", ""}.show(w, http.StatusAccepted)
 		case answering(r).weak.Load():
 			Accepted(w)
 		case returns:

@@ -102,7 +102,7 @@ function confirmed(data) {
 function unconfirmed(data) {
 	const line = told(data.handle);
 	if (!line) return;
-	line.textContent += data.missing ? `; ${data.missing} of ${data.verifiers} servers have not confirmed it yet` : "; it is not known which servers know";
+	line.textContent += data.missing ? `; ${data.missing} of ${data.verifiers} servers ${data.missing === 1 ? "has" : "have"} not confirmed it yet` : "; it is not known which servers know";
 	say(line.textContent + ".");
 }
 

@@ -130,7 +130,7 @@ const setOuter = "outer=1; Path=/; SameSite=Lax"
 
 var outer = func(c client) []string { return append(both(c), adaptertest.Outer, setOuter) }
 
-const uncertain = "Done. It is not yet certain that this would survive the loss of a server; we go on until it is."
+const uncertain = "Done. It is not yet certain: if one of our servers failed now, it could be undone. We go on until it is certain."
 
 var table = []row{
 	{"nobody", nil, false, "GET", "/", nothing, is(200, "/", "")},

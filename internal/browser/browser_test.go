@@ -352,7 +352,7 @@ func TestEndingIsToldWithoutAStream(t *testing.T) {
 	// What a stream would tell after 40 s.
 	laptop.listen()
 	_ = eval[bool](laptop, "hear.unconfirmed({handle: past.querySelector('li').dataset.handle, verifiers: 3, missing: 1}), true")
-	const text = "Safari on iPhone: signed out; 1 of 3 servers have not confirmed it yet"
+	const text = "Safari on iPhone: signed out; 1 of 3 servers has not confirmed it yet"
 	laptop.until("it is said who is missing", laptop.shows(text)+" && "+laptop.hears(text))
 }
 
