@@ -20,6 +20,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/gofiber/fiber/v2"
 
@@ -140,6 +141,9 @@ func eval[T any](b *tab, expression string) T {
 	return v
 }
 
+// streams is true when the page of devices is told what happens from now on.
+const streams = "listening.then(() => { window.listens = true }), window.listens === true"
+
 func (b *tab) shows(text string) string {
 	return fmt.Sprintf("document.body && document.body.innerText.includes(%q)", text)
 }
@@ -161,6 +165,16 @@ func (b *tab) signIn(at, as string) {
 	b.do(chromedp.Navigate(at+"/login?as="+as), chromedp.Click(chromedp.CSS("button")))
 	b.until("the page of devices is there", b.shows("Where you are signed in"))
 	b.until("it is whole, so that nothing moves under a click", "document.readyState === 'complete'")
+}
+
+// still has the pages that come write one moment for every other, so that their pictures change only with them.
+func (b *tab) still() {
+	b.t.Helper()
+	const clock = `Date.prototype.toLocaleString = () => "Mar 14, 2026, 9:26 AM"; Date.prototype.toLocaleTimeString = () => "9:26:53 AM"`
+	b.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: clock})
+		return err
+	}))
 }
 
 func (b *tab) picture(name string) {
@@ -259,11 +273,15 @@ func TestEndTheOtherDevice(t *testing.T) {
 			r.Fresh(t)
 			at := serve(t, r.Manager)
 			laptop, phone := device(t, browser), device(t, browser)
+			laptop.still()
+			phone.still()
 			laptop.signIn(at, "alice&device=Firefox on Linux&from=203.0.113.7")
+			laptop.until("the stream is there", streams)
 			phone.narrow()
 			phone.signIn(at, "alice&device=Safari on iPhone&from=2001:db8:1::7")
 			took := laptop.until("the phone is listed", laptop.shows("Safari on iPhone"))
 			t.Logf("the phone was listed after %v", took)
+			laptop.until("that is told", laptop.shows("Safari on iPhone was signed in."))
 			phone.until("the laptop is listed", phone.shows("Firefox on Linux"))
 			phone.fits("the page of devices")
 			if name == "http" {
@@ -280,6 +298,7 @@ func TestEndTheOtherDevice(t *testing.T) {
 			phone.until("it is told what has happened", phone.shows("signed out just now"))
 			phone.fits("the page after it")
 			laptop.until("the list is empty", laptop.shows("nowhere else"))
+			laptop.until("who confirmed it is told", laptop.shows("Safari on iPhone: signed out; every server has known since"))
 			if name == "http" {
 				phone.picture("signed-out-phone")
 			}
@@ -497,7 +516,7 @@ func TestSignOutHere(t *testing.T) {
 	})
 	b := device(t, browser)
 	b.signIn(at, "alice")
-	b.until("the stream is there", "listening.then(() => { window.listens = true }), window.listens === true")
+	b.until("the stream is there", streams)
 	b.click("#this ~ article button")
 	b.until("it is signed out", b.shows("You are not signed in"))
 	if eval[bool](b, b.shows("just now")) {

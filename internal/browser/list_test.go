@@ -100,7 +100,7 @@ func TestHostileLabel(t *testing.T) {
 			at := serve(t, r.Manager)
 			laptop, stranger := device(t, browser), device(t, browser)
 			laptop.signIn(at, "alice")
-			laptop.until("the stream is there", "listening.then(() => { window.listens = true }), window.listens === true")
+			laptop.until("the stream is there", streams)
 			laptop.listen()
 			_ = eval[bool](laptop, `window.ran = [], window.alert = () => ran.push("a dialog"),
 				addEventListener("securitypolicyviolation", (e) => ran.push(e.violatedDirective + " is violated")), true`)
