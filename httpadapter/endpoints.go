@@ -163,7 +163,7 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (func(http.Han
 	})
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if slices.Contains(paths, r.URL.Path) {
+			if Serves(r.URL.Path) {
 				mux.ServeHTTP(w, r)
 				return
 			}
@@ -175,7 +175,7 @@ func Endpoints(m *counterfoil.Manager, config ...EndpointsConfig) (func(http.Han
 type endpoints struct {
 	m             *counterfoil.Manager
 	callers       *feed.Edges
-	login         string
+	login         string // "" = nowhere known
 	home          string
 	template      *template.Template
 	streams       streams
@@ -186,7 +186,8 @@ type endpoints struct {
 }
 
 func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, error) {
-	if _, ok := ReturnPath(cfg.Login); cfg.Login != "" && !ok {
+	login, ok := ReturnPath(cfg.Login)
+	if cfg.Login != "" && !ok {
 		return nil, errors.New("httpadapter: EndpointsConfig.Login is not a path of this host")
 	}
 	if cfg.Home == "" {
@@ -200,7 +201,7 @@ func newEndpoints(m *counterfoil.Manager, cfg EndpointsConfig) (*endpoints, erro
 		return nil, errors.New("httpadapter: EndpointsConfig.MaxStreams is negative")
 	}
 	e := &endpoints{
-		m: m, callers: cfg.Callers, login: cfg.Login, home: home, template: cfg.Page, stop: cfg.Stop,
+		m: m, callers: cfg.Callers, login: login, home: home, template: cfg.Page, stop: cfg.Stop,
 		address: cfg.Address, now: cfg.Now,
 	}
 	if e.address == nil {

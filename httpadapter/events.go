@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -162,7 +163,7 @@ func (w *watch) look() bool {
 	before := w.seen
 	w.seen = now
 	for _, d := range before {
-		if find(now, d.Handle) {
+		if lists(now, d.Handle) {
 			continue
 		}
 		at := w.e.now()
@@ -172,20 +173,15 @@ func (w *watch) look() bool {
 		}
 	}
 	for _, d := range now {
-		if !find(before, d.Handle) && !w.tell("began", map[string]string{"handle": d.Handle, "device": d.Label}) {
+		if !lists(before, d.Handle) && !w.tell("began", map[string]string{"handle": d.Handle, "device": d.Label}) {
 			return false
 		}
 	}
 	return w.confirm()
 }
 
-func find(list []Device, handle string) bool {
-	for _, d := range list {
-		if d.Handle == handle {
-			return true
-		}
-	}
-	return false
+func lists(list []Device, handle string) bool {
+	return slices.ContainsFunc(list, func(d Device) bool { return d.Handle == handle })
 }
 
 // confirm tells which ended sessions every verifier knows of, and of which that cannot be said although it was waited for it.

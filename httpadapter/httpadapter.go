@@ -167,16 +167,7 @@ func request(r *http.Request, address func(*http.Request) string) counterfoil.Re
 
 // header returns the values of a header as one list (RFC 9110, section 5.3). To look at the first one only would let whoever can plant a
 // second decide which one counts.
-func header(r *http.Request, name string) string {
-	switch values := r.Header[name]; len(values) {
-	case 0:
-		return ""
-	case 1:
-		return values[0]
-	default:
-		return strings.Join(values, ", ")
-	}
-}
+func header(r *http.Request, name string) string { return strings.Join(r.Header[name], ", ") }
 
 // outer returns the exchange of m that is open already because the middleware, or that of the adapter which runs these handlers, is in front; nil if none is.
 func outer(r *http.Request, m *counterfoil.Manager) *counterfoil.Exchange {

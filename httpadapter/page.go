@@ -92,7 +92,7 @@ func (e *endpoints) page(w http.ResponseWriter, r *http.Request) {
 
 // execute writes the page with what does not depend on who asks. The way to the login leads to another path of this host afterwards.
 func (e *endpoints) execute(w io.Writer, page *template.Template, data PageData, then string) error {
-	data.Login, _ = e.loginFor(then)
+	data.Login = e.loginFor(then)
 	data.Home = e.home
 	data.Path, data.End, data.EndOthers, data.Logout, data.LogoutEverywhere = PagePath, EndPath, EndOthersPath, LogoutPath, LogoutEverywherePath
 	data.Style, data.Script, data.Events = pageStylePath, pageScriptPath, EventsPath

@@ -47,28 +47,24 @@ func back(w http.ResponseWriter, r *http.Request) {
 // toLogin sends the browser to the login, and tells it where to return to.
 func (e *endpoints) toLogin(w http.ResponseWriter, r *http.Request) {
 	want, _ := target(r)
-	path, ok := e.loginFor(want)
-	if !ok {
-		Refuse(w, r, errNobody)
+	path := e.loginFor(want)
+	if path == "" {
+		Refuse(w, r, counterfoil.ErrNotFound)
 		return
 	}
 	redirect(w, path)
 }
 
-// loginFor returns the path of the login of somebody who wants to get to another path of this host; false if none is known.
-func (e *endpoints) loginFor(want string) (path string, ok bool) {
-	login, ok := ReturnPath(e.login)
-	if !ok {
-		return "", false
+// loginFor returns the path of the login of somebody who wants to get to another path of this host; "" if none is known.
+func (e *endpoints) loginFor(want string) string {
+	if e.login == "" {
+		return ""
 	}
-	u, err := url.Parse(login)
-	if err != nil {
-		return "", false
-	}
+	u, _ := url.Parse(e.login) // ReturnPath has spelled it
 	q := u.Query()
 	q.Set("return", want)
 	u.RawQuery = q.Encode()
-	return u.String(), true
+	return u.String()
 }
 
 func redirect(w http.ResponseWriter, path string) {
@@ -115,15 +111,14 @@ func Accepted(w http.ResponseWriter) {
 
 var wordPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<title>{{.Title}}</title><link rel="icon" href="data:,"><link rel="stylesheet" href="{{.Style}}">
+<title>{{.Title}}</title><link rel="icon" href="data:,"><link rel="stylesheet" href="` + pageStylePath + `">
 <main><h1>{{.Title}}</h1><p>{{.Text}}</p><p class="back"><a href="{{.Path}}">{{.Link}}</a></p></main></html>
 `))
 
 // word is a page for somebody who wanted to be sent somewhere and has to be told something before: with the way there.
-type word struct{ Title, Text, Path, Link, Style string }
+type word struct{ Title, Text, Path, Link string }
 
 func (p word) show(w http.ResponseWriter, status int) {
-	p.Style = pageStylePath
 	var b bytes.Buffer
 	_ = wordPage.Execute(&b, p)
 	dress(w.Header())
@@ -136,7 +131,7 @@ func (p word) show(w http.ResponseWriter, status int) {
 // refusePeople is Refuse, unless the answer is 503 and somebody looks at it, because it is the page's or the form says where to be sent: then it says what
 // that means. What a form asked for may have happened.
 func refusePeople(w http.ResponseWriter, r *http.Request, err error) {
-	p := word{"This page cannot be shown just now", "It cannot be found out where you are signed in. Try again in a moment.", PagePath, "Try again", ""}
+	p := word{"This page cannot be shown just now", "It cannot be found out where you are signed in. Try again in a moment.", PagePath, "Try again"}
 	looks := true
 	if r.Method == http.MethodPost {
 		p.Title, p.Text, p.Link = "This may not have worked", "What you wanted to sign out may still be signed in. Try again in a moment.", "Go on"
@@ -179,7 +174,7 @@ func (e *endpoints) then(do func(*http.Request) error) http.Handler {
 		case err != nil:
 			refusePeople(w, r, err)
 		case answering(r).weak.Load() && returns:
-			word{"Signed out", notDurable, path, "Go on", ""}.show(w, http.StatusAccepted)
+			word{"Signed out", notDurable, path, "Go on"}.show(w, http.StatusAccepted)
 		case answering(r).weak.Load():
 			Accepted(w)
 		case returns:

@@ -13,10 +13,7 @@ import (
 	"github.com/counterfoil/counterfoil/token"
 )
 
-var (
-	errNobody    = counterfoil.ErrNotFound
-	errBadHandle = errors.New("httpadapter: no handle")
-)
+var errBadHandle = errors.New("httpadapter: no handle")
 
 // Device is one session of a subject as the subject may see it, and as [ListPath] spells it in JSON. Neither its ID nor a token is in it.
 type Device struct {
