@@ -289,14 +289,8 @@ var table = []row{
 
 // TestSameThroughBoth runs every row through both adapters, each with a session of its own, and with the endpoints in front of the middleware and behind it.
 func TestSameThroughBoth(t *testing.T) {
-	for _, adapter := range []struct {
-		name string
-		app  func(testing.TB, *counterfoil.Manager, ...func()) adaptertest.App
-	}{
-		{"net/http", adaptertest.HTTP}, {"Fiber", adaptertest.Fiber},
-		{"net/http, endpoints behind", adaptertest.HTTPBehind}, {"Fiber, endpoints behind", adaptertest.FiberBehind},
-	} {
-		t.Run(adapter.name, func(t *testing.T) {
+	for name, adapter := range placed {
+		t.Run(name, func(t *testing.T) {
 			healthy := rig.New(t, rig.Embedded)
 			storeless := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {
 				c.Timeout, c.MaxStale = 100*time.Millisecond, 10*time.Minute
@@ -317,7 +311,7 @@ func TestSameThroughBoth(t *testing.T) {
 							tt.before(t, r, c)
 						}
 					}
-					if got := adapter.app(t, r.Manager)(t, request(tt.method, tt.path, tt.header(c)...)).String(); got != tt.want {
+					if got := adapter(t, r.Manager)(t, request(tt.method, tt.path, tt.header(c)...)).String(); got != tt.want {
 						t.Errorf("\n got %s\nwant %s", got, tt.want)
 					}
 				})
@@ -328,9 +322,7 @@ func TestSameThroughBoth(t *testing.T) {
 
 // TestRefreshSetsTheNewest: wherever the middleware is, the browser is given each cookie once, and those that it is given are the ones to go on with.
 func TestRefreshSetsTheNewest(t *testing.T) {
-	for name, adapter := range map[string]func(testing.TB, *counterfoil.Manager, ...func()) adaptertest.App{
-		"net/http": adaptertest.HTTP, "Fiber": adaptertest.Fiber, "net/http, behind": adaptertest.HTTPBehind, "Fiber, behind": adaptertest.FiberBehind,
-	} {
+	for name, adapter := range placed {
 		r := rig.New(t, rig.Embedded)
 		app := adapter(t, r.Manager)
 		for _, age := range []time.Duration{0, 3 * time.Minute, 6 * time.Minute} {

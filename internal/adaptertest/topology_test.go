@@ -15,7 +15,16 @@ import (
 	"github.com/counterfoil/counterfoil/internal/rig"
 )
 
-var adapters = map[string]func(testing.TB, *counterfoil.Manager, ...func()) adaptertest.App{"net/http": adaptertest.HTTP, "Fiber": adaptertest.Fiber}
+type apps map[string]func(testing.TB, *counterfoil.Manager, ...func()) adaptertest.App
+
+// The ways to serve the application: one by each adapter, and those with the endpoints behind the middleware as well.
+var (
+	adapters = apps{"net/http": adaptertest.HTTP, "Fiber": adaptertest.Fiber}
+	placed   = apps{
+		"net/http": adaptertest.HTTP, "Fiber": adaptertest.Fiber,
+		"net/http, endpoints behind": adaptertest.HTTPBehind, "Fiber, endpoints behind": adaptertest.FiberBehind,
+	}
+)
 
 // TestCluster runs both adapters on a Redis Cluster of three masters with a replica each.
 func TestCluster(t *testing.T) {
