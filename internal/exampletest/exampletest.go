@@ -1,5 +1,5 @@
 // Package exampletest runs the programs of examples in their own tests and asks them as browsers do: [Start] runs one until the test ends,
-// [NewBrowser] makes a client with a cookie jar, and [Stops] interrupts one. A program's run function says its address in the first line that it writes.
+// [NewBrowser] makes a client with a cookie jar, [Stops] interrupts one, and [SlowAndLarge] tries its patience. A program's run function says its address in the first line that it writes.
 package exampletest
 
 import (
@@ -106,6 +106,47 @@ func Stops(t *testing.T, run func(ctx context.Context, addr string, out io.Write
 				t.Error("it goes on")
 			}
 		})
+	}
+}
+
+// SlowAndLarge asks a program that waits for no request longer than five seconds. It fails the test if one that does not come to its end is waited for, if one that is
+// too large is answered with something else than tooLarge, or if a stream of events does not outlive them.
+func SlowAndLarge(t *testing.T, at string, tooLarge int) {
+	t.Helper()
+	laptop, phone := NewBrowser(t, at), NewBrowser(t, at)
+	login := url.Values{"name": {"alice"}, "return": {"/"}}
+	laptop.Post("/login", login)
+	stream, err := laptop.Client.Get(at + "/session/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	for _, begun := range []string{
+		"GET / HTTP/1.1\r\nHost: localhost\r\n",
+		"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nna",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(at, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.WriteString(conn, begun); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(conn); err != nil {
+			t.Errorf("%q is waited for: %v", begun, err)
+		}
+		conn.Close()
+	}
+	if status, _ := phone.Post("/login", url.Values{"name": {strings.Repeat("a", 16<<10)}, "return": {"/"}}); status != tooLarge {
+		t.Errorf("a name of 16 KiB: %d, want %d", status, tooLarge)
+	}
+	phone.Post("/login", login)
+	lines := bufio.NewScanner(stream.Body)
+	for lines.Scan() && lines.Text() != "event: began" {
+	}
+	if lines.Text() != "event: began" {
+		t.Errorf("the event stream has ended by then: %v", lines.Err())
 	}
 }
 
