@@ -1,7 +1,6 @@
 package browser_test
 
 import (
-	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/accessibility"
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/chromedp"
 
 	"github.com/counterfoil/counterfoil"
@@ -52,11 +50,9 @@ func TestKeyboard(t *testing.T) {
 // given returns what the browser gives a screen reader, in its order: role and name of all that has one of these roles, and of a live region how urgent it is.
 func (b *tab) given(roles ...string) []string {
 	b.t.Helper()
-	tree, err := chromedp.Run(b.ctx, chromedp.Action[accessibility.GetFullAXTreeResult](func(ctx context.Context, target *chromedp.Target) (accessibility.GetFullAXTreeResult, error) {
-		return cdp.Call(ctx, target, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
-	}))
-	if err != nil || len(tree.Nodes) == 0 {
-		b.t.Fatalf("there is nothing: %v", err)
+	tree := call(b, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
+	if len(tree.Nodes) == 0 {
+		b.t.Fatal("there is nothing")
 	}
 	text := func(v *accessibility.Value) (s string) {
 		if v != nil {

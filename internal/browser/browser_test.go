@@ -113,6 +113,25 @@ func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// call has the browser do for a tab what chromedp has no words for.
+func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
+	b.t.Helper()
+	answer, err := chromedp.Run(b.ctx, chromedp.Action[R](func(ctx context.Context, target *chromedp.Target) (R, error) {
+		return cdp.Call(ctx, target, command, params)
+	}))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return answer
+}
+
+// mayComplain says what the console may complain about from now on.
+func (b *tab) mayComplain(about string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expect = about
+}
+
 // until waits for an expression to become true, across navigations.
 func (b *tab) until(what, expression string) time.Duration {
 	b.t.Helper()
@@ -171,10 +190,7 @@ func (b *tab) signIn(at, as string) {
 func (b *tab) still() {
 	b.t.Helper()
 	const clock = `Date.prototype.toLocaleString = () => "Mar 14, 2026, 9:26 AM"; Date.prototype.toLocaleTimeString = () => "9:26:53 AM"`
-	b.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: clock})
-		return err
-	}))
+	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: clock})
 }
 
 func (b *tab) picture(name string) {
@@ -361,9 +377,7 @@ func TestEndingIsToldWithoutAStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	laptop := device(t, browser)
-	laptop.mu.Lock()
-	laptop.expect = "status of 503"
-	laptop.mu.Unlock()
+	laptop.mayComplain("status of 503")
 	laptop.signIn(at, "alice")
 	laptop.click("article[data-handle] button")
 	laptop.until("the end is told", laptop.shows("Safari on iPhone: signed out"))
@@ -540,9 +554,7 @@ func TestStreamIsOpenedAgain(t *testing.T) {
 		})
 	})
 	laptop := device(t, browser)
-	laptop.mu.Lock()
-	laptop.expect = "status of 503"
-	laptop.mu.Unlock()
+	laptop.mayComplain("status of 503")
 	laptop.signIn(at, "alice")
 	other := open(t, laptop.ctx) // another tab, which is told by the first
 	other.do(chromedp.Navigate(at + httpadapter.PagePath))
@@ -604,9 +616,7 @@ func TestSixTabs(t *testing.T) {
 				tabs = append(tabs, b)
 			}
 			for _, b := range tabs {
-				b.mu.Lock()
-				b.expect = "status of 409" // another tab has just renewed
-				b.mu.Unlock()
+				b.mayComplain("status of 409") // another tab has just renewed
 			}
 			const work = `(async () => {
 		const seen = {};
@@ -653,10 +663,7 @@ func TestWithoutScripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			b := device(t, browser)
-			b.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-				_, err := cdp.Call(ctx, target, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-				return err
-			}))
+			call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 			b.signIn(at, "alice")
 			b.until("the label is text", b.shows(`<b onclick="alert(1)">`))
 			b.click("article[data-handle] button")

@@ -1,13 +1,10 @@
 package browser_test
 
 import (
-	"context"
 	"net/http"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/chromedp"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/rig"
@@ -16,13 +13,7 @@ import (
 // cookies returns those that the browser would send to a URL.
 func (b *tab) cookies(url string) []*network.Cookie {
 	b.t.Helper()
-	res, err := chromedp.Run(b.ctx, chromedp.Action[network.GetCookiesResult](func(ctx context.Context, target *chromedp.Target) (network.GetCookiesResult, error) {
-		return cdp.Call(ctx, target, network.GetCookies, network.GetCookiesParams{URLs: []string{url}})
-	}))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return res.Cookies
+	return call(b, network.GetCookies, network.GetCookiesParams{URLs: []string{url}}).Cookies
 }
 
 func TestCookies(t *testing.T) {

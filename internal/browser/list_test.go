@@ -1,7 +1,6 @@
 package browser_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -9,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
@@ -36,10 +34,7 @@ func TestWhereAndSinceWhen(t *testing.T) {
 		t.Fatal(err)
 	}
 	laptop, phone := device(t, browser), device(t, browser)
-	laptop.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Kolkata"})
-		return err
-	}))
+	call(laptop, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Kolkata"})
 	phone.signIn(at, "alice&device=phone&from=2001:db8:1::7")
 	r.Advance(4 * time.Minute)
 	phone.do(chromedp.Navigate(at + httpadapter.PagePath)) // which renews its token, so that it is seen
