@@ -411,7 +411,8 @@ type VerifyConfig struct {
 
 // Verify makes the middleware of a service that only verifies: what passes carries a valid token of a session that has not been revoked, as far
 // as guard can prove it. It reads the bearer token or, if there is none, the session cookie; with both, a cookie whose token is good must be of
-// the bearer token's session. At most one config is used. It panics without a Guard.
+// the bearer token's session. For cookies it asks for a request of the same site if the method is unsafe, as [New] does. At most one config is
+// used. It panics without a Guard.
 func Verify(guard *revocation.Guard, config ...VerifyConfig) fiber.Handler {
 	if guard == nil {
 		panic("fiberadapter: Verify needs a Guard")
