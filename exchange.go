@@ -353,8 +353,9 @@ func (x *Exchange) leave(end func(token.SessionID) error) error {
 // it before the header is written. Called again it saves what has been set since, and returns no cookies. A session that has not begun by then does
 // not begin any more: a first write to it is [ErrCommitted].
 //
-// Its errors are those of [Session.Save]. After one, the handler's answer claims what did not happen, and must not be sent. A renewal that fails is
-// no error; the next request tries again.
+// Its errors are those of [Session.Save]. After one, the handler's answer claims what did not happen, and must not be sent. Cookies beside an error go
+// with the answer in its place: they are those of a session that this request has begun, and the one before it has ended. A renewal that fails is no
+// error; the next request tries again.
 func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	x.busy.Lock()
 	defer x.busy.Unlock()
@@ -362,14 +363,16 @@ func (x *Exchange) Commit(ctx context.Context) ([]Cookie, error) {
 	err := x.session.Save(ctx)
 	issued := x.close()
 	switch {
-	case err != nil || again:
+	case again:
 		return nil, err
 	case x.clear:
-		return x.m.cookies.clear(!x.m.keepCache), nil
+		return x.m.cookies.clear(!x.m.keepCache), err
 	case !x.cookie || x.barred != nil:
-		return nil, nil
+		return nil, err
 	case issued != nil:
-		return x.m.setCookies(ctx, *issued), nil
+		return x.m.setCookies(ctx, *issued), err
+	case err != nil:
+		return nil, err
 	case x.tokens != nil:
 		if x.newest(ctx) {
 			return x.m.setCookies(ctx, *x.tokens), nil

@@ -256,7 +256,8 @@ func (e *endpoints) newest(r *http.Request) ([]counterfoil.Cookie, error) {
 	if x := outer(r, e.m); x != nil {
 		cookies, err := x.Commit(context.WithoutCancel(r.Context()))
 		if err != nil {
-			return nil, err
+			x.Session().Discard() // it is refused here, not again by the middleware, without the cookies
+			return cookies, err
 		}
 		if len(cookies) > 0 {
 			return cookies, x.Refusal() // some handler in between may have begun a session for whoever came with an old one

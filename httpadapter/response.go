@@ -57,7 +57,7 @@ func (w *response) commit(status int) bool {
 	// What the handler did has happened, so it is saved even if the client has gone.
 	cookies, err := w.x.Commit(context.WithoutCancel(w.r.Context()))
 	if err != nil {
-		w.answer(err)
+		w.answer(err, cookies)
 		return false
 	}
 	setCookies(w.Header(), cookies)
@@ -96,12 +96,13 @@ func (w *response) finish() {
 }
 
 // answer refuses in the handler's place. What the handler said of its own answer, such as Location, Content-Encoding or cookies, goes;
-// what others had set before it stays.
-func (w *response) answer(err error) {
+// what others had set before it stays, and the cookies of a session that has begun are set.
+func (w *response) answer(err error, cookies []counterfoil.Cookie) {
 	w.refused = true
 	h := w.Header()
 	clear(h)
 	maps.Copy(h, w.before)
+	setCookies(h, cookies)
 	w.refuse(w.ResponseWriter, w.r, err)
 }
 
@@ -158,7 +159,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !w.done {
 		if err := w.x.Session().Save(context.WithoutCancel(w.r.Context())); err != nil {
 			w.done = true
-			w.answer(err)
+			w.answer(err, nil)
 			return nil, nil, err
 		}
 	} else if w.refused {

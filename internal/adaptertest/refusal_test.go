@@ -1,8 +1,10 @@
 package adaptertest_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/gofiber/fiber/v2"
@@ -98,6 +100,87 @@ func TestRefusalDecidesNothing(t *testing.T) {
 			}
 			if res := app(httptest.NewRequest(http.MethodGet, "https://app.test/", nil)); len(res.Cookies()) > 0 {
 				t.Errorf("%s, %s: nobody was given a session", name, what)
+			}
+		}
+	}
+}
+
+// TestRefusedSaveKeepsTheNewSession: a session that a handler has begun, or gone on with under another ID, is there although something else could not be
+// saved. The one before it has ended, so without the new cookies the user would be logged out.
+func TestRefusedSaveKeepsTheNewSession(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	large := strings.Repeat("a", most)
+	set := func(s *counterfoil.Session) {
+		if err := errors.Join(earlier.Set(s, "x"), note.Set(s, large+"a")); err != nil {
+			t.Error(err)
+		}
+	}
+	sessions, err := httpadapter.New(httpadapter.Config{Manager: r.Manager})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /me", httpadapter.Require(http.NotFoundHandler()))
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		if err := httpadapter.Login(r, "alice", counterfoil.LoginOptions{}); err != nil {
+			t.Error(err)
+		}
+		set(httpadapter.Session(r))
+		w.Header().Set("Set-Cookie", "saved=yes")
+	})
+	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, r *http.Request) {
+		if err := httpadapter.Rotate(r, counterfoil.RotateOptions{}); err != nil {
+			t.Error(err)
+		}
+		set(httpadapter.Session(r))
+		w.Header().Set("Set-Cookie", "saved=yes")
+	})
+	endpoints, err := httpadapter.Endpoints(r.Manager)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux.Handle("POST "+httpadapter.RefreshPath, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := httpadapter.Rotate(r, counterfoil.RotateOptions{}); err != nil {
+			t.Error(err)
+		}
+		set(httpadapter.Session(r))
+		endpoints(http.NotFoundHandler()).ServeHTTP(w, r)
+	}))
+	onFiber := fiber.New()
+	onFiber.Use(fiberadapter.New(fiberadapter.Config{Manager: r.Manager}))
+	onFiber.Get("/me", fiberadapter.Require, func(c *fiber.Ctx) error { return c.SendStatus(404) })
+	onFiber.Post("/login", func(c *fiber.Ctx) error {
+		if err := fiberadapter.Login(c, "alice", counterfoil.LoginOptions{}); err != nil {
+			t.Error(err)
+		}
+		set(fiberadapter.Session(c))
+		c.Set("Set-Cookie", "saved=yes")
+		return nil
+	})
+	rotate := func(c *fiber.Ctx) error {
+		if err := fiberadapter.Rotate(c, counterfoil.RotateOptions{}); err != nil {
+			t.Error(err)
+		}
+		set(fiberadapter.Session(c))
+		return c.Next()
+	}
+	onFiber.Post("/rotate", rotate, func(c *fiber.Ctx) error { c.Set("Set-Cookie", "saved=yes"); return nil })
+	onFiber.Post(httpadapter.RefreshPath, rotate, fiberadapter.Endpoints(r.Manager))
+	for name, app := range servers(sessions(mux), onFiber) {
+		for _, path := range []string{"/login", "/rotate", httpadapter.RefreshPath} {
+			res, err := app(request("POST", path, both(login(t, r))...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := request("GET", "/me")
+			for _, c := range res.Cookies() {
+				q.AddCookie(c)
+			}
+			if res.StatusCode != 413 || len(res.Cookies()) != 2 || res.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s, %s: %d with the cookies %v", name, path, res.StatusCode, res.Cookies())
+			}
+			if res, err := app(q); err != nil || res.StatusCode != 404 {
+				t.Errorf("%s, %s: afterwards the user is not logged in: %v, %v", name, path, res.StatusCode, err)
 			}
 		}
 	}
