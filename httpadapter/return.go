@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"bytes"
 	"html/template"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -79,12 +80,17 @@ func badRequest(w http.ResponseWriter) {
 }
 
 // form reads the form of a POST, application/x-www-form-urlencoded; false if there is something else. In a body of another kind nothing would be found, and
-// what it asks for, such as where to go afterwards, be ignored.
+// what it asks for, such as where to go afterwards, be ignored. A body of unknown length may be none: some proxies send every POST in chunks.
 func form(w http.ResponseWriter, r *http.Request) bool {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.ContentLength != 0 && (err != nil || kind != "application/x-www-form-urlencoded") {
-		return false
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormLen)
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.ContentLength != 0 && (err != nil || kind != "application/x-www-form-urlencoded") {
+		if r.ContentLength > 0 {
+			return false
+		}
+		if _, err := io.ReadFull(r.Body, make([]byte, 1)); err != io.EOF {
+			return false
+		}
+	}
 	return r.ParseForm() == nil
 }
 

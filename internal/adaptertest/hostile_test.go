@@ -369,3 +369,19 @@ func TestNoTokenInAnyBody(t *testing.T) {
 	}
 	t.Logf("%d answers", asked)
 }
+
+// TestEmptyBodyInChunks: some proxies send every POST in chunks. One without a body is one without a form, as if its length had been said, and still what is
+// no form is refused.
+func TestEmptyBodyInChunks(t *testing.T) {
+	r := rig.New(t, rig.Embedded)
+	for name, app := range raws(r.Manager) {
+		for _, path := range []string{httpadapter.LogoutPath, httpadapter.LogoutEverywherePath, httpadapter.EndOthersPath} {
+			if got := app([]byte(large(path, login(t, r).cookies(), 1, true))); !strings.HasPrefix(got, "HTTP/1.1 400") {
+				t.Errorf("%s, POST %s with a byte: %.40q, want 400", name, path, got)
+			}
+			if got := app([]byte(large(path, login(t, r).cookies(), 0, true))); !strings.HasPrefix(got, "HTTP/1.1 204") {
+				t.Errorf("%s, POST %s: %.40q, want 204", name, path, got)
+			}
+		}
+	}
+}
