@@ -144,7 +144,7 @@ func (m *Manager) EndAll(ctx context.Context, subject string) error {
 }
 
 // EndOthers ends all sessions of the subject of s except s itself. [ErrNotFound], and nothing ends, if s is anonymous or, as the store has it, has
-// ended.
+// ended or is being replaced by a login or a rotation.
 func (m *Manager) EndOthers(ctx context.Context, s *Session) error {
 	subject, keep := s.Subject(), s.ID()
 	if subject == "" || keep.IsZero() {

@@ -166,3 +166,42 @@ func TestRotationIsNotRefusedForItsSize(t *testing.T) {
 		})
 	}
 }
+
+// TestOthersEndBesideARotation: two tabs of one browser, one of which has all other devices signed out while the session goes on under another ID in the
+// other. That ID is no other device.
+func TestOthersEndBesideARotation(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"Create", "End"} { // the old record is frozen before the first, the new one is there before the second
+		t.Run("before "+step, func(t *testing.T) {
+			t.Parallel()
+			r := rig.New(t, rig.Embedded)
+			tab := r.Second(t)
+			v, _ := login(t, r, "alice")
+			w, _ := login(t, r, "alice")
+			r.Faults.On(func(s string, after bool) error {
+				if s == step && !after {
+					if err := tab.EndOthers(t.Context(), tab.Open(v)); !errors.Is(err, counterfoil.ErrNotFound) {
+						t.Errorf("ending the others by a session that is being replaced: %v, want ErrNotFound", err)
+					}
+				}
+				return nil
+			})
+			s, err := r.Rotate(t.Context(), r.Open(v), counterfoil.RotateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Faults.On(nil)
+			for _, s := range []*counterfoil.Session{s, r.Open(w)} {
+				if _, _, err := name.Get(t.Context(), s); err != nil {
+					t.Errorf("afterwards a session: %v", err)
+				}
+			}
+			if err := r.EndOthers(t.Context(), s); err != nil {
+				t.Errorf("by its new ID: %v", err)
+			}
+			if _, _, err := name.Get(t.Context(), r.Open(w)); !errors.Is(err, counterfoil.ErrNotFound) {
+				t.Errorf("then the other session: %v, want ErrNotFound", err)
+			}
+		})
+	}
+}

@@ -33,6 +33,7 @@ type Session struct {
 	generation uint64
 	successor  *Session // begun by a login that is not finished: the old session still has to end
 	ended      bool
+	frozen     bool              // as loaded: it is being replaced
 	fields     map[string][]byte // as loaded, kept up to date with what this request wrote; nil = not loaded
 	seen       map[string]Value  // what this request has read: a set of it is compare-and-set
 	pending    []Op              // sets and deletes to be saved
@@ -140,7 +141,7 @@ func (s *Session) load(ctx context.Context, again bool) error {
 		// The list knows that it has ended: a failover or a restored copy has brought the record back.
 		return s.note(s.m.endAgain(ctx, s.id))
 	}
-	s.begun = r.Created
+	s.begun, s.frozen = r.Created, r.Frozen
 	s.fields = r.Fields // what was seen of the fields before stays what a set of them is compared with
 	if s.fields == nil {
 		s.fields = map[string][]byte{}
@@ -148,11 +149,17 @@ func (s *Session) load(ctx context.Context, again bool) error {
 	return nil
 }
 
-// lives asks the store whether the session does.
+// lives asks the store whether the session does, under this ID: what ends others would take the one that is replacing it for another.
 func (s *Session) lives(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.load(ctx, true)
+	if err := s.load(ctx, true); err != nil {
+		return err
+	}
+	if s.frozen {
+		return ErrNotFound
+	}
+	return nil
 }
 
 // note remembers that the session has ended. The caller holds the lock.
