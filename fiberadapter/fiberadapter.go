@@ -8,8 +8,9 @@
 //
 // Cookies are set and collected changes are saved when the handlers have returned. If a handler returns an error, panics, or answers a status of 500
 // or more, what it set with counterfoil.Field.Set is discarded; increments, updates and pops have taken effect when they return, whatever the answer.
-// If the changes cannot be saved, the handler's answer is not sent: the client gets the refusal in its place, without the handler's headers, and an
-// upgrade that the handler prepared does not happen. A body stream runs after all that: save before you return it.
+// If the changes cannot be saved, the handler's answer is not sent: the client gets the refusal in its place, without the handler's headers but with
+// the cookies of a session that it has begun, and an upgrade that the handler prepared does not happen. A body stream runs after all that: save before
+// you return it.
 //
 // # Fiber's reused buffers
 //

@@ -9,7 +9,7 @@
 // Cookies are set and collected changes are saved when the answer's header is written, so a handler that streams saves before it streams. An answer
 // of status 500 or more, [Refuse], and a panic before the header, discard what was set with counterfoil.Field.Set;
 // increments, updates and pops have taken effect when they return, whatever the answer. If the changes cannot be saved, the handler's answer is not
-// sent: the client gets the refusal in its place, without the headers that the handler had set.
+// sent: the client gets the refusal in its place, without the headers that the handler had set, but with the cookies of a session that it has begun.
 //
 // A router that answers the errors of its handlers has to do so inside the middleware. echo does it after all that echo.WrapMiddleware has wrapped, for
 // which the answer of such a handler was an empty 200; so put all of echo inside, as package examples/frameworks does, or have no handler return an error.
