@@ -53,8 +53,8 @@ var ErrNoCensus = errors.New("counterfoil: the store does not tell who follows t
 //
 //   - [ErrNotDurable] comes beside the answer: it is revoked, here and now, and announced, but the loss of a master could undo it. This process goes
 //     on by itself to make the endings of sessions safe; a repetition tells when they are.
-//   - [ErrUnavailable]: the store or the log could not be reached. Sessions that have ended all the same are announced as soon as the log can be
-//     reached; of Everything and Key nobody knows whether it is done.
+//   - [ErrUnavailable]: the store or the log could not be reached. Sessions that the store says have ended are announced as soon as the log can be
+//     reached. If its answer was lost, and of Everything and Key, nobody knows whether it is done.
 //   - [ErrNoCensus] comes beside the answer.
 //   - [ErrSubject], or another error, if what names nothing that can be revoked; also for the only key of [Config.Keys].
 func (m *Manager) Revoke(ctx context.Context, what Revocation) (Revoked, error) {
