@@ -9,12 +9,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/rig"
 	"github.com/counterfoil/counterfoil/revocation"
+	"github.com/counterfoil/counterfoil/store/embedded"
 	"github.com/counterfoil/counterfoil/token"
 	"github.com/counterfoil/counterfoil/token/issuer"
 )
@@ -367,6 +369,37 @@ func TestLoginAtAStoreThatIsBehind(t *testing.T) {
 	}
 	tokens, _ := s.Issued()
 	r.Verify(t, tokens.Access)
+}
+
+// The clock of the log's server is ahead, and is then set right: everything until now is also what began by the time that it showed before.
+func TestEverythingAfterTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	server := must[*embedded.Server](t)(embedded.Start(""))
+	t.Cleanup(server.Close)
+	start := time.Now()
+	var ahead atomic.Int64
+	set := func(d time.Duration) {
+		ahead.Store(int64(d))
+		server.SetTime(start.Add(d))
+	}
+	set(45 * time.Second)
+	r := rig.At(t, server.URL(), server.Close, listOnly, func(c *counterfoil.Config) {
+		c.Now = func() time.Time { return start.Add(time.Duration(ahead.Load())) }
+	})
+	ctx := t.Context()
+	v, tokens := login(t, r, "alice")
+	set(0)
+	done := must[counterfoil.Revoked](t)(r.Revoke(ctx, counterfoil.Revocation{Everything: true}))
+	if done.NotBefore.Before(v.Began()) {
+		t.Errorf("what began until %v has ended, and a session began %v later that there was", done.NotBefore, v.Began().Sub(done.NotBefore))
+	}
+	if _, _, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); !errors.Is(err, counterfoil.ErrNotFound) {
+		t.Errorf("renewing: %v, want ErrNotFound", err)
+	}
+	set(46 * time.Second)
+	if _, err := r.Guard().Check(ctx, tokens.Access.Reveal()); !errors.Is(err, revocation.ErrRevoked) {
+		t.Errorf("the access token: %v, want ErrRevoked", err)
+	}
 }
 
 // A log that answers late has the not-before chosen anew, and if it always does nobody is told a lie.

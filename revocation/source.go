@@ -71,7 +71,7 @@ var ErrPast = errors.New("revocation: entry is older than the log's horizon")
 // Appended says where a log stands after an append.
 type Appended struct {
 	Position Position // of the last entry's record, or without entries of the newest record; "" = nothing was appended, or nobody knows
-	Now      int64    // the log's clock when it was appended, Unix ms
+	Now      int64    // the log's clock when it was appended, Unix ms; not before its newest record, where that clock has stepped back
 }
 
 // A Reporter is a Source that takes reports of how far its followers are, so that whoever revokes can wait until all of them know. Those of package

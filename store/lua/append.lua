@@ -7,7 +7,9 @@
 --       6 the time of the newest record that this writer knows the replicas to have, ms, 0 = of none; '' = it does not wait for replicas
 --       7… four strings for each entry: its bytes; its time in ms, '' = it never expires; the meta field that keeps it
 --       for good: '' none, n everything-not-before, k:<kid> a revoked key; its value for n, ms
--- reply {1, ID of the newest record, epoch, the time of this node in ms}, or {-1, index}: that entry is past the horizon; nothing was appended
+-- reply {1, ID of the newest record, epoch, the time of the log in ms}, or {-1, index}: that entry is past the horizon; nothing was appended. The time is
+--       this node's, or that of the newest record where the clock has stepped back: what is to end everything until now must not miss what began by the
+--       clock before
 --
 -- Keeps promises 4 and 5. A revocation matters until the newest token from before it has expired, so trimming by age makes no harmful gap.
 -- Each record names the one before (p); meta keeps the newest ID (l). If they disagree, or the newest record is far from this node's
@@ -54,7 +56,7 @@ end
 
 if #ARGV == 6 and not begins and now - time < heartbeat then
 	note()
-	return {1, last, epoch, num(now)}
+	return {1, last, epoch, num(math.max(now, time))}
 end
 for i = 7, #ARGV, 4 do
 	if ARGV[i + 1] ~= '' and tonumber(ARGV[i + 1]) + horizon <= now then
@@ -103,4 +105,4 @@ for i = 7, #ARGV, 4 do
 end
 redis.call('HSET', KEYS[2], 'l', last)
 note()
-return {1, last, epoch, num(now)}
+return {1, last, epoch, num(math.max(now, tonumber(string.match(last, '^%d+'))))}
