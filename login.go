@@ -270,6 +270,14 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 	} else if err != nil {
 		return Created{}, err
 	}
+	if len(c.Evicted) > 0 {
+		// If this process dies here, their last tokens live out their minutes at verifiers. To remember them in the index, as for EndOthers, would help only
+		// a subject that logs in again within those minutes.
+		if _, err := m.announceSessions(ctx, max(c.At, c.Ended), c.Evicted); err != nil && !errors.Is(err, ErrNotDurable) {
+			// They have ended, and the heartbeat goes on telling; the login is not to blame.
+			m.log.WarnContext(ctx, "counterfoil: sessions ended by the cap are not yet announced to verifiers", "sessions", len(c.Evicted), "error", err)
+		}
+	}
 	if c.Began == 0 {
 		c.Began = c.At
 	}
@@ -279,14 +287,6 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 			return Created{}, &PausedError{Until: milli(n)}
 		}
 		return Created{}, ErrNotFound // it is as old as the one that it replaces
-	}
-	if len(c.Evicted) > 0 {
-		// If this process dies here, their last tokens live out their minutes at verifiers. To remember them in the index, as for EndOthers, would help only
-		// a subject that logs in again within those minutes.
-		if _, err := m.announceSessions(ctx, max(c.At, c.Ended), c.Evicted); err != nil && !errors.Is(err, ErrNotDurable) {
-			// They have ended, and the heartbeat goes on telling; the login is not to blame.
-			m.log.WarnContext(ctx, "counterfoil: sessions ended by the cap are not yet announced to verifiers", "sessions", len(c.Evicted), "error", err)
-		}
 	}
 	g := grant{
 		generation: 1, began: c.Began, at: c.At, expires: c.Expires, idleEnds: min(c.At+r.Idle.Milliseconds(), c.Expires), authTime: r.AuthTime,

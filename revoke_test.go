@@ -371,6 +371,33 @@ func TestLoginAtAStoreThatIsBehind(t *testing.T) {
 	r.Verify(t, tokens.Access)
 }
 
+// What the cap has ended for such a session has ended, and verifiers have to hear of it.
+func TestCapAtAStoreThatIsBehind(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) { c.MaxSessions = 1 })
+	r.Fresh(t)
+	ctx := t.Context()
+	v, _ := login(t, r, "alice")
+	now := r.Config.Now().UnixMilli()
+	e := revocation.Entry{Kind: revocation.KindSubject, At: now, Subject: token.SubjectHash(r.Config.Issuer, "alice"), NotBefore: now + 5000}
+	if _, err := r.Faults.Redis.Append(ctx, e); err != nil {
+		t.Fatal(err)
+	}
+	rig.Poll(t, "it is heard", func() bool {
+		return errors.Is(r.Guard().CheckVerified(ctx, v, revocation.Strict), revocation.ErrRevoked)
+	})
+	if _, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{}); !errors.As(err, new(*counterfoil.PausedError)) {
+		t.Fatalf("a login: %v", err)
+	}
+	log := must[revocation.Batch](t)(r.Faults.Redis.Read(ctx, "", 0))
+	if !slices.ContainsFunc(log.Records, func(record revocation.Record) bool {
+		e, err := revocation.ParseEntry(record.Entry)
+		return err == nil && e.Session == v.Session()
+	}) {
+		t.Error("the log does not say that the session has ended which the cap has ended")
+	}
+}
+
 // The clock of the log's server is ahead, and is then set right: everything until now is also what began by the time that it showed before.
 func TestEverythingAfterTheClockWasSetBack(t *testing.T) {
 	t.Parallel()
