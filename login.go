@@ -437,7 +437,8 @@ func (m *Manager) sessions(ctx context.Context, subject string) ([]Record, error
 		return nil, err
 	}
 	list, err := m.store.Sessions(ctx, subject)
-	return slices.DeleteFunc(list, func(r Record) bool { return r.Created <= m.list.AllNotBefore() || m.list.Has(r.Session) }), err
+	notBefore := m.notBefore(subject)
+	return slices.DeleteFunc(list, func(r Record) bool { return r.Created <= notBefore || m.list.Has(r.Session) }), err
 }
 
 // SubjectTag returns the slot tag of a subject: three base64url characters of its SHA-256. It is the first part of the ID of each of the subject's

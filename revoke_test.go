@@ -398,6 +398,32 @@ func TestCapAtAStoreThatIsBehind(t *testing.T) {
 	}
 }
 
+// Nor is a session listed as one that lives which has ended for every verifier.
+func TestSessionsAtAStoreThatHasLostAnEnd(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	ctx := t.Context()
+	v, _ := login(t, r, "alice")
+	e := revocation.Entry{
+		Kind: revocation.KindSubject, At: v.BeganMilli(), Subject: token.SubjectHash(r.Config.Issuer, "alice"), NotBefore: v.BeganMilli(),
+	}
+	if _, err := r.Faults.Redis.Append(ctx, e); err != nil {
+		t.Fatal(err)
+	}
+	rig.Poll(t, "it is heard", func() bool {
+		return errors.Is(r.Guard().CheckVerified(ctx, v, revocation.Strict), revocation.ErrRevoked)
+	})
+	if list, err := r.Sessions(ctx, "alice"); len(list) != 0 || err != nil {
+		t.Errorf("sessions: %v, %v, want none", list, err)
+	}
+	r.Advance(time.Second)
+	other, _ := login(t, r, "alice")
+	if list, err := r.Devices(ctx, r.Open(other)); len(list) != 1 || err != nil {
+		t.Errorf("devices: %v, %v, want the new one alone", list, err)
+	}
+}
+
 // The clock of the log's server is ahead, and is then set right: everything until now is also what began by the time that it showed before.
 func TestEverythingAfterTheClockWasSetBack(t *testing.T) {
 	t.Parallel()
