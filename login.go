@@ -139,7 +139,7 @@ func (m *Manager) replace(ctx context.Context, from *Session, subject string, ne
 		return nil, err
 	}
 	s := from.successor
-	if s == nil || s.subject != subject {
+	if s == nil || s.subject != subject || s.revoked() {
 		var err error
 		if s, err = m.succeed(ctx, from, subject, next); err != nil {
 			return nil, err

@@ -141,3 +141,36 @@ func TestLoginKeepsWhatTheRequestHasSet(t *testing.T) {
 		})
 	}
 }
+
+// A login has begun a session, and could not end the one that it replaces. Before it is tried again the subject is logged out everywhere: the session that
+// was begun has ended too, and is not what the second try returns.
+func TestRetriedLoginAfterLogoutEverywhere(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	r.Fresh(t)
+	ctx := t.Context()
+	for name, end := range map[string]func(begun token.SessionID) error{
+		"everywhere": func(token.SessionID) error { return r.EndAll(ctx, "alice") },
+		"there":      func(begun token.SessionID) error { return r.End(ctx, begun) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, _ := login(t, r, "alice")
+			from := r.Open(v)
+			r.Faults.On(rig.Never("End"))
+			if _, err := r.Login(ctx, from, "alice", counterfoil.LoginOptions{}); !errors.Is(err, counterfoil.ErrUnavailable) {
+				t.Fatalf("the first try: %v", err)
+			}
+			r.Faults.On(nil)
+			list := must[[]counterfoil.Record](t)(r.Sessions(ctx, "alice"))
+			if err := end(list[len(list)-1].Session); err != nil {
+				t.Fatal(err)
+			}
+			s, err := r.Login(ctx, from, "alice", counterfoil.LoginOptions{})
+			if err != nil {
+				t.Fatalf("the second: %v", err)
+			}
+			tokens, _ := s.Issued()
+			r.Verify(t, tokens.Access)
+		})
+	}
+}

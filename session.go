@@ -162,6 +162,13 @@ func (s *Session) lives(ctx context.Context) error {
 	return nil
 }
 
+// revoked reports whether this process has heard that the session has ended.
+func (s *Session) revoked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m.list.Has(s.id) || s.begun <= s.m.notBefore(s.subject)
+}
+
 // note remembers that the session has ended. The caller holds the lock.
 func (s *Session) note(err error) error {
 	if errors.Is(err, ErrNotFound) {
