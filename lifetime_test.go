@@ -3,6 +3,7 @@ package counterfoil_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/counterfoil/counterfoil/internal/rig"
 	"github.com/counterfoil/counterfoil/revocation"
 	"github.com/counterfoil/counterfoil/token"
+	"github.com/counterfoil/counterfoil/token/issuer"
 )
 
 func TestRemember(t *testing.T) {
@@ -468,5 +470,46 @@ func TestDoneWhenExpired(t *testing.T) {
 	case <-done:
 	case <-time.After(10 * time.Second):
 		t.Error("still open after the idle life")
+	}
+}
+
+// TestClaimsThatNoTokenCanHold: a login that cannot be given a token ends no session for the cap, and leaves none behind. What fits the first token and no
+// later one, which says when the session began, fails at the login and not at the first renewal.
+func TestClaimsThatNoTokenCanHold(t *testing.T) {
+	t.Parallel()
+	var claims []token.Claim
+	r := rig.New(t, rig.Embedded, listOnly, func(c *counterfoil.Config) {
+		c.MaxSessions = 2
+		c.Claims = func(context.Context, *counterfoil.Session) ([]token.Claim, error) { return claims, nil }
+	})
+	ctx := t.Context()
+	v, _ := login(t, r, "alice")
+	for range 3 {
+		r.Advance(time.Second)
+		claims = []token.Claim{{Name: "sst", JSON: "1"}}
+		if _, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{}); !errors.Is(err, issuer.ErrRefused) {
+			t.Fatalf("a login with a claim of a registered name: %v", err)
+		}
+	}
+	if err := r.Guard().CheckVerified(ctx, v, revocation.BestEffort); err != nil {
+		t.Errorf("the session from before: %v", err)
+	}
+	if list, err := r.Sessions(ctx, "alice"); len(list) != 1 || err != nil {
+		t.Errorf("sessions: %d, %v, want one", len(list), err)
+	}
+
+	for n := 5770; ; n++ {
+		claims = []token.Claim{{Name: "roles", JSON: strconv.Quote(strings.Repeat("x", n))}}
+		s, err := r.Login(ctx, nil, "bob", counterfoil.LoginOptions{})
+		if errors.Is(err, issuer.ErrRefused) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		tokens, _ := s.Issued()
+		r.Advance(time.Second)
+		if _, _, err := r.Refresh(ctx, tokens.Refresh.Reveal(), token.Verified{}); err != nil {
+			t.Fatalf("with a token of %d characters its session cannot be renewed: %v", len(tokens.Access.Reveal()), err)
+		}
 	}
 }

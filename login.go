@@ -261,6 +261,9 @@ func (m *Manager) create(ctx context.Context, s *Session, r NewRecord) (Created,
 	if err != nil {
 		return Created{}, err
 	}
+	if err := m.tryMint(r.Session, r.Subject, claims); err != nil {
+		return Created{}, err
+	}
 	c, err := m.store.Create(ctx, r)
 	if errors.Is(err, ErrNotDurable) {
 		// The session has begun, and those that the cap has ended have ended. A replica that is down is no reason to keep anybody out.

@@ -200,6 +200,22 @@ func (m *Manager) project(ctx context.Context, s *Session) ([]token.Claim, error
 	return claims, nil
 }
 
+// tryMint mints a token for nobody, as long as any of the session can be. What cannot be minted for the application's claims has to show before the
+// session is stored and the cap ends others for it, and not only at its first renewal.
+func (m *Manager) tryMint(id token.SessionID, subject string, claims []token.Claim) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	at := m.now().Truncate(time.Second).Add(2 * time.Millisecond) // with all the decimals that a time may have
+	if _, err := m.issuer.Mint(token.Claims{
+		Subject: subject, Session: id, Generation: 1<<53 - 1, IssuedAt: at, Expires: at.Add(m.accessLife), AuthTime: at, Began: at.Add(-time.Millisecond),
+		Extra: claims,
+	}); err != nil {
+		return fmt.Errorf("counterfoil: issuing the access token: %w", err)
+	}
+	return nil
+}
+
 // Shorten makes another access token of the session of v that expires after life, for a place where a token may be seen, such as the query of a URL.
 // It expires no later than v, has the issue time of v, says as v does when the session began, and is revoked with the session like every other. The
 // claims of [Config.Claims] are made anew.
