@@ -321,6 +321,19 @@ func TestRevokeEverything(t *testing.T) {
 	})
 }
 
+// lose has everybody hear that alice's sessions until a time, Unix ms, have ended, which the store does not know: as after a failover that has lost it. v is
+// one of them.
+func lose(t *testing.T, r *rig.Rig, v token.Verified, notBefore int64) {
+	t.Helper()
+	e := revocation.Entry{Kind: revocation.KindSubject, At: v.BeganMilli(), Subject: token.SubjectHash(r.Config.Issuer, "alice"), NotBefore: notBefore}
+	if _, err := r.Faults.Redis.Append(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	rig.Poll(t, "it is heard", func() bool {
+		return errors.Is(r.Guard().CheckVerified(t.Context(), v, revocation.Strict), revocation.ErrRevoked)
+	})
+}
+
 // A failover may lose that a subject was logged out everywhere, and give the store a clock that is behind. Then a session that begins would be one of
 // those that have ended, at every verifier that has heard of it: there is none, and whoever logs in is told until when.
 func TestLoginAtAStoreThatIsBehind(t *testing.T) {
@@ -329,16 +342,8 @@ func TestLoginAtAStoreThatIsBehind(t *testing.T) {
 	r.Fresh(t)
 	ctx := t.Context()
 	v, _ := login(t, r, "alice")
-	now := r.Config.Now().UnixMilli()
-	e := revocation.Entry{Kind: revocation.KindSubject, At: now, Subject: token.SubjectHash(r.Config.Issuer, "alice"), NotBefore: now + 5000}
-	hear := sync.OnceFunc(func() {
-		if _, err := r.Faults.Redis.Append(ctx, e); err != nil {
-			t.Error(err)
-		}
-		rig.Poll(t, "it is heard", func() bool {
-			return errors.Is(r.Guard().CheckVerified(ctx, v, revocation.Strict), revocation.ErrRevoked)
-		})
-	})
+	ends := r.Config.Now().UnixMilli() + 5000
+	hear := sync.OnceFunc(func() { lose(t, r, v, ends) })
 	r.Faults.On(func(step string, after bool) error {
 		if step == "Create" && !after {
 			hear()
@@ -349,8 +354,8 @@ func TestLoginAtAStoreThatIsBehind(t *testing.T) {
 		t.Errorf("a rotation meanwhile: %v, want ErrNotFound: its session has ended", err)
 	}
 	var paused *counterfoil.PausedError
-	if _, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{}); !errors.As(err, &paused) || paused.Until.UnixMilli() != e.NotBefore {
-		t.Fatalf("a login: %v, want to be told until %d", err, e.NotBefore)
+	if _, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{}); !errors.As(err, &paused) || paused.Until.UnixMilli() != ends {
+		t.Fatalf("a login: %v, want to be told until %d", err, ends)
 	}
 	if status, _ := counterfoil.Status(paused); status != 503 {
 		t.Errorf("its status is %d", status)
@@ -378,14 +383,7 @@ func TestCapAtAStoreThatIsBehind(t *testing.T) {
 	r.Fresh(t)
 	ctx := t.Context()
 	v, _ := login(t, r, "alice")
-	now := r.Config.Now().UnixMilli()
-	e := revocation.Entry{Kind: revocation.KindSubject, At: now, Subject: token.SubjectHash(r.Config.Issuer, "alice"), NotBefore: now + 5000}
-	if _, err := r.Faults.Redis.Append(ctx, e); err != nil {
-		t.Fatal(err)
-	}
-	rig.Poll(t, "it is heard", func() bool {
-		return errors.Is(r.Guard().CheckVerified(ctx, v, revocation.Strict), revocation.ErrRevoked)
-	})
+	lose(t, r, v, r.Config.Now().UnixMilli()+5000)
 	if _, err := r.Login(ctx, nil, "alice", counterfoil.LoginOptions{}); !errors.As(err, new(*counterfoil.PausedError)) {
 		t.Fatalf("a login: %v", err)
 	}
@@ -405,15 +403,7 @@ func TestSessionsAtAStoreThatHasLostAnEnd(t *testing.T) {
 	r.Fresh(t)
 	ctx := t.Context()
 	v, _ := login(t, r, "alice")
-	e := revocation.Entry{
-		Kind: revocation.KindSubject, At: v.BeganMilli(), Subject: token.SubjectHash(r.Config.Issuer, "alice"), NotBefore: v.BeganMilli(),
-	}
-	if _, err := r.Faults.Redis.Append(ctx, e); err != nil {
-		t.Fatal(err)
-	}
-	rig.Poll(t, "it is heard", func() bool {
-		return errors.Is(r.Guard().CheckVerified(ctx, v, revocation.Strict), revocation.ErrRevoked)
-	})
+	lose(t, r, v, v.BeganMilli())
 	if list, err := r.Sessions(ctx, "alice"); len(list) != 0 || err != nil {
 		t.Errorf("sessions: %v, %v, want none", list, err)
 	}
