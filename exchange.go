@@ -32,8 +32,8 @@ type Request struct {
 	Authorization string
 	Origin        string
 	FetchSite     string // Sec-Fetch-Site
-	FetchMode     string // Sec-Fetch-Mode
-	FetchDest     string // Sec-Fetch-Dest
+	FetchMode     string // Sec-Fetch-Mode; it counts only if FetchSite is not "same-origin"
+	FetchDest     string // Sec-Fetch-Dest; likewise
 	Upgrade       string
 	Client        Client // for Config.Bind
 }

@@ -114,7 +114,7 @@ func request(c *fiber.Ctx, extract Extractor, r *counterfoil.Request) (list *[]s
 	r.Method = c.Method()
 	r.Host = utils.UnsafeString(c.Context().Host()) // never X-Forwarded-Host, which a client can send
 	r.Origin, r.FetchSite, r.Upgrade = value(origin), value(fetchSite), value(upgrade)
-	if r.FetchSite != "same-origin" { // then, as nearly always, nobody asks for the rest
+	if r.FetchSite != "same-origin" { // otherwise, as nearly always, they do not count
 		r.FetchMode, r.FetchDest = value(fetchMode), value(fetchDest)
 	}
 	if extract != nil {
