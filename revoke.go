@@ -17,7 +17,7 @@ import (
 type Revocation struct {
 	Session    token.SessionID // a session; that of a token is v.Session()
 	Subject    string          // all sessions of a subject
-	Keep       token.SessionID // with Subject: all but this one
+	Keep       token.SessionID // with Subject: all but this one, which has to be a session of the subject that lives and is not being replaced
 	Everything bool            // all sessions and tokens of everybody. Nobody can log in for Config.Leeway and one second after that, see [PausedError]
 	Key        string          // all tokens that were signed with the key of this ID, for good. Sessions live on, with tokens of another key
 
@@ -56,6 +56,7 @@ var ErrNoCensus = errors.New("counterfoil: the store does not tell who follows t
 //   - [ErrUnavailable]: the store or the log could not be reached. Sessions that the store says have ended are announced as soon as the log can be
 //     reached. If its answer was lost, and of Everything and Key, nobody knows whether it is done.
 //   - [ErrNoCensus] comes beside the answer.
+//   - [ErrNotFound]: the session to Keep is none, has ended or is being replaced, and nothing ended.
 //   - [ErrSubject], or another error, if what names nothing that can be revoked; also for the only key of [Config.Keys].
 func (m *Manager) Revoke(ctx context.Context, what Revocation) (Revoked, error) {
 	var did done
@@ -149,9 +150,6 @@ func (m *Manager) EndOthers(ctx context.Context, s *Session) error {
 	subject, keep := s.Subject(), s.ID()
 	if subject == "" || keep.IsZero() {
 		return ErrNotFound
-	}
-	if err := s.lives(ctx); err != nil {
-		return err
 	}
 	_, err := m.endSubject(ctx, subject, keep)
 	return err

@@ -205,3 +205,35 @@ func TestOthersEndBesideARotation(t *testing.T) {
 		})
 	}
 }
+
+// TestOthersEndWhenARotationIsOver: the session is replaced after a request has been let in and before the others end. Had they ended, so had what replaces it.
+func TestOthersEndWhenARotationIsOver(t *testing.T) {
+	t.Parallel()
+	for _, backend := range []rig.Backend{rig.Embedded, rig.Server} {
+		t.Run(string(backend), func(t *testing.T) {
+			t.Parallel()
+			r := rig.New(t, backend)
+			tab := r.Second(t)
+			v, _ := login(t, r, "alice")
+			w, _ := login(t, r, "alice")
+			var heir *counterfoil.Session
+			tab.Faults.On(func(step string, after bool) (err error) {
+				if step == "End" && !after && heir == nil {
+					heir, err = r.Rotate(t.Context(), r.Open(v), counterfoil.RotateOptions{})
+				}
+				return err
+			})
+			if err := tab.EndOthers(t.Context(), tab.Open(v)); !errors.Is(err, counterfoil.ErrNotFound) {
+				t.Errorf("ending the others by a session that was replaced: %v, want ErrNotFound", err)
+			}
+			if heir == nil {
+				t.Fatal("nothing was replaced")
+			}
+			for _, s := range []*counterfoil.Session{heir, r.Open(w)} {
+				if _, _, err := name.Get(t.Context(), s); err != nil {
+					t.Errorf("afterwards a session: %v", err)
+				}
+			}
+		})
+	}
+}

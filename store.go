@@ -251,7 +251,8 @@ type Refreshed struct {
 }
 
 // Ending says which sessions End ends. Exactly one form:
-// one session (Session); all of a subject (Subject); all of a subject but one (Subject and Keep).
+// one session (Session); all of a subject (Subject); all of a subject but one (Subject and Keep). That one has to be a session of the subject that lives
+// and is not frozen, otherwise nothing ends and the error is ErrNotFound: what replaces it would end too.
 type Ending struct {
 	Session token.SessionID
 	Subject string

@@ -642,9 +642,23 @@ func TestDurableCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// While none of its keys is there, a step with several is refused by both nodes; one with a single key is for the node that takes the slot over.
+	// Once all keys of a step are there, it is for the node that takes the slot over.
+	keep, tag := newID(t, refs[0].Subject), refs[0].Session.Tag()
+	key, now := "cf:{"+tag+"}s:"+keep.String(), time.Now().UnixMilli()
+	for _, words := range [][]any{
+		{"hset", key, "id", keep.String(), "u", refs[0].Subject, "c", now, "a", now + time.Hour.Milliseconds()},
+		{"set", "cf:{" + tag + "}n:" + refs[0].Subject, now - 1},
+		{"zadd", "cf:{" + tag + "}u:" + refs[0].Subject, now, keep.String()},
+	} {
+		p := clients[1].Pipeline()
+		p.Do(ctx, "asking")
+		p.Do(ctx, words...)
+		if _, err := p.Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
 	others := func(s *store.Redis) error {
-		_, err := s.End(background(t), counterfoil.Ending{Subject: refs[0].Subject, Keep: newID(t, refs[0].Subject)})
+		_, err := s.End(background(t), counterfoil.Ending{Subject: refs[0].Subject, Keep: keep})
 		return err
 	}
 	one := openStore(t, "redis+cluster://"+nodes[1].Addr(), store.Config{Replicas: 1})

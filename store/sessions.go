@@ -396,12 +396,18 @@ func (s *Redis) endAll(ctx context.Context, subject string) (counterfoil.Ended, 
 
 func (s *Redis) endOthers(ctx context.Context, subject string, keep token.SessionID) (counterfoil.Ended, error) {
 	tag := counterfoil.SubjectTag(subject)
-	rep, err := s.settle(ctx, endOthersScript, []string{s.keys.index(tag, subject)},
-		keep.String(), s.keys.sessions(tag), revocation.Horizon.Milliseconds())
+	if !belongs(keep, subject) {
+		return counterfoil.Ended{}, counterfoil.ErrNotFound
+	}
+	rep, err := s.settle(ctx, endOthersScript, []string{s.keys.session(keep), s.keys.notBefore(tag, subject), s.keys.index(tag, subject)},
+		keep.String(), subject, s.keys.sessions(tag), revocation.Horizon.Milliseconds())
 	if err != nil && !errors.Is(err, counterfoil.ErrNotDurable) {
 		return counterfoil.Ended{}, err
 	}
 	if rep.int(0) == 0 {
+		if _, said := rep.at(0).(int64); said {
+			return counterfoil.Ended{}, counterfoil.ErrNotFound
+		}
 		return counterfoil.Ended{}, errors.New("store: end others: Redis answered no time")
 	}
 	e := counterfoil.Ended{At: rep.int(0)}

@@ -447,6 +447,9 @@ func (m *Model) End(_ context.Context, e counterfoil.Ending) (counterfoil.Ended,
 			}
 		}
 	default:
+		if r := m.live(e.Keep, e.Subject); (r == nil || r.frozen != 0) && m.Fault != "the kept one unseen" {
+			return counterfoil.Ended{}, counterfoil.ErrNotFound
+		}
 		for id, score := range x.score {
 			switch {
 			case id == e.Keep:

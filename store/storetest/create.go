@@ -82,7 +82,7 @@ var createRules = []rule{
 				"ended":           func(old counterfoil.Ref) { s.end(counterfoil.Ending{Session: old.Session}) },
 				"expired":         func(old counterfoil.Ref) { s.pass(old.Session, idle+outside) },
 				"all ended":       func(counterfoil.Ref) { s.end(counterfoil.Ending{Subject: "alice"}) },
-				"all others":      func(counterfoil.Ref) { s.end(counterfoil.Ending{Subject: "alice", Keep: newID("alice")}) },
+				"all others":      func(counterfoil.Ref) { s.end(counterfoil.Ending{Subject: "alice", Keep: s.create("alice").Session}) },
 				"another subject": nil,
 			} {
 				if subject == "" && strings.HasPrefix(what, "all ") {

@@ -60,6 +60,7 @@ func TestFaults(t *testing.T) {
 		"announcing unlists":            "Announcing makes the index forget",
 		"ends are forgotten":            "Until they are announced",
 		"the kept one ends too":         "keeps the one",
+		"the kept one unseen":           "ends nothing and is ErrNotFound",
 		"index not pruned":              "Sessions answers no session that ended, expired",
 	} {
 		t.Run(fault, func(t *testing.T) {

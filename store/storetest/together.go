@@ -136,14 +136,15 @@ var togetherRules = []rule{
 	}},
 	{"logout stays logged out", "Whatever is in flight while a session ends, it does not come back", func(s *suite) {
 		for round := range 12 {
-			ref, ending := s.create("alice", set("n", "0")), counterfoil.Ending{}
+			ref, ending, kept := s.create("alice", set("n", "0")), counterfoil.Ending{}, []token.SessionID(nil)
 			switch round % 3 {
 			case 0:
 				ending.Session = ref.Session
 			case 1:
 				ending.Subject = "alice"
 			case 2:
-				ending.Subject, ending.Keep = "alice", newID("alice")
+				kept = ids(s.create("alice"))
+				ending.Subject, ending.Keep = "alice", kept[0]
 			}
 			ref.Generation = 1
 			var bad firstError
@@ -169,7 +170,8 @@ var togetherRules = []rule{
 			s.lives(ref, false, "after its end")
 			s.saveErr(ref, counterfoil.ErrNotFound, set("late", "save"))
 			s.lives(ref, false, "after a late save")
-			s.listed("alice")
+			s.listed("alice", kept...)
+			s.end(counterfoil.Ending{Subject: "alice"})
 		}
 	}},
 	{"cap", "Logins at once never leave more sessions than the cap", func(s *suite) {
