@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/utils"
@@ -17,7 +19,7 @@ import (
 )
 
 // Endpoints serves the paths of [httpadapter.Endpoints] and passes every other request on: app.Use(fiberadapter.Endpoints(m)), in front of [New] or
-// behind it, as is said there. A fiber.Config.WriteTimeout would end their event streams, since it is for an answer as a whole. At most one config is
+// behind it, as is said there. Their event streams outlast fiber.Config.WriteTimeout, which is for an answer as a whole. At most one config is
 // used. Without an Address in it the client's address is c.IP(), as it is to New. It panics on a configuration that cannot work, as New does.
 func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fiber.Handler {
 	var cfg httpadapter.EndpointsConfig
@@ -52,7 +54,7 @@ func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fi
 // a request line that net/url does not like. The handler's context is ctx; it ends with Fiber's while the handler runs, and no more when that has returned
 // and streams.
 func serve(ctx context.Context, c *fiber.Ctx, h http.Handler) {
-	w := &bridge{c: c, header: http.Header{}}
+	w := &bridge{c: c, conn: c.Context().Conn(), header: http.Header{}}
 	ctx, cancel := context.WithCancel(ctx)
 	detach := context.AfterFunc(c.UserContext(), cancel)
 	defer detach()
@@ -170,6 +172,7 @@ var errTooLarge = &http.MaxBytesError{Limit: maxLeft}
 // bridge writes a net/http answer into Fiber's.
 type bridge struct {
 	c      *fiber.Ctx
+	conn   net.Conn
 	header http.Header
 	wrote  bool
 }
@@ -200,8 +203,18 @@ func (w *bridge) Write(b []byte) (int, error) {
 	return w.c.Write(b)
 }
 
-// Stream leaves the body to a function that runs when the handler has returned, which is how fasthttp streams.
+// Stream leaves the body to a function that runs when the handler has returned, which is how fasthttp streams. The connection ends with it, since fasthttp
+// does not take back a deadline that is not its own.
 func (w *bridge) Stream(produce func(*bufio.Writer)) {
 	w.WriteHeader(http.StatusOK)
+	w.c.Response().SetConnectionClose()
 	w.c.Context().SetBodyStreamWriter(produce)
+}
+
+// SetWriteDeadline serves [http.ResponseController]. A stream calls it when the context is another request's.
+func (w *bridge) SetWriteDeadline(t time.Time) error {
+	if w.conn == nil { // a request that somebody made by hand
+		return http.ErrNotSupported
+	}
+	return w.conn.SetWriteDeadline(t)
 }

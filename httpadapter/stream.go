@@ -2,12 +2,14 @@ package httpadapter
 
 import (
 	"bufio"
+	"io"
 	"net/http"
 	"time"
 )
 
 // Streamer is a ResponseWriter of a server that writes a streamed body after the handler has returned, as fasthttp does. Stream calls produce once;
-// produce returns when it has written everything, or when flushing fails because the client has gone.
+// produce returns when it has written everything, or when flushing fails because the client has gone. The connection's write deadline, which
+// [http.ResponseController] sets meanwhile, stays as it is afterwards.
 type Streamer interface {
 	Stream(produce func(*bufio.Writer))
 }
@@ -18,7 +20,8 @@ func stream(w http.ResponseWriter, produce func(*bufio.Writer)) {
 	w.WriteHeader(http.StatusOK)
 	for u := w; ; {
 		if s, ok := u.(Streamer); ok {
-			s.Stream(produce)
+			control := http.NewResponseController(u)
+			s.Stream(func(out *bufio.Writer) { produce(bufio.NewWriterSize(flusher{out, out.Flush, control}, 4<<10)) })
 			return
 		}
 		wrapped, ok := u.(interface{ Unwrap() http.ResponseWriter })
@@ -27,15 +30,17 @@ func stream(w http.ResponseWriter, produce func(*bufio.Writer)) {
 		}
 		u = wrapped.Unwrap()
 	}
-	f := flusher{w, http.NewResponseController(w)}
+	control := http.NewResponseController(w)
+	f := flusher{w, control.Flush, control}
 	f.extend()
-	_ = f.control.Flush()
+	_ = f.flush()
 	produce(bufio.NewWriterSize(f, 4<<10))
 }
 
 // flusher sends what it is given at once. It sits below a buffer, so that a flush of the buffer is one of the connection.
 type flusher struct {
-	w       http.ResponseWriter
+	w       io.Writer
+	flush   func() error
 	control *http.ResponseController
 }
 
@@ -51,5 +56,5 @@ func (f flusher) Write(b []byte) (int, error) {
 	if err != nil {
 		return n, err
 	}
-	return n, f.control.Flush()
+	return n, f.flush()
 }

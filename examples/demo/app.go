@@ -66,7 +66,8 @@ func newApp(m *counterfoil.Manager) *fiber.App {
 	app := fiber.New(fiber.Config{
 		DisableStartupMessage: true,
 		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
-		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
+		ReadTimeout:           10 * time.Second, // to send a request
+		WriteTimeout:          20 * time.Second, // to take an answer; event streams outlast it
 		IdleTimeout:           time.Minute,
 	})
 	app.Use(fiberadapter.Endpoints(m)) // the public keys, renewal, health

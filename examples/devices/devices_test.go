@@ -75,7 +75,7 @@ func TestSlowAndLargeRequests(t *testing.T) {
 	r.Fresh(t)
 	stop := make(chan struct{})
 	app := newApp(r.Manager, stop)
-	if s := app.Server(); s.ReadTimeout == 0 || s.WriteTimeout != 0 {
+	if s := app.Server(); s.ReadTimeout == 0 || s.WriteTimeout == 0 {
 		t.Fatalf("time to read %v, to write %v", s.ReadTimeout, s.WriteTimeout)
 	}
 	app.Server().ReadTimeout = 200 * time.Millisecond

@@ -26,7 +26,8 @@ func newApp(m *counterfoil.Manager, stop <-chan struct{}) *fiber.App {
 		DisableStartupMessage: true,
 		ReadBufferSize:        16 << 10,         // room for all cookies of localhost
 		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
-		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
+		ReadTimeout:           10 * time.Second, // to send a request
+		WriteTimeout:          20 * time.Second, // to take an answer; event streams outlast it
 		IdleTimeout:           time.Minute,
 	})
 	app.Use(dressed, fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Stop: stop}), fiberadapter.New(fiberadapter.Config{Manager: m}))

@@ -57,7 +57,8 @@ func newApp(m *counterfoil.Manager, edges *feed.Edges, log *feed.Handler, stop <
 	app := fiber.New(fiber.Config{
 		DisableStartupMessage: true,
 		BodyLimit:             16 << 10,         // forms are small, and Fiber has all of a body in memory before it asks anybody
-		ReadTimeout:           10 * time.Second, // to send a request; there is no WriteTimeout, which would end event streams
+		ReadTimeout:           10 * time.Second, // to send a request
+		WriteTimeout:          20 * time.Second, // to take an answer; event streams outlast it
 		IdleTimeout:           time.Minute,
 	})
 	app.Use(fiberadapter.Endpoints(m, httpadapter.EndpointsConfig{Callers: edges, Feed: log, Stop: stop}), fiberadapter.New(fiberadapter.Config{Manager: m}))
