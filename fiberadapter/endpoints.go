@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -19,8 +20,9 @@ import (
 )
 
 // Endpoints serves the paths of [httpadapter.Endpoints] and passes every other request on: app.Use(fiberadapter.Endpoints(m)), in front of [New] or
-// behind it, as is said there. Their event streams outlast fiber.Config.WriteTimeout, which is for an answer as a whole. At most one config is
-// used. Without an Address in it the client's address is c.IP(), as it is to New. It panics on a configuration that cannot work, as New does.
+// behind it, as is said there. Their event streams outlast fiber.Config.WriteTimeout, which is for an answer as a whole, unless the connections are wrapped, as
+// by a listener of your own or for MaxConnsPerIP of app.Server(). At most one config is used. Without an Address in it the client's address is c.IP(), as it
+// is to New. It panics on a configuration that cannot work, as New does.
 func Endpoints(m *counterfoil.Manager, config ...httpadapter.EndpointsConfig) fiber.Handler {
 	var cfg httpadapter.EndpointsConfig
 	if len(config) > 0 {
@@ -211,10 +213,12 @@ func (w *bridge) Stream(produce func(*bufio.Writer)) {
 	w.c.Context().SetBodyStreamWriter(produce)
 }
 
-// SetWriteDeadline serves [http.ResponseController]. A stream calls it when the context is another request's.
+// SetWriteDeadline serves [http.ResponseController]. A stream calls it when the context is another request's, and the connection may have been closed.
+// These take that for an error. The ones that fasthttp puts around them for MaxConnsPerIP panic, or are another client's by then.
 func (w *bridge) SetWriteDeadline(t time.Time) error {
-	if w.conn == nil { // a request that somebody made by hand
-		return http.ErrNotSupported
+	switch w.conn.(type) {
+	case *net.TCPConn, *net.UnixConn, *tls.Conn:
+		return w.conn.SetWriteDeadline(t)
 	}
-	return w.conn.SetWriteDeadline(t)
+	return http.ErrNotSupported
 }
