@@ -151,6 +151,11 @@ func (m *Manager) EndOthers(ctx context.Context, s *Session) error {
 	if subject == "" || keep.IsZero() {
 		return ErrNotFound
 	}
+	// Whether the store has it is decided by the step that ends the others, where nothing can come between. But a session that has ended may have come back
+	// there, with a failover, and only the list knows.
+	if err := s.lives(ctx); err != nil {
+		return err
+	}
 	_, err := m.endSubject(ctx, subject, keep)
 	return err
 }

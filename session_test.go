@@ -368,6 +368,13 @@ func TestWhatCameBackEndsAgain(t *testing.T) {
 		if n, err := visits.Get(ctx, s); n != 0 || err != nil {
 			t.Errorf("a login takes over from it: %d, %v", n, err)
 		}
+		back(v.Session())
+		if err := r.EndOthers(ctx, r.Open(v)); !errors.Is(err, counterfoil.ErrNotFound) {
+			t.Errorf("it ends the others: %v, want ErrNotFound", err)
+		}
+		if list, err := r.Config.Store.Sessions(ctx, "alice"); err != nil || len(list) != 1 || list[0].Session != s.ID() {
+			t.Errorf("left: %+v, %v, want the one that lives", list, err)
+		}
 	})
 }
 
