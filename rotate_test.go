@@ -206,34 +206,58 @@ func TestOthersEndBesideARotation(t *testing.T) {
 	}
 }
 
-// TestOthersEndWhenARotationIsOver: the session is replaced after a request has been let in and before the others end. Had they ended, so had what replaces it.
-func TestOthersEndWhenARotationIsOver(t *testing.T) {
+// TestOthersEndWhenARotationHasBegun: the session is replaced after the look at it and before the others end, and what replaces it is one of them. Had they
+// ended, nobody would be left.
+func TestOthersEndWhenARotationHasBegun(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []rig.Backend{rig.Embedded, rig.Server} {
-		t.Run(string(backend), func(t *testing.T) {
-			t.Parallel()
-			r := rig.New(t, backend)
-			tab := r.Second(t)
-			v, _ := login(t, r, "alice")
-			w, _ := login(t, r, "alice")
-			var heir *counterfoil.Session
-			tab.Faults.On(func(step string, after bool) (err error) {
-				if step == "End" && !after && heir == nil {
-					heir, err = r.Rotate(t.Context(), r.Open(v), counterfoil.RotateOptions{})
+		for _, step := range []string{"Create", "End"} { // after the first the old record is frozen, after the second it is gone
+			t.Run(string(backend)+"/after "+step, func(t *testing.T) {
+				t.Parallel()
+				r := rig.New(t, backend)
+				tab := r.Second(t)
+				v, _ := login(t, r, "alice")
+				w, _ := login(t, r, "alice")
+				there, goOn := make(chan struct{}), make(chan struct{})
+				arrive := sync.OnceFunc(func() { close(there) })
+				r.Faults.On(func(s string, after bool) error {
+					if s == step && after {
+						arrive()
+						<-goOn
+					}
+					return nil
+				})
+				var heir *counterfoil.Session
+				var failed error
+				var other sync.WaitGroup
+				begin := sync.OnceFunc(func() {
+					other.Go(func() {
+						defer arrive()
+						heir, failed = r.Rotate(t.Context(), r.Open(v), counterfoil.RotateOptions{})
+					})
+					<-there
+				})
+				tab.Faults.On(func(s string, after bool) error {
+					if s == "End" && !after {
+						begin()
+					}
+					return nil
+				})
+				err := tab.EndOthers(t.Context(), tab.Open(v))
+				close(goOn)
+				other.Wait()
+				if !errors.Is(err, counterfoil.ErrNotFound) {
+					t.Errorf("ending the others by a session that was replaced: %v, want ErrNotFound", err)
 				}
-				return err
+				if failed != nil || heir == nil {
+					t.Fatalf("the rotation: %v, %v", heir, failed)
+				}
+				for _, s := range []*counterfoil.Session{heir, r.Open(w)} {
+					if _, _, err := name.Get(t.Context(), s); err != nil {
+						t.Errorf("afterwards a session: %v", err)
+					}
+				}
 			})
-			if err := tab.EndOthers(t.Context(), tab.Open(v)); !errors.Is(err, counterfoil.ErrNotFound) {
-				t.Errorf("ending the others by a session that was replaced: %v, want ErrNotFound", err)
-			}
-			if heir == nil {
-				t.Fatal("nothing was replaced")
-			}
-			for _, s := range []*counterfoil.Session{heir, r.Open(w)} {
-				if _, _, err := name.Get(t.Context(), s); err != nil {
-					t.Errorf("afterwards a session: %v", err)
-				}
-			}
-		})
+		}
 	}
 }
