@@ -55,6 +55,9 @@ func New(c Config) (*Issuer, error) {
 	if c.Ring == nil {
 		return nil, errors.New("issuer: no ring of keys")
 	}
+	if len(c.Ring.Public()) == 0 {
+		return nil, errEmpty
+	}
 	if c.MaxLife < 0 || c.MaxLife > maxLife {
 		return nil, errors.New("issuer: maximum life must be from 0 to 15 min")
 	}

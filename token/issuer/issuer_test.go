@@ -490,6 +490,49 @@ func TestRotationAfterALongSleep(t *testing.T) {
 	}
 }
 
+// TestScheduleIsChecked: what would make the next rotation fail, weeks from now, fails at the first call.
+func TestScheduleIsChecked(t *testing.T) {
+	symmetric, err := issuer.GenerateKey("HS256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		key      *issuer.Key
+		schedule issuer.Schedule
+		want     string // in the error; "" = none
+	}{
+		"an algorithm that is none":           {generate(t, "EdDSA"), issuer.Schedule{Algorithm: "RS256"}, "Schedule.Algorithm"},
+		"symmetric keys after asymmetric":     {generate(t, "EdDSA"), issuer.Schedule{Algorithm: "HS256"}, "Schedule.Algorithm"},
+		"asymmetric keys after symmetric":     {symmetric, issuer.Schedule{Algorithm: "ES256"}, "Schedule.Algorithm"},
+		"no room for the keys":                {generate(t, "EdDSA"), issuer.Schedule{Every: time.Hour, Ahead: time.Hour}, "Schedule.Every"},
+		"negative":                            {generate(t, "EdDSA"), issuer.Schedule{Ahead: -time.Hour}, "Schedule.Ahead"},
+		"another algorithm of the same trust": {generate(t, "EdDSA"), issuer.Schedule{Algorithm: "ES256"}, ""},
+		"symmetric keys after symmetric":      {symmetric, issuer.Schedule{Algorithm: "HS256"}, ""},
+	} {
+		_, err := newRing(t, c.key).Rotate(start, c.schedule)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q in it", name, err, c.want)
+		}
+	}
+}
+
+// TestEmptyRing: the zero Ring has no key. That is an error of whoever is given it, and no panic.
+func TestEmptyRing(t *testing.T) {
+	ring := new(issuer.Ring)
+	if _, err := issuer.New(issuer.Config{Issuer: "https://issuer.test", Audience: "app", Ring: ring}); err == nil {
+		t.Error("an issuer without a key was made")
+	}
+	if _, err := ring.Rotate(start, issuer.Schedule{}); err == nil {
+		t.Error("a ring without a key was rotated")
+	}
+	if err := ring.Add(generate(t, "EdDSA"), start); err != nil {
+		t.Error(err)
+	}
+	if _, err := issuer.New(issuer.Config{Issuer: "https://issuer.test", Audience: "app", Ring: ring}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRotationIsShared: processes that share a file change over at the same moment, whoever rotates.
 func TestRotationIsShared(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ring")

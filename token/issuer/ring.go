@@ -13,11 +13,14 @@ import (
 // A Ring holds an issuer's signing keys over time. Which one signs is a question of the token's own time of issue, so that processes that share a ring's file
 // change over at the same moment without talking. Verifiers should know all keys of the ring; see [Ring.Public].
 //
-// It is made by [OpenRing], which most programs want, [LoadRing] or [NewRing], moved along by [Ring.Rotate], and safe for concurrent use.
+// It is made by [OpenRing], which most programs want, [LoadRing] or [NewRing], moved along by [Ring.Rotate], and safe for concurrent use. The zero Ring
+// has no key.
 type Ring struct {
 	mu   sync.RWMutex
 	keys []ringKey // replaced as a whole, by the time from which they sign
 }
+
+var errEmpty = errors.New("issuer: a ring needs a key")
 
 type ringKey struct {
 	key  *Key
@@ -38,7 +41,7 @@ func NewRing(keys ...*Key) (*Ring, error) {
 
 func check(keys []ringKey) error {
 	if len(keys) == 0 {
-		return errors.New("issuer: a ring needs a key")
+		return errEmpty
 	}
 	public := make([]token.Key, len(keys))
 	for i, k := range keys {
@@ -140,6 +143,22 @@ func (s Schedule) every() time.Duration { return orDefault(s.Every, defaultEvery
 func (s Schedule) ahead() time.Duration { return orDefault(s.Ahead, defaultAhead) }
 func (s Schedule) life() time.Duration  { return orDefault(s.Life, defaultLife) }
 
+// check finds at every call what the next rotation, in weeks, would fail by. newest is the algorithm of the ring's newest key.
+func (s Schedule) check(newest string) error {
+	const symmetric = "HS256"
+	switch {
+	case s.every() < 0 || s.ahead() < 0 || s.life() < 0:
+		return errors.New("issuer: Schedule.Every, Schedule.Ahead or Schedule.Life is negative")
+	case s.every() < s.ahead()+s.life():
+		return errors.New("issuer: Schedule.Every is shorter than Ahead and Life together")
+	case s.Algorithm != "" && s.Algorithm != "EdDSA" && s.Algorithm != "ES256" && s.Algorithm != symmetric:
+		return errors.New(`issuer: Schedule.Algorithm must be "EdDSA", "ES256" or "HS256"`)
+	case s.Algorithm != "" && (s.Algorithm == symmetric) != (newest == symmetric):
+		return fmt.Errorf("issuer: Schedule.Algorithm is %q, and the ring's newest key is of %q: symmetric and asymmetric keys do not mix", s.Algorithm, newest)
+	}
+	return nil
+}
+
 func orDefault(d, def time.Duration) time.Duration {
 	if d == 0 {
 		return def
@@ -151,11 +170,14 @@ func orDefault(d, def time.Duration) time.Duration {
 // keys whose tokens have all expired. Called late or for the first time in weeks it still publishes a successor for the full time before that one signs. Calling it
 // again does nothing; once in a quarter of Ahead is often enough. Where processes share a ring's file, one of them rotates and the others [Ring.Reload].
 func (r *Ring) Rotate(now time.Time, s Schedule) (changed bool, err error) {
-	if s.every() < 0 || s.ahead() < 0 || s.life() < 0 || s.every() < s.ahead()+s.life() {
-		return false, errors.New("issuer: a key must sign for longer than it is published before and after")
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(r.keys) == 0 {
+		return false, errEmpty
+	}
+	if err := s.check(r.keys[len(r.keys)-1].key.public.Algorithm()); err != nil {
+		return false, err
+	}
 	ms := now.UnixMilli()
 	next := slices.Clone(r.keys)
 	if newest := &next[len(next)-1]; newest.from == 0 {
