@@ -19,6 +19,7 @@ import (
 	"github.com/counterfoil/counterfoil"
 	"github.com/counterfoil/counterfoil/internal/redistest"
 	"github.com/counterfoil/counterfoil/store"
+	"github.com/counterfoil/counterfoil/store/storetest"
 )
 
 // TestOpenErrors wants one clear line, without the password, and soon.
@@ -180,6 +181,46 @@ func TestTLS(t *testing.T) {
 		t.Errorf("Close closed the caller's client: %v", err)
 	}
 	client.Close()
+}
+
+// TestApplicationRights runs the suite as a Redis user with the rights that the package comment names, and shows what that user cannot do.
+func TestApplicationRights(t *testing.T) {
+	rule := "user app on >password ~test* resetchannels -@all +@connection +@read +@write +@transaction -@dangerous +eval +evalsha +time +info +config|get"
+	onRedisAndValkey(t, func(t *testing.T, opt redistest.Options) {
+		opt.Password, opt.Config = "admin", []string{rule}
+		srv := redistest.Start(t, opt)
+		admin := dialURL(t, srv.URL())
+		url := "redis://app:password@" + srv.Addr()
+		storetest.Run(t, func(t *testing.T) storetest.Under { return opened(t, url, admin) })
+		rights(t, url, admin)
+		t.Run("cluster", func(t *testing.T) {
+			opt.Config = []string{rule + " +cluster|info +cluster|nodes +cluster|slots"}
+			nodes := redistest.StartCluster(t, 3, opt)
+			past := redis.NewClusterClient(&redis.ClusterOptions{Addrs: redistest.Addrs(nodes), Password: opt.Password, ContextTimeoutEnabled: true})
+			t.Cleanup(func() { past.Close() })
+			url := "redis+cluster://app:password@" + strings.Join(redistest.Addrs(nodes), ",")
+			storetest.Run(t, func(t *testing.T) storetest.Under { return opened(t, url, past) })
+			for _, node := range nodes {
+				rights(t, "redis://app:password@"+node.Addr(), dialURL(t, node.URL()))
+			}
+		})
+	})
+}
+
+// rights shows that nothing was refused the user of a URL, and then what is.
+func rights(t *testing.T, url string, admin *redis.Client) {
+	t.Helper()
+	for _, line := range admin.ACLLog(background(t), 100).Val() {
+		t.Errorf("refused: %s %s", line.Object, line.Context)
+	}
+	user := dialURL(t, url)
+	for _, forbidden := range [][]any{
+		{"GET", "other"}, {"KEYS", "*"}, {"FLUSHALL"}, {"CONFIG", "SET", "save", ""}, {"ACL", "LIST"}, {"SHUTDOWN"}, {"PUBLISH", "c", "m"}, {"FUNCTION", "LIST"},
+	} {
+		if err := user.Do(background(t), forbidden...).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
+			t.Errorf("%v: %v", forbidden[0], err)
+		}
+	}
 }
 
 // TestOpenIPv6 reaches a server on [::1] where the machine has it.

@@ -47,6 +47,15 @@
 // that [Open] makes no save is lost there either, unless the URL asks for the third protocol. With a client of the caller's own each such connection
 // costs a save, so its ConnMaxIdleTime should be shorter than the time for which the server, or what stands in between, lets a connection be idle.
 //
+// # An application's access
+//
+// A Redis user for a [Redis] needs no more than
+//
+//	ACL SETUSER app on >password ~cf:* resetchannels -@all +@connection +@read +@write +@transaction -@dangerous +eval +evalsha +time +info +config|get
+//
+// with its [Config.Prefix] in place of cf:, and in a Cluster +cluster|info +cluster|nodes +cluster|slots as well. What +info and +config|get are for are
+// the checks at the start: without them the store works, and warns of what it cannot see.
+//
 // # An edge's access
 //
 // A Redis user for a [LogReader] needs no more than
@@ -220,7 +229,8 @@ var (
 //	redis+sentinel://[user:password@]host[:port][,host[:port]…]/master-name[/database]
 //	redis+cluster://[user:password@]host[:port][,host[:port]…]
 //
-// and the same with rediss for TLS, where every server shows a certificate for the address that it is reached by. The hosts of a Sentinel URL
+// and the same with rediss for TLS, where every server shows a certificate for the address that it is reached by, of an authority that this system
+// trusts. With another authority, or a certificate for the client, make the client and its TLSConfig yourself: [New]. The hosts of a Sentinel URL
 // are the Sentinels; user and password are those of the Redis servers, and Sentinels that want their own take them from the options
 // sentinel_username and sentinel_password. Other options are those of go-redis, such as ?pool_size=20. (Package embedded adds "embedded:".)
 //
