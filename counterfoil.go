@@ -98,7 +98,7 @@ type Config struct {
 	Timeout time.Duration
 
 	Policy   revocation.Policy // what a stale list means for requests here; default Strict
-	MaxStale time.Duration     // how old the list may be; 0 = 10 s
+	MaxStale time.Duration     // how old the list may be; 0 = 10 s. The log's heartbeat comes once a second: a list is often stale if this is hardly longer
 
 	// Name is what this process is called among those who follow the revocation log, see [Revoked]; "" = the name of the host. Up to 64 letters, digits,
 	// '.', '-' and '_'. Processes may share one: what tells them apart is added.

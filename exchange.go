@@ -598,8 +598,8 @@ func loopback(host string) bool {
 }
 
 // Status returns the HTTP status for an error of this module, and how many seconds later the client may try again: the Retry-After header, or 0 for
-// none. The status is 0 for an error that is not of this module. It is written once, so that every adapter answers alike; a body never says more than
-// the status.
+// none. The status is 0 for an error that is not of this module, or that is a mistake of the program's, such as [ErrCommitted]: the Refuse of
+// an adapter answers these with 500. It is written once, so that every adapter answers alike; a body never says more than the status.
 func Status(err error) (status, retryAfter int) {
 	is := func(target error) bool { return errors.Is(err, target) }
 	var expired *token.ExpiredError

@@ -77,6 +77,32 @@ func TestLivesAreChosenAtLogin(t *testing.T) {
 	}
 }
 
+// TestOneLifeIsChosen: where one of the two is chosen, the other gives way to it.
+func TestOneLifeIsChosen(t *testing.T) {
+	t.Parallel()
+	r := rig.New(t, rig.Embedded)
+	for subject, c := range map[string]struct {
+		opt            counterfoil.LoginOptions
+		idle, absolute time.Duration
+	}{
+		"longer idle":                 {counterfoil.LoginOptions{Idle: 24 * time.Hour}, 24 * time.Hour, 24 * time.Hour},
+		"shorter absolute":            {counterfoil.LoginOptions{Absolute: 20 * time.Minute}, 20 * time.Minute, 20 * time.Minute},
+		"remembered for an hour":      {counterfoil.LoginOptions{Remember: true, Absolute: time.Hour}, time.Hour, time.Hour},
+		"remembered, idle for a year": {counterfoil.LoginOptions{Remember: true, Idle: 365 * 24 * time.Hour}, 365 * 24 * time.Hour, 365 * 24 * time.Hour},
+	} {
+		if _, err := r.Login(t.Context(), nil, subject, c.opt); err != nil {
+			t.Errorf("%s: %v", subject, err)
+			continue
+		}
+		list, err := r.Sessions(t.Context(), subject)
+		if err != nil || len(list) != 1 {
+			t.Errorf("%s: %+v, %v", subject, list, err)
+		} else if absolute := list[0].Expires - list[0].Created; list[0].Idle != c.idle || absolute != c.absolute.Milliseconds() {
+			t.Errorf("%s: idle %v and absolute %d ms, want %v and %v", subject, list[0].Idle, absolute, c.idle, c.absolute)
+		}
+	}
+}
+
 func TestShorten(t *testing.T) {
 	t.Parallel()
 	r := rig.New(t, rig.Embedded, func(c *counterfoil.Config) {

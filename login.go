@@ -28,7 +28,8 @@ type LoginOptions struct {
 
 	// Remember lets the cookies outlive the browser. Idle and Absolute are then at least 30 and 180 days unless set.
 	Remember bool
-	// Idle and Absolute are the lives of this session; 0 = those of Config. The bounds are those of Config; the most is 400 days.
+	// Idle and Absolute are the lives of this session; 0 = those of Config. If one is set, the other gives way to it: a longer Idle alone makes the
+	// absolute life as long, a shorter Absolute alone cuts the idle life. The bounds are those of Config; the most is 400 days.
 	Idle, Absolute time.Duration
 
 	// Device is the label under which the subject will see this session in its list; "" = one made of UserAgent.

@@ -17,7 +17,8 @@ import (
 //
 // Sets and deletes are collected and travel with [Session.Save], which the adapters call when the handler has returned without an error; increments,
 // updates and pops take effect at once. Only what was touched travels, and only while the session lives: after it has ended, whoever ended it, every
-// read and write returns [ErrNotFound].
+// write and the first read return [ErrNotFound]. The first read loads all fields; later ones see them as they were then, and what this request has
+// written since, without asking the store again.
 //
 // [Manager.Open], [Manager.Login], [Manager.Refresh] and [Manager.Anonymous] make one; the zero value is of no use. It is safe for concurrent use. It
 // may be kept beyond its request for who it is and for [Session.Done], but what is set later is not saved by anybody.

@@ -95,7 +95,8 @@ type Config struct {
 	Next func(*fiber.Ctx) bool
 
 	// ErrorHandler answers a request that is refused, by the middleware or by [Require] and [RequireFresh] behind it; nil = [Refuse]. It must not tell a
-	// client which check failed.
+	// client which check failed. Errors that handlers return come to it as well if they have a status (see [counterfoil.Status]). Nobody else logs why a
+	// request was refused, for example with which error of Redis: log err here, and return Refuse(c, err).
 	ErrorHandler fiber.ErrorHandler
 
 	// Extractor says which credential of a request counts; nil = the bearer token or, if there is none, the session cookies. With

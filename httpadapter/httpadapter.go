@@ -46,7 +46,7 @@ type Config struct {
 	Manager *counterfoil.Manager // required
 
 	// ErrorHandler answers a request that is refused, by the middleware or by [Require] and [RequireFresh] behind it; nil = [Refuse]. It must not tell a
-	// client which check failed.
+	// client which check failed. Nobody else logs why a request was refused, for example with which error of Redis: log err here, and call Refuse.
 	ErrorHandler func(http.ResponseWriter, *http.Request, error)
 
 	// Address returns the address of the client, for the list of devices and [counterfoil.Config.Bind]; nil = the peer of the connection. Behind a
