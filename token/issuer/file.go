@@ -161,8 +161,13 @@ func (fk fileKey) key() (*Key, error) {
 }
 
 // Save writes the ring to its file, mode 0600, in one step: whoever reads it sees the old ring or the new one. A ring with a key that lives elsewhere
-// (see [NewKey]) cannot be saved.
-func (r *Ring) Save(path string) error { return r.write(path, os.Rename) }
+// (see [NewKey]) cannot be saved. If path is a link, the file that it leads to is replaced, and not the link.
+func (r *Ring) Save(path string) error {
+	if file, err := filepath.EvalSymlinks(path); err == nil {
+		path = file
+	}
+	return r.write(path, os.Rename)
+}
 
 // write writes the ring to a file beside path, and has put bring that to its place: no reader ever sees half of it.
 func (r *Ring) write(path string, put func(from, to string) error) (err error) {

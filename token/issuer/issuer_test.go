@@ -516,6 +516,34 @@ func TestScheduleIsChecked(t *testing.T) {
 	}
 }
 
+// TestSaveThroughALink: a ring whose path is a link, as deployments have it that keep such files elsewhere, is saved where the others read it.
+func TestSaveThroughALink(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "shared"), filepath.Join(dir, "link")
+	if _, err := issuer.OpenRing(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("shared", link); err != nil {
+		t.Skip(err) // not everybody may, in Windows
+	}
+	ring, err := issuer.OpenRing(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ring.Add(generate(t, "EdDSA"), start); err != nil {
+		t.Fatal(err)
+	}
+	if err := ring.Save(link); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link was replaced: %v, %v", info.Mode(), err)
+	}
+	if read, err := issuer.LoadRing(file); err != nil || len(read.Public()) != 2 {
+		t.Errorf("whoever reads the file does not see what was saved: %v", err)
+	}
+}
+
 // TestEmptyRing: the zero Ring has no key. That is an error of whoever is given it, and no panic.
 func TestEmptyRing(t *testing.T) {
 	ring := new(issuer.Ring)
