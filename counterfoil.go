@@ -120,7 +120,8 @@ type Config struct {
 	KeepCache bool
 
 	// Claims returns the application's own claims for a token of a session: small, and fit to be read by every verifier. It is called for each new
-	// token, so claims follow the session within an access life. It may read the session, which costs a command at a renewal, and must not write, nor
+	// token, so claims follow the session within an access life: a field that a handler sets after a login is not in the first token, one that it sets
+	// before the login and names in [LoginOptions.Carry] is. It may read the session, which costs a command at a renewal, and must not write, nor
 	// log in or out by the [Exchange] of the request, which waits for it. An error from it is one of the login or renewal. Browsers keep no cookie of
 	// more than 4,096 bytes with its name; the Logger is warned of one, at most once a minute. The later tokens of a session are some thirty characters
 	// longer than its first. nil = no such claims.
