@@ -8,8 +8,9 @@
 //	res := alice.Do(handler, "GET", "/profile")
 //	sessions.Advance(31 * time.Minute) // idle for too long
 //
-// handler is the application's, behind the middleware of httpadapter with sessions.Manager; requests to a Fiber application take their cookies from
-// [Client.AddTo]. Whatever fails ends the test.
+// handler is the application's, behind the middleware of httpadapter with sessions.Manager. A request to a Fiber application, or with a body, is made with
+// httptest.NewRequest, takes its cookies from [Client.AddTo], and its answer goes to [Client.Keep]. For a service that only verifies, sessions.Guard()
+// stands in for its own. Whatever fails ends the test.
 //
 // # Compatibility
 //

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +38,7 @@ func app(t testing.TB, m *counterfoil.Manager) http.Handler {
 		fmt.Fprintf(w, "%s has %s", s.Subject(), p)
 	})
 	mux.HandleFunc("POST /plan", func(w http.ResponseWriter, r *http.Request) {
-		_ = plan.Set(httpadapter.Session(r), r.URL.Query().Get("to"))
+		_ = plan.Set(httpadapter.Session(r), r.FormValue("to"))
 	})
 	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
 		if err := httpadapter.Logout(r); err != nil {
@@ -112,5 +114,44 @@ func TestPlainCookies(t *testing.T) {
 	}
 	if got := alice.Session().Subject(); got != "alice" {
 		t.Errorf("the session is %q's", got)
+	}
+}
+
+// TestForm sends a body, by a request of the test's own.
+func TestForm(t *testing.T) {
+	s := sessiontest.New(t)
+	h := app(t, s.Manager)
+	alice := s.Login("alice")
+	r := httptest.NewRequest("POST", "/plan", strings.NewReader("to=pro"))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	alice.AddTo(r)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	alice.Keep(w.Result())
+	if got := body(t, alice.Do(h, "GET", "/plan")); got != "alice has pro" {
+		t.Errorf("%d, then %q", w.Code, got)
+	}
+}
+
+// TestServiceThatVerifies has the Guard of Sessions stand in for that of a service which only verifies.
+func TestServiceThatVerifies(t *testing.T) {
+	s := sessiontest.New(t)
+	h := httpadapter.Verify(s.Guard())(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, httpadapter.Verified(r).Subject())
+	}))
+	alice := s.Login("alice")
+	ask := func() int { return alice.Do(h, "GET", "/").StatusCode }
+	if got := ask(); got != http.StatusOK {
+		t.Errorf("at once: %d", got)
+	}
+	s.Advance(time.Minute)
+	if got := ask(); got != http.StatusOK {
+		t.Errorf("a minute later: %d", got)
+	}
+	if err := s.EndAll(t.Context(), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(); got != http.StatusUnauthorized {
+		t.Errorf("after the end: %d", got)
 	}
 }
