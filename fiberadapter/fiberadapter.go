@@ -240,7 +240,8 @@ func lasting(c *fiber.Ctx) context.Context {
 }
 
 // Refuse answers err with its status (see [counterfoil.Status]) and a body that says no more than the status does. An error that is not of this
-// module is answered with 500. What the handlers have set in the session is discarded: a request that is refused decides nothing.
+// module is answered with 500. What the handlers have set in the session is discarded: a request that is refused decides nothing. It logs nothing, so
+// whoever wants to know logs err first.
 func Refuse(c *fiber.Ctx, err error) error {
 	status, retryAfter := counterfoil.Status(err)
 	if x, ok := c.Locals(exchangeKey).(*counterfoil.Exchange); ok {

@@ -108,7 +108,8 @@ func New(cfg Config) (func(http.Handler) http.Handler, error) {
 }
 
 // Refuse answers err with its status (see [counterfoil.Status]) and a body that says no more than the status does. An error that is not of this
-// module is answered with 500. What the handlers have set in the session is discarded: a request that is refused decides nothing.
+// module is answered with 500. What the handlers have set in the session is discarded: a request that is refused decides nothing. It logs nothing, so
+// whoever wants to know logs err first.
 func Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status, retryAfter := counterfoil.Status(err)
 	if at, ok := r.Context().Value(exchangeKey).(*mount); ok {
