@@ -152,6 +152,12 @@ type Config struct {
 	Now    func() time.Time // nil = time.Now; compares tokens with now, nothing else
 }
 
+// Format implements [fmt.Formatter]. It says who issues and for whom, whatever the verb, because a Config gets printed when a program does not start, and
+// [Config.Secrets] belong in no log.
+func (c Config) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "counterfoil.Config{Issuer:%q, Audience:%q, …}", c.Issuer, c.Audience)
+}
+
 func orDefault[T int | time.Duration](v, def T) T {
 	if v == 0 {
 		return def
