@@ -310,6 +310,7 @@ func (m *Manager) reused(ctx context.Context, id token.SessionID, at int64) erro
 	(*hook)(m).Event(revocation.Event{
 		Kind: revocation.EventReuse, Time: m.now(), Entry: revocation.Entry{Kind: revocation.KindSession, At: at, Session: id},
 	})
+	ctx = context.WithoutCancel(ctx) // whoever presented it may have gone, and need not come again
 	err := m.End(ctx, id)
 	if errors.Is(err, ErrNotDurable) {
 		m.log.WarnContext(ctx, "counterfoil: the session may come back if the master is lost now", "session", m.blur(id), "error", err)

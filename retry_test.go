@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/counterfoil/counterfoil"
@@ -103,6 +104,35 @@ func TestRepeatedLogoutIsNotAcknowledged(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A refresh token was judged reuse, and then the client has gone, the owner's or the thief's. There need not be a repetition that would tell verifiers.
+func TestReuseIsAnnouncedToTheEnd(t *testing.T) {
+	t.Parallel()
+	reuse := deeds[slices.IndexFunc(deeds, func(d deed) bool { return d.name == "reuse" })]
+	for _, step := range []string{"Refresh", "End"} {
+		t.Run("gone after "+step, func(t *testing.T) {
+			r := rig.New(t, rig.Embedded)
+			r.Fresh(t) // otherwise the store is asked first
+			h, _ := reuse.setup(t, r)
+			v := r.Verify(t, token.NewSecret(h.Access))
+			ctx, gone := context.WithCancel(t.Context())
+			defer gone()
+			r.Faults.On(func(s string, after bool) error {
+				if s == step && after {
+					gone()
+				}
+				return nil
+			})
+			if _, _, err := r.Refresh(ctx, h.Refresh, token.Verified{}); !errors.Is(err, counterfoil.ErrReuse) || errors.Is(err, counterfoil.ErrUnavailable) {
+				t.Errorf("%v, want ErrReuse alone", err)
+			}
+			r.Faults.On(nil)
+			if !knows(t, r, v) {
+				t.Error("no verifier has heard of it: the access token lives out its minutes")
+			}
+		})
 	}
 }
 
