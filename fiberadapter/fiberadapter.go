@@ -120,8 +120,8 @@ const (
 type managerKey struct{ m *counterfoil.Manager }
 
 // New makes the middleware of an application with sessions. Those of several Managers may stand around each other: a handler has the session of the
-// nearest one. Mounted twice around a handler it opens one exchange. It panics without a Manager, as Fiber's own middlewares do on a configuration
-// that cannot work.
+// nearest one, and an answer that one further out refuses loses the cookies of those inside. Mounted twice around a handler it opens one exchange. It
+// panics without a Manager, as Fiber's own middlewares do on a configuration that cannot work.
 func New(cfg Config) fiber.Handler {
 	if cfg.Manager == nil {
 		panic("fiberadapter: Config.Manager is required")

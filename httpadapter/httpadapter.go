@@ -63,7 +63,8 @@ const (
 )
 
 // New makes the middleware of an application with sessions. Those of several Managers may stand around each other: a handler has the session of the
-// nearest one. Mounted twice around a handler it opens one exchange. The error is for a configuration without a Manager.
+// nearest one, and an answer that one further out refuses loses the cookies of those inside. Mounted twice around a handler it opens one exchange. The
+// error is for a configuration without a Manager.
 func New(cfg Config) (func(http.Handler) http.Handler, error) {
 	if cfg.Manager == nil {
 		return nil, errors.New("httpadapter: Config.Manager is required")
