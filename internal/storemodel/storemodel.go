@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"math/big"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -447,8 +448,16 @@ func (m *Model) End(_ context.Context, e counterfoil.Ending) (counterfoil.Ended,
 			}
 		}
 	default:
-		if r := m.live(e.Keep, e.Subject); (r == nil || r.frozen != 0) && m.Fault != "the kept one unseen" {
+		r := m.live(e.Keep, e.Subject)
+		if (r == nil || r.frozen != 0 && m.Fault != "frozen is kept") && m.Fault != "the kept one unseen" {
 			return counterfoil.Ended{}, counterfoil.ErrNotFound
+		}
+		if m.Fault == "the kept one seen before" { // and meanwhile others have their turn
+			for range 100 {
+				m.mu.Unlock()
+				runtime.Gosched()
+				m.mu.Lock()
+			}
 		}
 		for id, score := range x.score {
 			switch {

@@ -61,6 +61,8 @@ func TestFaults(t *testing.T) {
 		"ends are forgotten":            "Until they are announced",
 		"the kept one ends too":         "keeps the one",
 		"the kept one unseen":           "ends nothing and is ErrNotFound",
+		"frozen is kept":                "ends nothing and is ErrNotFound",
+		"the kept one seen before":      "goes on under its new ID",
 		"index not pruned":              "Sessions answers no session that ended, expired",
 	} {
 		t.Run(fault, func(t *testing.T) {

@@ -174,6 +174,34 @@ var togetherRules = []rule{
 			s.end(counterfoil.Ending{Subject: "alice"})
 		}
 	}},
+	{"others beside a rotation", "A session that is replaced while all but it end goes on under its new ID, whether they end or not", func(s *suite) {
+		for round := range 30 {
+			keep, other, heir := s.create("alice"), s.create("alice"), record("alice")
+			heir.Replaces = keep.Session
+			var bad firstError
+			var refused error
+			at(2, func(i int) {
+				if i == round%2 {
+					_, refused = s.under.Store.End(s.ctx, counterfoil.Ending{Subject: "alice", Keep: keep.Session})
+					return
+				}
+				if _, err := s.under.Store.Freeze(s.ctx, keep); err != nil {
+					bad.note("Freeze: %w", err)
+				} else if _, err := s.under.Store.Create(s.ctx, heir); err != nil {
+					bad.note("Create: %w", err)
+				} else if _, err := s.under.Store.End(s.ctx, counterfoil.Ending{Session: keep.Session}); err != nil {
+					bad.note("End of what was replaced: %w", err)
+				}
+			})
+			s.must(bad.err, "replacing it")
+			s.lives(counterfoil.Ref{Session: heir.Session, Subject: "alice"}, true, "what replaces the one to keep")
+			if refused != nil {
+				s.is(refused, counterfoil.ErrNotFound, "End, beside it")
+			}
+			s.lives(other, refused != nil, "another session")
+			s.end(counterfoil.Ending{Subject: "alice"})
+		}
+	}},
 	{"cap", "Logins at once never leave more sessions than the cap", func(s *suite) {
 		var bad firstError
 		var mu sync.Mutex
