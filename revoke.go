@@ -56,7 +56,8 @@ var ErrNoCensus = errors.New("counterfoil: the store does not tell who follows t
 //   - [ErrUnavailable]: the store or the log could not be reached. Sessions that the store says have ended are announced as soon as the log can be
 //     reached. If its answer was lost, and of Everything and Key, nobody knows whether it is done.
 //   - [ErrNoCensus] comes beside the answer.
-//   - [ErrNotFound]: the session to Keep is none, has ended or is being replaced, and nothing ended.
+//   - [ErrNotFound]: the session to Keep is none, has ended or is being replaced, and nothing ended. What an earlier try ended, whose answer was lost
+//     on the way, has ended; it is announced by the next try with a session to Keep that lives.
 //   - [ErrSubject], or another error, if what names nothing that can be revoked; also for the only key of [Config.Keys].
 func (m *Manager) Revoke(ctx context.Context, what Revocation) (Revoked, error) {
 	var did done

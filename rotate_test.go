@@ -261,3 +261,35 @@ func TestOthersEndWhenARotationHasBegun(t *testing.T) {
 		}
 	}
 }
+
+// TestOthersHaveEndedBeforeARotation: the others have ended, the answer was lost, and the session goes on under another ID. What is repeated by the old one
+// tells verifiers nothing; by the new one it tells them.
+func TestOthersHaveEndedBeforeARotation(t *testing.T) {
+	t.Parallel()
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		v, _ := login(t, r, "alice")
+		login(t, r, "alice")
+		r.Faults.On(func(s string, after bool) error {
+			if s == "End" && after {
+				return rig.ErrFault
+			}
+			return nil
+		})
+		if err := r.EndOthers(t.Context(), r.Open(v)); !errors.Is(err, counterfoil.ErrUnavailable) {
+			t.Fatalf("ending the others, with an answer that is lost: %v, want ErrUnavailable", err)
+		}
+		r.Faults.On(nil)
+		heir, err := r.Rotate(t.Context(), r.Open(v), counterfoil.RotateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := r.Revoke(t.Context(), counterfoil.Revocation{Subject: "alice", Keep: v.Session()})
+		if !errors.Is(err, counterfoil.ErrNotFound) || said.Position != "" {
+			t.Errorf("again by the old ID: %+v, %v, want ErrNotFound", said, err)
+		}
+		said, err = r.Revoke(t.Context(), counterfoil.Revocation{Subject: "alice", Keep: heir.ID()})
+		if err != nil || said.Position == "" {
+			t.Errorf("again by the new ID: %+v, %v, want it said", said, err)
+		}
+	})
+}
