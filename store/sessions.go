@@ -404,10 +404,10 @@ func (s *Redis) endOthers(ctx context.Context, subject string, keep token.Sessio
 	if err != nil && !errors.Is(err, counterfoil.ErrNotDurable) {
 		return counterfoil.Ended{}, err
 	}
+	if rep.at(0) == int64(codeNone) {
+		return counterfoil.Ended{}, counterfoil.ErrNotFound
+	}
 	if rep.int(0) == 0 {
-		if _, said := rep.at(0).(int64); said {
-			return counterfoil.Ended{}, counterfoil.ErrNotFound
-		}
 		return counterfoil.Ended{}, errors.New("store: end others: Redis answered no time")
 	}
 	e := counterfoil.Ended{At: rep.int(0)}
