@@ -40,6 +40,21 @@ func serve(t *testing.T, a *fiber.App, stop chan struct{}) string {
 	return "http://" + ln.Addr().String()
 }
 
+// watcher logs alice in, and returns what asks for her event stream.
+func watcher(t *testing.T, r *rig.Rig, at string) (s *counterfoil.Session, watch func() *http.Request) {
+	t.Helper()
+	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, _ := s.Issued()
+	return s, func() *http.Request {
+		req, _ := http.NewRequestWithContext(t.Context(), "GET", at+httpadapter.EventsPath, nil)
+		req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal())
+		return req
+	}
+}
+
 // TestEventsStream shows that the endpoint which streams does so on Fiber: the first event arrives while the answer is still open.
 func TestEventsStream(t *testing.T) {
 	r := rig.New(t, rig.Embedded)
@@ -104,16 +119,10 @@ func TestEventsOutlastWriteTimeout(t *testing.T) {
 			a.Server().MaxConnsPerIP = most // fasthttp puts its own around the connection, and uses that again for another one
 			a.Use(fiberadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop}))
 			at := serve(t, a, stop)
-			s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			tokens, _ := s.Issued()
-			req, _ := http.NewRequestWithContext(t.Context(), "GET", at+httpadapter.EventsPath, nil)
-			req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal())
+			s, watch := watcher(t, r, at)
 			transport := &http.Transport{}
 			defer transport.CloseIdleConnections()
-			res, err := (&http.Client{Transport: transport}).Do(req)
+			res, err := (&http.Client{Transport: transport}).Do(watch())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,17 +150,11 @@ func TestAbandonedStreamsMakeRoom(t *testing.T) {
 	a := fiber.New(fiber.Config{DisableStartupMessage: true})
 	a.Use(fiberadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop}))
 	at := serve(t, a, stop)
-	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tokens, _ := s.Issued()
+	_, watch := watcher(t, r, at)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	open := func() int {
 		t.Helper()
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", at+httpadapter.EventsPath, nil)
-		req.Header.Set("Cookie", "__Host-Http-session="+tokens.Access.Reveal())
-		res, err := client.Do(req)
+		res, err := client.Do(watch())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -75,15 +75,9 @@ func TestEventsBehindATimeout(t *testing.T) {
 	a := fiber.New(fiber.Config{DisableStartupMessage: true})
 	a.Use(timeout.NewWithContext(fiberadapter.Endpoints(r.Manager, httpadapter.EndpointsConfig{Stop: stop}), time.Hour))
 	at := serve(t, a, stop)
-	s, err := r.Login(t.Context(), nil, "alice", counterfoil.LoginOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tokens, _ := s.Issued()
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", at+httpadapter.EventsPath, nil)
-	req.Header.Set("Authorization", "Bearer "+tokens.Access.Reveal())
+	s, watch := watcher(t, r, at)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Do(req)
+	res, err := client.Do(watch())
 	if err != nil {
 		t.Fatal(err)
 	}
